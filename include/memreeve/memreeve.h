@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT
+ * memreeve for embedders: a host that gives managed runtimes their memory, counts it per owner,
+ * keeps budgets and says how scarce it is.
+ *
+ *   mrv_host *host;  mrv_owner *owner;  IHostMemoryManager *memory;
+ *   mrv_host_options options = {.size = sizeof options, .limit_bytes = 512u << 20};
+ *   mrv_host_create(&options, &host);
+ *   mrv_owner_create(host, NULL, NULL, &owner);
+ *   mrv_owner_memory_manager(owner, &memory);       (memreeve/host_interfaces.h)
+ *
+ * Rules for everything here
+ *   - Plain C11. Handles are opaque. No exception crosses this interface.
+ *   - Every function may be called by any thread at any time unless it says otherwise; none waits
+ *     for a lock that a suspended thread may hold.
+ *   - Sizes are bytes (uint64_t), limits are rounded down to pages of 4096 bytes.
+ *   - Structures begin with `size`: set it to sizeof the structure before the call. A zero field
+ *     means the default. A structure longer than the library knows is accepted when what the
+ *     library does not know is zero; output beyond the caller's `size` is not written.
+ *   - A null pointer where an object or a result is needed is MRV_E_NULL_POINTER; out parameters
+ *     are nulled first. Null options mean defaults.
+ *   - After a status other than MRV_OK nothing has changed. */
+#ifndef MEMREEVE_MEMREEVE_H
+#define MEMREEVE_MEMREEVE_H
+
+#include <memreeve/export.h>
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- status --------------------------------------------------------------------------------- */
+
+typedef int32_t mrv_status;
+enum {
+    MRV_OK = 0,
+    MRV_E_INVALID_ARGUMENT = 1, /* a size, flag or value that can never be valid */
+    MRV_E_INVALID_ADDRESS = 2,  /* the address does not fit the state of memory there */
+    MRV_E_NULL_POINTER = 3,     /* a pointer that must not be null */
+    MRV_E_NOT_OURS = 4,         /* the memory was not obtained through this host */
+    MRV_E_OUT_OF_MEMORY = 5,    /* the system has no memory, address space or thread left */
+    MRV_E_OVER_BUDGET = 6,      /* a limit refuses */
+    MRV_E_PRIVILEGE_NOT_HELD = 7,
+    MRV_E_NOT_SUPPORTED = 8, /* this version or system cannot do it */
+    MRV_E_BUSY = 9,          /* still in use, or another thread is changing the same thing */
+    MRV_E_FORBIDDEN = 10,    /* policy forbids it */
+    MRV_E_NO_INTERFACE = 11
+};
+
+/* A sentence fragment in English, lower case, never null; valid for ever. Async-signal-safe. */
+MRV_API const char* mrv_status_text(mrv_status status) MRV_NOEXCEPT;
+/* The library's version, "major.minor.patch". Async-signal-safe. */
+MRV_API const char* mrv_version(void) MRV_NOEXCEPT;
+
+/* ---- host ----------------------------------------------------------------------------------- */
+
+typedef struct mrv_host mrv_host;
+typedef struct mrv_owner mrv_owner;
+typedef struct mrv_subscription mrv_subscription;
+
+#define MRV_NO_LIMIT UINT64_MAX   /* spelled out; 0 means the same */
+#define MRV_NO_RESERVE UINT64_MAX /* nothing is kept back */
+
+typedef enum mrv_pressure_source {
+    MRV_PRESSURE_ALL = 0,   /* the budget, the container and the machine: whichever is tightest */
+    MRV_PRESSURE_BUDGET = 1 /* the budget alone */
+} mrv_pressure_source;
+
+typedef enum mrv_faulting {
+    MRV_FAULTING_STRICT = 0, /* reserved memory cannot be touched */
+    MRV_FAULTING_RELAXED = 1 /* not supported yet */
+} mrv_faulting;
+
+enum {
+    MRV_HOST_FORBID_WRITE_EXECUTE = 1u, /* refuse memory that is writable and executable at once */
+    MRV_HOST_LENIENT_LEVELS = 2u        /* a critical level above 2 counts as eProcessCritical */
+};
+
+typedef struct mrv_host_options {
+    size_t size;
+    uint64_t limit_bytes;     /* ceiling for everything charged; default none */
+    uint64_t reserve_bytes;   /* the part of it for higher critical levels only; default
+                                     min(max(5 % of the limit, 8 MiB), limit / 4) */
+    uint32_t pressure_source; /* mrv_pressure_source */
+    uint32_t faulting;        /* mrv_faulting */
+    uint32_t flags;           /* MRV_HOST_... */
+    uint32_t reserved;        /* 0 */
+    const char* system_root;  /* put before /proc and /sys/fs/cgroup when the machine and the
+                                     container are looked at; default "", at most 255 characters */
+} mrv_host_options;
+
+/* Makes a host. Its limit is a ceiling that nothing passes: a request is refused when what is
+ * charged would pass limit - reserve (eTaskCritical), limit - reserve / 2 (eAppDomainCritical),
+ * limit (eProcessCritical).
+ * Errors: INVALID_ARGUMENT, NOT_SUPPORTED (relaxed faulting), OUT_OF_MEMORY (also: 64 hosts exist). */
+MRV_API mrv_status mrv_host_create(const mrv_host_options* options, mrv_host** out) MRV_NOEXCEPT;
+/* Ends the notifier, waits for a running callback, unmaps everything that was obtained through the
+ * host. Null is MRV_OK. No other thread may use the host meanwhile or afterwards; not from inside a
+ * callback. Errors: BUSY while a COM object of the host still has references (a CLR never gives
+ * back its manager: such a host lives as long as the process). */
+MRV_API mrv_status mrv_host_destroy(mrv_host* host) MRV_NOEXCEPT;
+/* Changes limit_bytes and reserve_bytes, nothing else, while everything runs. What is already held is
+ * kept even above a lower limit; only new requests are refused. Subscribers are told.
+ * Errors: INVALID_ARGUMENT. */
+MRV_API mrv_status mrv_host_set_limits(mrv_host* host,
+                                       const mrv_host_options* options) MRV_NOEXCEPT;
+
+/* ---- owners --------------------------------------------------------------------------------- */
+
+typedef struct mrv_owner_options {
+    size_t size;
+    const char* name;          /* copied, at most 31 characters are kept; default "owner" */
+    uint64_t soft_limit_bytes; /* passing it only notifies; default none */
+    uint64_t hard_limit_bytes; /* refuses above it, also at eProcessCritical; default none */
+    uint64_t guaranteed_bytes; /* kept free from siblings; default 0 */
+    uint64_t reserve_bytes;    /* as the host's, within hard_limit_bytes; default 0: the whole
+                                     hard limit is open to every level */
+} mrv_owner_options;
+
+/* An owner below `parent`, or below the host itself when that is null. A request is admitted only
+ * when every owner up to the host admits it.
+ * Errors: OVER_BUDGET (the guarantee does not fit), INVALID_ARGUMENT (guaranteed above hard),
+ * OUT_OF_MEMORY (also: about 4000 owners exist). */
+MRV_API mrv_status mrv_owner_create(mrv_host* host, mrv_owner* parent,
+                                    const mrv_owner_options* options, mrv_owner** out) MRV_NOEXCEPT;
+/* Gives the handle back. The account goes on as long as a COM object, an owner below it or memory
+ * depends on it, and is closed afterwards. Null is MRV_OK. Not while it is pushed on a thread. */
+MRV_API mrv_status mrv_owner_destroy(mrv_owner* owner) MRV_NOEXCEPT;
+/* Changes the four limits (not the name) while everything runs; never takes back what is held;
+ * subscribers are told. Errors: OVER_BUDGET (a larger guarantee does not fit), INVALID_ARGUMENT. */
+MRV_API mrv_status mrv_owner_set_limits(mrv_owner* owner,
+                                        const mrv_owner_options* options) MRV_NOEXCEPT;
+
+/* ---- what a runtime is given (memreeve/host_interfaces.h) -------------------------------------- */
+
+struct IHostMemoryManager;
+struct IHostControl;
+
+/* The owner's memory manager; the same object every time, with one more reference. It lives until
+ * that is released, also when the owner's handle is gone. */
+MRV_API mrv_status mrv_owner_memory_manager(mrv_owner* owner,
+                                            struct IHostMemoryManager** out) MRV_NOEXCEPT;
+/* An IHostControl whose GetHostManager(IID_IHostMemoryManager) answers with that owner's manager,
+ * counted, and E_NOINTERFACE for the rest. The caller releases it. Errors: OUT_OF_MEMORY,
+ * INVALID_ARGUMENT (the owner belongs to another host). */
+MRV_API mrv_status mrv_host_control(mrv_host* host, mrv_owner* owner,
+                                    struct IHostControl** out) MRV_NOEXCEPT;
+/* The same, and `others` (may be null; counted meanwhile) answers for the rest. */
+MRV_API mrv_status mrv_host_control_with(mrv_host* host, mrv_owner* owner,
+                                         struct IHostControl* others,
+                                         struct IHostControl** out) MRV_NOEXCEPT;
+
+/* Until the pop, what this thread asks for from any memory manager of the owner's host is charged
+ * to this owner: new reservations and what is committed in them, memory announced as acquired,
+ * heaps created. Heap blocks are charged to the owner of their heap. At most 8 deep per thread.
+ * Async-signal-safe. Errors: BUSY (8 are pushed); pop: INVALID_ARGUMENT (none is pushed). */
+MRV_API mrv_status mrv_thread_push_owner(mrv_owner* owner) MRV_NOEXCEPT;
+MRV_API mrv_status mrv_thread_pop_owner(void) MRV_NOEXCEPT;
+
+/* ---- figures -------------------------------------------------------------------------------- */
+
+/* Bytes. Indices of refusals: task, appdomain, process. Of notifications: low, neutral, high. */
+typedef struct mrv_owner_figures {
+    size_t size;
+    char name[32];
+    uint64_t reserved_bytes;  /* address space */
+    uint64_t committed_bytes; /* committed pages, heaps' included */
+    uint64_t charged_bytes;   /* what the limits see, owners below and parked credit included */
+    uint64_t peak_charged_bytes;
+    uint64_t heap_bytes;            /* pages held by heaps of this owner */
+    uint64_t mapped_bytes;          /* announced as acquired, not yet released */
+    uint64_t mapped_writable_bytes; /* share of the kernel's private writable mappings */
+    uint64_t slack_bytes;           /* writable for the kernel, not committed */
+    uint64_t touched_bytes;         /* sampled growth by touch alone */
+    uint64_t limit_bytes;           /* hard limit, MRV_NO_LIMIT when there is none */
+    uint64_t soft_limit_bytes;
+    uint64_t guaranteed_bytes;
+    uint64_t refusals[3];
+    uint64_t notifications[3];
+} mrv_owner_figures;
+
+/* A consistent picture: taken with no operation on the address space in flight, else after 100
+ * tries (then the figures may be some pages apart from each other). */
+MRV_API mrv_status mrv_owner_stats(mrv_owner* owner, mrv_owner_figures* out) MRV_NOEXCEPT;
+
+typedef struct mrv_host_figures {
+    size_t size;
+    uint64_t limit_bytes; /* MRV_NO_LIMIT when there is none */
+    uint64_t reserve_bytes;
+    uint64_t charged_bytes; /* parked credit included */
+    uint64_t peak_charged_bytes;
+    uint64_t available_bytes; /* what GetMemoryLoad says */
+    uint32_t load_percent;
+    uint32_t owners;         /* accounts that exist below the host */
+    uint64_t reserved_bytes; /* from here: sums over all owners */
+    uint64_t committed_bytes;
+    uint64_t heap_bytes;
+    uint64_t mapped_bytes;
+    uint64_t mapped_writable_bytes;
+    uint64_t slack_bytes;
+    uint64_t touched_bytes;
+    uint64_t refusals[3];
+    uint64_t notifications[3];
+    uint64_t requests[9]; /* virtual_alloc, _free, _protect, _query, malloc, free, needs,
+                                        acquired, released */
+} mrv_host_figures;
+
+/* A consistent picture of the host, as above. */
+MRV_API mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) MRV_NOEXCEPT;
+
+/* ---- pressure ------------------------------------------------------------------------------- */
+
+typedef enum mrv_availability {
+    MRV_MEMORY_LOW = 1, /* a state: lasts until NEUTRAL or HIGH is told */
+    MRV_MEMORY_NEUTRAL = 2,
+    MRV_MEMORY_HIGH = 3
+} mrv_availability;
+
+typedef struct mrv_pressure_event {
+    size_t size;           /* the library's sizeof; later versions append */
+    uint32_t availability; /* mrv_availability */
+    uint32_t load_percent;
+    uint64_t available_bytes;
+} mrv_pressure_event;
+
+/* Called on memreeve's notifier thread, one call at a time, under no lock; may call everything
+ * except mrv_host_destroy. Must not throw. */
+typedef void (*mrv_pressure_fn)(void* context, const mrv_pressure_event* event);
+
+/* Low is told at 90 % of what eTaskCritical may use and left below 85 %, High below 60 % and left
+ * at 65 %; worse news at once, better news after a second, Low again every 8.2 s while it lasts.
+ * Errors: OUT_OF_MEMORY (no thread can be started, or 1024 subscribers exist). */
+MRV_API mrv_status mrv_host_subscribe(mrv_host* host, mrv_pressure_fn function, void* context,
+                                      mrv_subscription** out) MRV_NOEXCEPT;
+/* The same for what one owner has left. */
+MRV_API mrv_status mrv_owner_subscribe(mrv_owner* owner, mrv_pressure_fn function, void* context,
+                                       mrv_subscription** out) MRV_NOEXCEPT;
+/* Ends it and gives the handle back: afterwards no call runs or starts; from inside the call itself
+ * it returns at once. Null is MRV_OK. */
+MRV_API mrv_status mrv_host_unsubscribe(mrv_subscription* subscription) MRV_NOEXCEPT;
+
+/* ---- what Win32 has and the interface has not -------------------------------------------------- */
+
+/* GetWriteWatch and ResetWriteWatch. Write watch is not built yet: MRV_E_NOT_SUPPORTED, and
+ * reservations that ask for it are refused. */
+MRV_API mrv_status mrv_get_write_watch(mrv_host* host, uint32_t flags, void* base,
+                                       size_t region_size, void** addresses, size_t* count,
+                                       uint32_t* granularity) MRV_NOEXCEPT;
+MRV_API mrv_status mrv_reset_write_watch(mrv_host* host, void* base,
+                                         size_t region_size) MRV_NOEXCEPT;
+
+typedef enum mrv_fault {
+    MRV_FAULT_NOT_OURS = 0, /* nothing was done: pass the signal on */
+    MRV_FAULT_GUARD = 1     /* a guard page of ours; it is cleared, the access may be retried */
+} mrv_fault;
+
+/* For an embedder's SIGSEGV handler: was it a guard page (or, later, a watched page) of ours, and is
+ * it dealt with? Asks every host of the process. `ucontext` is the handler's third argument and may
+ * be null. memreeve installs no handler itself. Async-signal-safe. */
+MRV_API mrv_fault mrv_handle_fault(const siginfo_t* info, void* ucontext) MRV_NOEXCEPT;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT
+#include "bridge/environment.hpp"
+
+#include "bridge/text.hpp"
+
+extern "C" char** environ;
+
+namespace memreeve::bridge {
+
+const char* variable_in(char* const* environment, const char* name) noexcept {
+    if (environment == nullptr) {
+        return nullptr;
+    }
+    for (; *environment != nullptr; ++environment) {
+        if (starts_with(*environment, name) && (*environment)[length(name)] == '=') {
+            return *environment + length(name) + 1;
+        }
+    }
+    return nullptr;
+}
+
+char** own_environment() noexcept { return environ; }
+
+const char* variable(const char* name) noexcept { return variable_in(environ, name); }
+
+} // namespace memreeve::bridge

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT
+// The libc names for leaving a process image and for starting another, and the library's own start
+// and end. libc's own system() and popen() start programs inside libc: their children attach by
+// themselves; what cannot attach is then not named in the closing lines.
+#include "bridge/environment.hpp"
+#include "bridge/pictures.hpp"
+#include "bridge/state.hpp"
+#include "bridge/successor.hpp"
+#include "bridge/text.hpp"
+#include "prim/prim.hpp"
+#include "prim/process_view.hpp"
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstddef>
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <unistd.h>
+
+using namespace memreeve;
+
+#define MEMREEVE_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+using spawn_function = int (*)(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*,
+                               char* const[], char* const[]);
+
+constinit spawn_function libc_spawn = nullptr;
+constinit spawn_function libc_spawnp = nullptr;
+
+constexpr std::size_t path_max = 4096;
+constexpr std::size_t arguments_max = 4096; // of the execl family
+
+void child_after_fork() { static_cast<void>(bridge::governed()); }
+
+// Registered before the state below is published by anybody; what happens earlier, or by clone(),
+// is found out by the wiped word.
+__attribute__((constructor)) void start() {
+    static_cast<void>(pthread_atfork(nullptr, nullptr, child_after_fork));
+    libc_spawn = reinterpret_cast<spawn_function>(dlsym(RTLD_NEXT, "posix_spawn"));
+    libc_spawnp = reinterpret_cast<spawn_function>(dlsym(RTLD_NEXT, "posix_spawnp"));
+    static_cast<void>(bridge::governed());
+}
+
+// At exit, after the program's own destructors. Memory calls may still come.
+__attribute__((destructor)) void finish() {
+    if (bridge::state* s = bridge::governed()) {
+        bridge::publish_picture(*s);
+    }
+}
+
+int execute(const char* path, char* const* arguments, char* const* environment) noexcept {
+    if (bridge::state* s = bridge::governed()) {
+        bridge::before_exec(*s, path, environment);
+    }
+    errno = static_cast<int>(-prim::pass_execve(path, arguments, environment));
+    return -1;
+}
+
+// A file that is no program but may be executed is a shell script (POSIX).
+void execute_by_shell(const char* path, char* const* arguments, char* const* environment) noexcept {
+    char* shell[arguments_max + 2];
+    std::size_t n = 0;
+    shell[n++] = const_cast<char*>("/bin/sh");
+    shell[n++] = const_cast<char*>(path);
+    for (std::size_t i = 1; arguments[0] != nullptr && arguments[i] != nullptr && n <= arguments_max; ++i) {
+        shell[n++] = arguments[i];
+    }
+    shell[n] = nullptr;
+    static_cast<void>(execute("/bin/sh", shell, environment));
+}
+
+// The search of execvp: PATH, or /bin:/usr/bin; a permission error is remembered, a missing file not.
+int execute_by_name(const char* name, char* const* arguments, char* const* environment) noexcept {
+    if (*name == '\0') {
+        errno = ENOENT;
+        return -1;
+    }
+    bool has_slash = false;
+    for (const char* c = name; *c != '\0'; ++c) {
+        has_slash = has_slash || *c == '/';
+    }
+    if (has_slash) {
+        static_cast<void>(execute(name, arguments, environment));
+        if (errno == ENOEXEC) {
+            execute_by_shell(name, arguments, environment);
+        }
+        return -1;
+    }
+    const char* search = bridge::variable("PATH");
+    search = search != nullptr ? search : "/bin:/usr/bin";
+    const std::size_t name_size = bridge::length(name);
+    bool denied = false;
+    for (const char* p = search;; ++p) {
+        char path[path_max];
+        std::size_t n = 0;
+        for (; *p != ':' && *p != '\0' && n + name_size + 2 < path_max; ++p) {
+            path[n++] = *p;
+        }
+        if (*p == ':' || *p == '\0') {
+            if (n != 0) {
+                path[n++] = '/';
+            }
+            __builtin_memcpy(path + n, name, name_size + 1);
+            static_cast<void>(execute(path, arguments, environment));
+            if (errno == ENOEXEC) {
+                execute_by_shell(path, arguments, environment);
+            }
+            if (errno != ENOENT && errno != ENOTDIR && errno != EACCES && errno != ESTALE &&
+                errno != ENODEV && errno != ETIMEDOUT) {
+                return -1;
+            }
+            denied = denied || errno == EACCES;
+        } else {
+            while (*p != ':' && *p != '\0') {
+                ++p; // longer than any path
+            }
+        }
+        if (*p == '\0') {
+            break;
+        }
+    }
+    if (denied) {
+        errno = EACCES;
+    }
+    return -1;
+}
+
+// The variadic family, gathered. E2BIG past the capacity.
+bool gather(char** to, const char* first, va_list& more) noexcept {
+    std::size_t n = 0;
+    to[n++] = const_cast<char*>(first);
+    while (to[n - 1] != nullptr) {
+        if (n > arguments_max) {
+            errno = E2BIG;
+            return false;
+        }
+        to[n++] = va_arg(more, char*);
+    }
+    return true;
+}
+
+[[noreturn]] void leave(int status) noexcept {
+    if (bridge::state* s = bridge::governed()) {
+        bridge::publish_picture(*s);
+    }
+    prim::exit_now(status);
+}
+
+int spawn(spawn_function libc, pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions,
+          const posix_spawnattr_t* attributes, char* const arguments[], char* const environment[]) noexcept {
+    if (libc == nullptr) {
+        return ENOSYS;
+    }
+    pid_t child = 0;
+    const int e = libc(&child, path, actions, attributes, arguments, environment);
+    if (e == 0) {
+        if (pid != nullptr) {
+            *pid = child;
+        }
+        if (bridge::state* s = bridge::governed()) {
+            bridge::after_spawn(*s, child, path, environment);
+        }
+    }
+    return e;
+}
+
+} // namespace
+
+MEMREEVE_EXPORT int execve(const char* path, char* const arguments[], char* const environment[]) noexcept {
+    return execute(path, arguments, environment);
+}
+MEMREEVE_EXPORT int execv(const char* path, char* const arguments[]) noexcept {
+    return execute(path, arguments, bridge::own_environment());
+}
+MEMREEVE_EXPORT int execvp(const char* name, char* const arguments[]) noexcept {
+    return execute_by_name(name, arguments, bridge::own_environment());
+}
+MEMREEVE_EXPORT int execvpe(const char* name, char* const arguments[], char* const environment[]) noexcept {
+    return execute_by_name(name, arguments, environment);
+}
+MEMREEVE_EXPORT int execl(const char* path, const char* first, ...) noexcept {
+    char* arguments[arguments_max + 2];
+    va_list more;
+    va_start(more, first);
+    const bool all = gather(arguments, first, more);
+    va_end(more);
+    return all ? execute(path, arguments, bridge::own_environment()) : -1;
+}
+MEMREEVE_EXPORT int execlp(const char* name, const char* first, ...) noexcept {
+    char* arguments[arguments_max + 2];
+    va_list more;
+    va_start(more, first);
+    const bool all = gather(arguments, first, more);
+    va_end(more);
+    return all ? execute_by_name(name, arguments, bridge::own_environment()) : -1;
+}
+MEMREEVE_EXPORT int execle(const char* path, const char* first, ...) noexcept {
+    char* arguments[arguments_max + 2];
+    va_list more;
+    va_start(more, first);
+    const bool all = gather(arguments, first, more);
+    char* const* environment = all ? va_arg(more, char* const*) : nullptr;
+    va_end(more);
+    return all ? execute(path, arguments, environment) : -1;
+}
+MEMREEVE_EXPORT int fexecve(int fd, char* const arguments[], char* const environment[]) noexcept {
+    if (fd < 0) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (bridge::state* s = bridge::governed()) {
+        bridge::publish_picture(*s);
+    }
+    errno = static_cast<int>(-prim::pass_execveat(fd, "", arguments, environment, AT_EMPTY_PATH));
+    return -1;
+}
+
+MEMREEVE_EXPORT int posix_spawn(pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions,
+                                const posix_spawnattr_t* attributes, char* const arguments[],
+                                char* const environment[]) noexcept {
+    return spawn(libc_spawn, pid, path, actions, attributes, arguments, environment);
+}
+MEMREEVE_EXPORT int posix_spawnp(pid_t* pid, const char* name, const posix_spawn_file_actions_t* actions,
+                                 const posix_spawnattr_t* attributes, char* const arguments[],
+                                 char* const environment[]) noexcept {
+    return spawn(libc_spawnp, pid, name, actions, attributes, arguments, environment);
+}
+
+MEMREEVE_EXPORT [[noreturn]] void _exit(int status) { leave(status); }
+MEMREEVE_EXPORT [[noreturn]] void _Exit(int status) noexcept { leave(status); }

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT
+#include "bridge/state.hpp"
+
+#include "bridge/environment.hpp"
+#include "bridge/text.hpp"
+#include "prim/process_view.hpp"
+#include "prim/prim.hpp"
+
+#include <new>
+
+namespace memreeve::bridge {
+
+using telemetry::extent_kind;
+using telemetry::image_record;
+using telemetry::owner_kind;
+using telemetry::runtime_kind;
+
+namespace {
+
+constexpr std::uint64_t patience_ns = 1'000'000'000;
+constexpr int refused_status = 125;
+
+constinit state the_state{};
+
+// What the program is, by the name of its file; enough for the summary.
+runtime_kind runtime_of(const char* path) noexcept {
+    const char* name = base_name(path);
+    struct row {
+        const char* prefix;
+        runtime_kind kind;
+    };
+    constexpr row table[] = {
+        {"mono", runtime_kind::mono},   {"dotnet", runtime_kind::coreclr}, {"java", runtime_kind::jvm},
+        {"node", runtime_kind::node},   {"python", runtime_kind::cpython},
+    };
+    for (const row& r : table) {
+        if (starts_with(name, r.prefix)) {
+            return r.kind;
+        }
+    }
+    return runtime_kind::other;
+}
+
+} // namespace
+
+state* governed() noexcept {
+    state& s = the_state;
+    using phase = state::phase;
+    switch (static_cast<phase>(s.phase_.load(std::memory_order_acquire))) {
+    case phase::ready: break;
+    case phase::passing: return nullptr;
+    case phase::untouched: s.start(); break;
+    case phase::starting: break;
+    }
+    // Another thread is starting or settling: its few system calls are waited for, not for ever.
+    const auto is_settled = [&s] {
+        const auto p = static_cast<phase>(s.phase_.load(std::memory_order_acquire));
+        return p == phase::passing ||
+               (p == phase::ready && s.alive_->load(std::memory_order_acquire) == 1);
+    };
+    if (!is_settled()) {
+        if (static_cast<phase>(s.phase_.load(std::memory_order_acquire)) == phase::ready) {
+            s.settle_child();
+        }
+        for (const std::uint64_t since = prim::now_ns();
+             !is_settled() && prim::now_ns() - since < patience_ns;) {
+            prim::yield();
+        }
+    }
+    return static_cast<phase>(s.phase_.load(std::memory_order_acquire)) == phase::ready ? &s : nullptr;
+}
+
+void state::start() noexcept {
+    auto expected = static_cast<std::uint32_t>(phase::untouched);
+    if (!phase_.compare_exchange_strong(expected, static_cast<std::uint32_t>(phase::starting),
+                                        std::memory_order_acq_rel)) {
+        return;
+    }
+    const bool attached = attach();
+    phase_.store(static_cast<std::uint32_t>(attached ? phase::ready : phase::passing),
+                 std::memory_order_release);
+}
+
+bool state::open_ledger(const char* path) noexcept {
+    const long fd = prim::open_read_write(path);
+    if (fd < 0) {
+        return false;
+    }
+    address first = 0;
+    int e = prim::map_shared(static_cast<int>(fd), page_size, true, &first);
+    byte_count size = 0;
+    if (e == 0) {
+        const auto* header = reinterpret_cast<const manager::ledger_header*>(first);
+        size = header->magic == manager::ledger_magic ? header->size : 0;
+        static_cast<void>(prim::unmap(first, page_size));
+    }
+    address whole = 0;
+    if (e == 0 && size != 0) {
+        e = prim::map_shared(static_cast<int>(fd), size, true, &whole);
+    }
+    static_cast<void>(prim::close(static_cast<int>(fd)));
+    return e == 0 && size != 0 && ledger_.attach(reinterpret_cast<void*>(whole), size).has_value();
+}
+
+bool state::attach() noexcept {
+    if (prim::is_privileged()) {
+        return false;
+    }
+    const char* path = variable("MEMREEVE_LEDGER");
+    if (path == nullptr) {
+        return false;
+    }
+    const bool best_effort = variable("MEMREEVE_BEST_EFFORT") != nullptr;
+    const auto refuse = [&](const char* why) {
+        line l;
+        l.add("memreeve: this program cannot be governed: ").add(why).add(" (").add(path).add("); ");
+        l.add(best_effort ? "it runs ungoverned" : "start it under its own `memreeve run`, or use --best-effort");
+        prim::say(l.text());
+        if (!best_effort) {
+            prim::exit_now(refused_status);
+        }
+        return false;
+    };
+    if (!open_ledger(path)) {
+        return refuse("the launcher's ledger cannot be opened, the launcher may have ended");
+    }
+    manager::ledger_header& header = ledger_.header();
+    const int pid = prim::process_id();
+    if ((header.flags.load(std::memory_order_relaxed) & manager::flag_no_children) != 0 &&
+        header.images_high.load(std::memory_order_acquire) != 0 &&
+        ledger_.image(0).pid.load(std::memory_order_relaxed) != pid) {
+        return false; // --no-children
+    }
+    const auto image = ledger_.begin_image(pid, prim::process_start_time(pid), false);
+    if (!image) {
+        return refuse("every slot of the ledger is taken (512 processes at once)");
+    }
+    manager::options o;
+    o.discard_at_once = true;
+    o.watch_system = false;
+    address alive = 0;
+    if (prim::map_records(page_size, &alive) != 0 || prim::wipe_on_fork(alive, page_size) != 0 ||
+        !manager_.open(ledger_, **image, o)) {
+        ledger_.end_image(**image, telemetry::image_end::exited);
+        return refuse("the system gives no memory for the records");
+    }
+    describe(**image);
+    record_loader();
+    make_hosts();
+    alive_ = reinterpret_cast<std::atomic<std::uint32_t>*>(alive);
+    alive_->store(1, std::memory_order_release);
+    static_cast<void>(manager_.known().add({alive, alive + page_size}, owner_id::none, extent_kind::records, 0));
+    return true;
+}
+
+void state::describe(image_record& image) noexcept {
+    const long n = prim::read_link("/proc/self/exe", image.path, sizeof image.path - 1);
+    image.path[n > 0 ? n : 0] = '\0';
+    image.runtime.store(static_cast<std::uint32_t>(runtime_of(image.path)), std::memory_order_relaxed);
+}
+
+// Anonymous memory that stands there already is the loader's (decision 26).
+void state::record_loader() noexcept {
+    prim::mapping m;
+    for (address at = lowest_address; prim::find_mapping(at, &m) == 0; at = m.where.end) {
+        if (m.has_file || m.shared || !allows(m.allowed, access::write)) {
+            continue;
+        }
+        bool ours = false;
+        manager_.known().for_each([&](telemetry::extent& e) {
+            ours = ours || range{e.begin.load(std::memory_order_relaxed), e.end.load(std::memory_order_relaxed)}
+                               .contains(m.where);
+        });
+        if (!ours) {
+            static_cast<void>(manager_.known().add(m.where, owner(owner_kind::images), extent_kind::loader, 0));
+        }
+    }
+}
+
+void state::make_hosts() noexcept {
+    for (unsigned k = 0; k < telemetry::owner_kind_count; ++k) {
+        ::new (static_cast<void*>(hosts_[k]))
+            com::host_memory_manager(manager_, owner(static_cast<owner_kind>(k)));
+    }
+}
+
+bool state::shares_memory() noexcept {
+    return prim::process_id() != image().pid.load(std::memory_order_relaxed);
+}
+
+// First call in a child of fork. Threads of the parent are not here; what they had under way is
+// undone, what was committed stays the parent's (decision 19).
+void state::settle_child() noexcept {
+    std::uint32_t wiped = 0;
+    if (!alive_->compare_exchange_strong(wiped, 2, std::memory_order_acq_rel)) {
+        return;
+    }
+    const int pid = prim::process_id();
+    const bool excluded =
+        (ledger_.header().flags.load(std::memory_order_relaxed) & manager::flag_no_children) != 0;
+    image_record* mine = nullptr;
+    if (!excluded) {
+        if (const auto image = ledger_.begin_image(pid, prim::process_start_time(pid), true)) {
+            mine = *image;
+        }
+    }
+    image_record& parents = image();
+    if (mine == nullptr) {
+        // Not listed, not limited: the same bookkeeping in a ledger of its own.
+        address memory = 0;
+        const manager::ledger_shape shape{64, 1, 1};
+        if (prim::map_records(round_up(manager::ledger::size_for(shape), page_size), &memory) != 0) {
+            phase_.store(static_cast<std::uint32_t>(phase::passing), std::memory_order_release);
+            return;
+        }
+        ledger_.format(reinterpret_cast<void*>(memory), shape, {});
+        mine = *ledger_.begin_image(pid, 0, true);
+    }
+    __builtin_memcpy(mine->path, parents.path, sizeof mine->path);
+    __builtin_memcpy(mine->settings, parents.settings, sizeof mine->settings);
+    mine->runtime.store(parents.runtime.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    manager_.settle_after_fork(*mine);
+    make_hosts();
+    alive_->store(1, std::memory_order_release);
+}
+
+} // namespace memreeve::bridge

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+#include "bridge/successor.hpp"
+
+#include "bridge/environment.hpp"
+#include "bridge/pictures.hpp"
+#include "bridge/text.hpp"
+#include "prim/prim.hpp"
+
+#include <elf.h>
+
+namespace memreeve::bridge {
+
+namespace {
+
+bool read_exactly(int fd, void* to, std::size_t size, std::uint64_t offset) noexcept {
+    return prim::read_at(fd, to, size, offset) == static_cast<long>(size);
+}
+
+const char* why_not(int fd) noexcept {
+    Elf64_Ehdr head;
+    if (!read_exactly(fd, &head, sizeof head, 0) || head.e_ident[EI_MAG0] != ELFMAG0 ||
+        head.e_ident[EI_MAG1] != ELFMAG1 || head.e_ident[EI_MAG2] != ELFMAG2 ||
+        head.e_ident[EI_MAG3] != ELFMAG3) {
+        return nullptr; // a script or nothing at all: its interpreter will tell
+    }
+    if (head.e_ident[EI_CLASS] != ELFCLASS64 || head.e_machine != EM_X86_64) {
+        return "not a 64-bit x86-64 program";
+    }
+    for (unsigned i = 0; i < head.e_phnum; ++i) {
+        Elf64_Phdr part;
+        if (!read_exactly(fd, &part, sizeof part, head.e_phoff + std::uint64_t{i} * head.e_phentsize)) {
+            return nullptr;
+        }
+        if (part.p_type != PT_INTERP) {
+            continue;
+        }
+        char loader[64]{};
+        const std::size_t size = part.p_filesz < sizeof loader ? part.p_filesz : sizeof loader - 1;
+        if (!read_exactly(fd, loader, size, part.p_offset)) {
+            return nullptr;
+        }
+        return same_text(base_name(loader), "ld-linux-x86-64.so.2") ? nullptr : "not linked against glibc";
+    }
+    return "statically linked";
+}
+
+} // namespace
+
+const char* why_ungovernable(const char* path, char* const* environment) noexcept {
+    if (variable_in(environment, "LD_PRELOAD") == nullptr ||
+        variable_in(environment, "MEMREEVE_LEDGER") == nullptr) {
+        return "its environment lacks LD_PRELOAD or MEMREEVE_LEDGER";
+    }
+    const long fd = prim::open_read(path);
+    if (fd < 0) {
+        return nullptr;
+    }
+    const char* reason = why_not(static_cast<int>(fd));
+    static_cast<void>(prim::close(static_cast<int>(fd)));
+    return reason;
+}
+
+namespace {
+
+bool follows_children(state& s) noexcept {
+    return (s.books().header().flags.load(std::memory_order_relaxed) & manager::flag_no_children) == 0;
+}
+
+} // namespace
+
+void before_exec(state& s, const char* path, char* const* environment) noexcept {
+    if (const char* reason = why_ungovernable(path, environment);
+        reason != nullptr && follows_children(s)) {
+        const int pid = prim::process_id();
+        s.books().note_ungoverned(pid, prim::process_start_time(pid), path, reason);
+    }
+    publish_picture(s);
+}
+
+void after_spawn(state& s, int pid, const char* path, char* const* environment) noexcept {
+    if (const char* reason = why_ungovernable(path, environment);
+        reason != nullptr && follows_children(s)) {
+        s.books().note_ungoverned(pid, prim::process_start_time(pid), path, reason);
+    }
+}
+
+} // namespace memreeve::bridge

@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: MIT
+#include "bridge/translate.hpp"
+
+#include "bridge/acquired.hpp"
+#include "bridge/posix.hpp"
+#include "prim/prim.hpp"
+#include "prim/process_view.hpp"
+
+namespace memreeve::bridge {
+
+using telemetry::owner_kind;
+using telemetry::runtime_kind;
+
+namespace {
+
+void* pointer(address a) noexcept { return reinterpret_cast<void*>(a); }
+
+// Whose memory an anonymous mapping is, as far as the call itself tells.
+owner_kind owner_of(state& s, int prot) noexcept {
+    if ((prot & PROT_EXEC) != 0) {
+        return owner_kind::code;
+    }
+    const auto runtime = static_cast<runtime_kind>(s.image().runtime.load(std::memory_order_relaxed));
+    return runtime == runtime_kind::other ? owner_kind::runtime : owner_kind::gc;
+}
+
+// The largest part of [at, end) that begins at `at` and lies in one reservation of ours, in an arena
+// outside any reservation ("hole"), or outside all we know.
+struct piece {
+    range part{};
+    vm::found ours{};   // ours.index != 0: of ours
+    bool hole = false;
+};
+
+piece next_piece(state& s, address at, address end) noexcept {
+    piece p;
+    p.ours = s.memory().space().find(at);
+    if (p.ours.index != 0) {
+        p.part = {at, p.ours.whole.end < end ? p.ours.whole.end : end};
+        return p;
+    }
+    address stop = s.memory().space().next_base(at, end);
+    const range home = s.memory().space().arena_at(at);
+    p.hole = !home.is_empty();
+    if (p.hole) {
+        stop = stop < home.end ? stop : home.end;
+    } else {
+        stop = s.memory().space().next_arena(at, stop);
+    }
+    p.part = {at, stop};
+    return p;
+}
+
+long from(HRESULT hr, long otherwise) noexcept { return hr == E_OUTOFMEMORY ? -ENOMEM : otherwise; }
+
+// ---- mmap ------------------------------------------------------------------------------------------
+
+// At an address that is free in our eyes, or anywhere (0). Negative errno; -EEXIST: taken.
+long allocate(state& s, address where, byte_count size, int prot) noexcept {
+    IHostMemoryManager& host = s.host(owner_of(s, prot));
+    const DWORD type = prot == PROT_NONE ? DWORD{MEM_RESERVE} : DWORD{MEM_RESERVE | MEM_COMMIT};
+    void* got = nullptr;
+    const HRESULT hr = host.VirtualAlloc(pointer(where), size, type, page_of(prot), level_of(size), &got);
+    return hr == S_OK ? static_cast<long>(reinterpret_cast<address>(got)) : from(hr, -EEXIST);
+}
+
+// MAP_FIXED without a file over pages of one reservation of ours: they read as zeroes afterwards, or
+// nothing has changed (decision 24). Dead pages revive.
+long renew(state& s, range part, int prot) noexcept {
+    IHostMemoryManager& host = s.host(owner_of(s, prot));
+    if (prot == PROT_NONE) {
+        return host.VirtualFree(pointer(part.begin), part.size(), MEM_DECOMMIT) == S_OK ? 0 : -ENOMEM;
+    }
+    void* got = nullptr;
+    HRESULT hr = host.VirtualAlloc(pointer(part.begin), part.size(), MEM_COMMIT, page_of(prot),
+                                   level_of(part.size()), &got);
+    if (hr == S_OK) {
+        hr = host.VirtualAlloc(pointer(part.begin), part.size(), MEM_RESET, page_of(prot),
+                               level_of(part.size()), &got);
+    }
+    return hr == S_OK ? 0 : -ENOMEM;
+}
+
+// MAP_FIXED into a hole of an arena: a reservation of the granules round it, of which only the part
+// asked for lives.
+long fill_hole(state& s, range part, int prot) noexcept {
+    const address base = round_down(part.begin, granule_size);
+    IHostMemoryManager& host = s.host(owner_of(s, prot));
+    void* got = nullptr;
+    HRESULT hr = host.VirtualAlloc(pointer(base), part.end - base, MEM_RESERVE, page_of(prot),
+                                   level_of(part.size()), &got);
+    if (hr != S_OK) {
+        return -ENOMEM;
+    }
+    if (prot != PROT_NONE) {
+        hr = host.VirtualAlloc(pointer(part.begin), part.size(), MEM_COMMIT, page_of(prot),
+                               level_of(part.size()), &got);
+    }
+    if (hr != S_OK) {
+        static_cast<void>(host.VirtualFree(pointer(base), 0, MEM_RELEASE));
+        return -ENOMEM;
+    }
+    if (base < part.begin) {
+        static_cast<void>(s.memory().retire({base, part.begin}));
+    }
+    return 0;
+}
+
+struct file_mapping {
+    range part;
+    int prot, flags, fd;
+    std::int64_t offset;
+    long got;
+};
+
+int map_file_there(void* context) noexcept {
+    auto& m = *static_cast<file_mapping*>(context);
+    m.got = prim::pass_mmap(m.part.begin, m.part.size(), m.prot, m.flags, m.fd, m.offset);
+    return m.got < 0 ? static_cast<int>(-m.got) : 0;
+}
+
+long map_fixed(state& s, range whole, int prot, int flags, int fd, std::int64_t offset) noexcept {
+    const bool has_file = (flags & MAP_ANONYMOUS) == 0;
+    const bool plain = !has_file && is_plain_anonymous(flags, prot);
+    for (address at = whole.begin; at < whole.end;) {
+        piece p = next_piece(s, at, whole.end);
+        long r = 0;
+        if (p.ours.index != 0 && plain) {
+            r = renew(s, p.part, prot);
+        } else if (p.ours.index != 0 || p.hole) {
+            if (p.hole) {
+                r = fill_hole(s, p.part, PROT_NONE);
+                p.ours = r == 0 ? s.memory().space().find(at) : p.ours;
+            }
+            if (r == 0 && plain) {
+                r = renew(s, p.part, prot);
+            } else if (r == 0) {
+                file_mapping m{p.part, prot, flags, fd, offset + static_cast<std::int64_t>(at - whole.begin), 0};
+                const auto done = s.memory().replace(p.part, map_file_there, &m);
+                r = done ? 0 : -(m.got < 0 ? -m.got : long{ENOMEM});
+            }
+        } else if (plain && is_aligned(p.part.begin, granule_size) && allocate(s, p.part.begin, p.part.size(), prot) > 0) {
+            r = 0;
+        } else {
+            r = map_acquired(s, p.part, prot, flags, fd, offset + static_cast<std::int64_t>(at - whole.begin),
+                             has_file ? owner_kind::files : owner_of(s, prot));
+            r = r < 0 ? r : 0;
+        }
+        if (r != 0) {
+            return r;
+        }
+        at = p.part.end;
+    }
+    return static_cast<long>(whole.begin);
+}
+
+long map_anonymous(state& s, address hint, byte_count size, int prot, int flags) noexcept {
+    long got = -ENOMEM;
+    if ((flags & MAP_32BIT) != 0) {
+        for (int attempt = 0; attempt < 4 && got < 0; ++attempt) {
+            const address low = s.memory().space().look_low(s.owner(owner_of(s, prot)), size);
+            if (low == 0) {
+                break;
+            }
+            got = allocate(s, low, size, prot);
+            if (got == -ENOMEM) {
+                return got;
+            }
+        }
+        return got > 0 ? got : map_acquired(s, {0, size}, prot, flags, -1, 0, owner_of(s, prot));
+    }
+    if ((flags & MAP_FIXED_NOREPLACE) != 0 || hint != 0) {
+        got = is_aligned(hint, granule_size) ? allocate(s, hint, size, prot) : -EEXIST;
+        if (got > 0 || got == -ENOMEM || (flags & MAP_FIXED_NOREPLACE) != 0) {
+            return got;
+        }
+    }
+    return allocate(s, 0, size, prot);
+}
+
+} // namespace
+
+long map_memory(state& s, address where, byte_count size, int prot, int flags, int fd,
+                std::int64_t offset) noexcept {
+    const bool fixed = (flags & MAP_FIXED) != 0;
+    const bool no_replace = (flags & MAP_FIXED_NOREPLACE) == MAP_FIXED_NOREPLACE;
+    const bool has_file = (flags & MAP_ANONYMOUS) == 0;
+    if (size == 0 || size > top_address || (prot & ~known_prot) != 0 ||
+        ((fixed || no_replace) && (!is_aligned(where, page_size) || !fits_user_space(where, size)))) {
+        return prim::pass_mmap(where, size, prot, flags, fd, offset); // the kernel says what is wrong
+    }
+    size = round_up(size, page_size);
+    if (fixed && !no_replace && where >= lowest_address) {
+        return map_fixed(s, {where, where + size}, prot, flags, fd, offset);
+    }
+    if (!has_file && is_plain_anonymous(flags, prot) &&
+        (where == 0 || is_aligned(where, granule_size) || (flags & MAP_32BIT) != 0) &&
+        fits_user_space(where, size)) {
+        const long got = map_anonymous(s, where, size, prot, flags);
+        if (got > 0) {
+            if ((flags & MAP_LOCKED) != 0 &&
+                prim::lock_in_memory(static_cast<address>(got), size) != 0) {
+                static_cast<void>(unmap_memory(s, static_cast<address>(got), size));
+                return -EAGAIN;
+            }
+            if ((flags & MAP_POPULATE) != 0 && prot != PROT_NONE) {
+                prim::populate(static_cast<address>(got), size);
+            }
+        }
+        return got;
+    }
+    return map_acquired(s, {where, where + size}, prot, flags, fd, offset,
+                        has_file ? owner_kind::files : owner_of(s, prot));
+}
+
+// ---- munmap ----------------------------------------------------------------------------------------
+
+long unmap_memory(state& s, address where, byte_count size) noexcept {
+    if (!is_aligned(where, page_size) || size == 0 || !fits_user_space(where, size)) {
+        return prim::pass_munmap(where, size);
+    }
+    const address end = round_up(where + size, page_size);
+    for (address at = where; at < end;) {
+        const piece p = next_piece(s, at, end);
+        if (p.ours.index != 0) {
+            const auto gone = p.part == p.ours.whole
+                                  ? s.host(owner_kind::gc).VirtualFree(pointer(at), 0, MEM_RELEASE) == S_OK
+                                  : s.memory().retire(p.part).has_value();
+            if (!gone) {
+                return -ENOMEM;
+            }
+        } else if (!p.hole) {
+            if (const long r = unmap_acquired(s, p.part); r < 0) {
+                return r;
+            }
+        }
+        at = p.part.end;
+    }
+    return 0;
+}
+
+// ---- mprotect --------------------------------------------------------------------------------------
+
+namespace {
+
+// One run of like pages of ours.
+long protect_run(state& s, range part, vm::page_code code, int prot) noexcept {
+    IHostMemoryManager& host = s.host(owner_kind::gc);
+    if (code == vm::page_code::dead) {
+        return -ENOMEM; // POSIX: not mapped
+    }
+    if (vm::is_committed(code)) {
+        DWORD old = 0;
+        return host.VirtualProtect(pointer(part.begin), part.size(), page_of(prot), &old) == S_OK ? 0 : -ENOMEM;
+    }
+    if (prot == PROT_NONE) {
+        return 0;
+    }
+    void* got = nullptr;
+    return host.VirtualAlloc(pointer(part.begin), part.size(), MEM_COMMIT, page_of(prot),
+                             level_of(part.size()), &got) == S_OK
+               ? 0
+               : -ENOMEM;
+}
+
+// Part after part until one fails.
+template <class Ours, class Foreign>
+long for_each_piece(state& s, address where, address end, Ours ours, Foreign foreign) noexcept {
+    for (address at = where; at < end;) {
+        const piece p = next_piece(s, at, end);
+        long r = p.hole ? -ENOMEM : 0;
+        address stop = p.part.end;
+        if (p.ours.index != 0) {
+            stop = p.ours.run_end < p.part.end ? p.ours.run_end : p.part.end;
+            // find() joins reserved and dead pages; here they differ.
+            if (vm::is_reserved(p.ours.code)) {
+                stop = s.memory().space().run_end(at, stop);
+            }
+            r = ours(range{at, stop}, p.ours.code);
+        } else if (!p.hole) {
+            r = foreign(p.part);
+        }
+        if (r != 0) {
+            return r;
+        }
+        at = stop;
+    }
+    return 0;
+}
+
+} // namespace
+
+long protect_memory(state& s, address where, byte_count size, int prot) noexcept {
+    if (!is_aligned(where, page_size) || size == 0 || !fits_user_space(where, size) ||
+        (prot & ~known_prot) != 0) {
+        return prim::pass_mprotect(where, size, prot);
+    }
+    const address end = round_up(where + size, page_size);
+    return for_each_piece(
+        s, where, end, [&](range part, vm::page_code code) { return protect_run(s, part, code, prot); },
+        [&](range part) { return protect_acquired(s, part, prot); });
+}
+
+// ---- madvise ---------------------------------------------------------------------------------------
+
+long advise_memory(state& s, address where, byte_count size, int advice) noexcept {
+    constexpr int dontneed_locked = 24;
+    if (!is_aligned(where, page_size) || size == 0 || !fits_user_space(where, size)) {
+        return prim::pass_madvise(where, size, advice);
+    }
+    const bool drops = advice == MADV_DONTNEED || advice == dontneed_locked;
+    const auto ours = [&](range part, vm::page_code code) -> long {
+        if (code == vm::page_code::dead) {
+            return -ENOMEM;
+        }
+        if (advice == MADV_DONTFORK) {
+            return 0; // a child that lacked these pages would contradict its own map
+        }
+        if (!vm::is_charged(code)) {
+            return drops || advice == MADV_FREE ? 0 : prim::pass_madvise(part.begin, part.size(), advice);
+        }
+        IHostMemoryManager& host = s.host(owner_kind::gc);
+        if (drops && code == vm::page_code::noaccess) {
+            return host.VirtualFree(pointer(part.begin), part.size(), MEM_DECOMMIT) == S_OK ? 0 : -ENOMEM;
+        }
+        if (drops) {
+            void* got = nullptr;
+            return host.VirtualAlloc(pointer(part.begin), part.size(), MEM_RESET, PAGE_READWRITE,
+                                     eProcessCritical, &got) == S_OK
+                       ? 0
+                       : -ENOMEM;
+        }
+        return prim::pass_madvise(part.begin, part.size(), advice);
+    };
+    return for_each_piece(s, where, round_up(where + size, page_size), ours, [&](range part) {
+        return prim::pass_madvise(part.begin, part.size(), advice);
+    });
+}
+
+// ---- mremap, brk -----------------------------------------------------------------------------------
+
+long remap_memory(state& s, address where, byte_count old_size, byte_count new_size, int flags,
+                  address to) noexcept {
+    const bool valid = is_aligned(where, page_size) && new_size != 0 && new_size <= top_address &&
+                       fits_user_space(where, old_size);
+    const vm::found f = valid ? s.memory().space().find(where) : vm::found{};
+    if (f.index == 0) {
+        const bool onto_ours =
+            (flags & MREMAP_FIXED) != 0 && fits_user_space(to, new_size) &&
+            (s.memory().space().find(to).index != 0 || !s.memory().space().arena_at(to).is_empty() ||
+             s.memory().space().next_base(to, to + round_up(new_size, page_size)) < to + new_size);
+        return onto_ours ? -ENOMEM : remap_acquired(s, where, old_size, new_size, flags, to);
+    }
+    old_size = round_up(old_size, page_size);
+    new_size = round_up(new_size, page_size);
+    constexpr int dont_unmap = 4;
+    if ((flags & (MREMAP_FIXED | dont_unmap)) != 0 || old_size == 0) {
+        return -ENOMEM; // our addresses never become anybody else's (decision 24)
+    }
+    const range old{where, where + old_size};
+    if (!f.whole.contains(old) || f.run_end < old.end || !vm::is_charged(f.code)) {
+        return -EFAULT;
+    }
+    if (new_size <= old_size) {
+        const bool shrunk =
+            new_size == old_size || s.memory().retire({where + new_size, old.end}).has_value();
+        return shrunk ? static_cast<long>(where) : -ENOMEM;
+    }
+    // In place when what follows is ours, dead or reserved, and of the same reservation.
+    const range more{old.end, where + new_size};
+    if (f.whole.contains(more)) {
+        const vm::found next = s.memory().space().find(more.begin);
+        if (vm::is_reserved(next.code) && next.run_end >= more.end) {
+            void* got = nullptr;
+            const HRESULT hr = s.host(owner_kind::gc)
+                                   .VirtualAlloc(pointer(more.begin), more.size(), MEM_COMMIT,
+                                                 vm::encode_protection(f.code, 0), level_of(more.size()), &got);
+            return hr == S_OK ? static_cast<long>(where) : -ENOMEM;
+        }
+    }
+    if ((flags & MREMAP_MAYMOVE) == 0) {
+        return -ENOMEM;
+    }
+    const auto moved = s.memory().move(f.owner, old, new_size, criticality_of(new_size));
+    return moved ? static_cast<long>(*moved) : -ENOMEM;
+}
+
+bool may_grow_break(state& s, byte_count more) noexcept {
+    const page_count pages = pages_of(round_up(more, page_size));
+    const bool admitted =
+        s.books().tree().admit(s.owner(owner_kind::malloc), pages, criticality_of(more)).has_value();
+    if (!admitted) {
+        s.image().refusals[static_cast<unsigned>(criticality_of(more))].fetch_add(1, std::memory_order_relaxed);
+    }
+    return admitted;
+}
+
+} // namespace memreeve::bridge

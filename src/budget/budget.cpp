@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: MIT
+// How a charge climbs the tree. Each account holds, in one word, guaranteed << 32 | held. A step of
+// n pages at an account makes its parent hold
+//   max(new held, guaranteed) - max(old held, guaranteed)
+// more pages: n, or less while the account lives inside its guarantee, or 0. Every step is one
+// compare-and-swap that admits or refuses; after a refusal what was climbed is climbed down again.
+// The steps of all threads telescope, so held stays the sum of the claims below it.
+#include "budget/budget.hpp"
+
+#include "budget/charge.hpp"
+
+#include <algorithm>
+
+namespace memreeve::budget {
+
+namespace {
+
+constexpr std::uint64_t held_mask = 0xffffffffULL;
+constexpr page_count credit_batch = 64;       // 256 KiB: one climb for many small commits
+constexpr page_count credit_request_max = 16; // larger requests climb for themselves
+constexpr unsigned credit_shift = 48;
+constexpr std::uint64_t credit_pages_mask = (std::uint64_t{1} << credit_shift) - 1;
+
+constexpr page_count held_of(std::uint64_t usage) noexcept { return usage & held_mask; }
+constexpr page_count guaranteed_of(std::uint64_t usage) noexcept { return usage >> 32; }
+constexpr page_count claim_of(std::uint64_t usage) noexcept {
+    return std::max(held_of(usage), guaranteed_of(usage));
+}
+constexpr page_count limit_pages(byte_count bytes) noexcept {
+    return bytes >= bytes_of(held_mask) ? no_limit : pages_of(bytes);
+}
+
+page_count ceiling(const account& a, criticality level) noexcept {
+    const page_count limit = a.limit.load(std::memory_order_relaxed);
+    if (limit >= no_limit) {
+        return no_limit;
+    }
+    const page_count reserve = std::min(a.reserve.load(std::memory_order_relaxed), limit);
+    switch (level) {
+    case criticality::task: return limit - reserve;
+    case criticality::domain: return limit - reserve / 2;
+    case criticality::process: break;
+    }
+    return limit;
+}
+
+void raise_to(std::atomic<page_count>& word, page_count value) noexcept {
+    page_count seen = word.load(std::memory_order_relaxed);
+    while (seen < value && !word.compare_exchange_weak(seen, value, std::memory_order_relaxed)) {
+    }
+}
+
+// Room for `pages` more under the ceiling of this level, given what is held.
+bool has_room(const account& a, page_count held, page_count pages, criticality level) noexcept {
+    const page_count top = ceiling(a, level);
+    if (top >= no_limit) {
+        return held + pages <= held_mask;
+    }
+    const page_count used = held + a.touched.load(std::memory_order_relaxed);
+    return used <= top && pages <= top - used;
+}
+
+} // namespace
+
+byte_count default_reserve(byte_count limit) noexcept {
+    constexpr byte_count floor = byte_count{8} << 20;
+    return std::min(std::max(limit / 20, floor), limit / 4);
+}
+
+tree::tree(account* accounts, std::uint32_t capacity, credit_slot* credits,
+           std::uint32_t credit_count) noexcept
+    : accounts_(accounts), capacity_(capacity), credits_(credits), credit_count_(credit_count) {}
+
+owner_id tree::parent_of(owner_id who) const noexcept {
+    return static_cast<owner_id>(at(who).parent.load(std::memory_order_relaxed));
+}
+
+// Unconditional: what is held already moves (a guarantee set up, a refused climb settled).
+void tree::raise_held(owner_id who, page_count pages) noexcept {
+    for (owner_id id = who; id != owner_id::none && pages != 0; id = parent_of(id)) {
+        const std::uint64_t before = at(id).usage.fetch_add(pages, std::memory_order_acq_rel);
+        pages = claim_of(before + pages) - claim_of(before);
+    }
+}
+
+void tree::lower_held(owner_id who, page_count pages) noexcept {
+    for (owner_id id = who; id != owner_id::none && pages != 0; id = parent_of(id)) {
+        const std::uint64_t before = at(id).usage.fetch_sub(pages, std::memory_order_acq_rel);
+        pages = claim_of(before) - claim_of(before - pages);
+    }
+}
+
+bool tree::climb(owner_id who, page_count pages, criticality level) noexcept {
+    page_count step = pages;
+    owner_id id = who;
+    for (; id != owner_id::none; id = parent_of(id)) {
+        account& a = at(id);
+        std::uint64_t seen = a.usage.load(std::memory_order_relaxed);
+        bool admitted = false;
+        do {
+            if (step != 0 && !has_room(a, held_of(seen), step, level)) {
+                break;
+            }
+            admitted = a.usage.compare_exchange_weak(seen, seen + step, std::memory_order_acq_rel);
+        } while (!admitted);
+        if (!admitted) {
+            break;
+        }
+        step = claim_of(seen + step) - claim_of(seen);
+    }
+    if (id == owner_id::none) {
+        for (owner_id up = who; up != owner_id::none; up = parent_of(up)) {
+            account& a = at(up);
+            const page_count now = a.charged.fetch_add(pages, std::memory_order_acq_rel) + pages;
+            raise_to(a.peak, now);
+        }
+        if (watcher_.moved != nullptr) {
+            watcher_.moved(watcher_.context, who);
+        }
+        return true;
+    }
+    // Climb down to the account below the one that refused. A concurrent refund below may have made
+    // the claim move by less than `step`; the account that refused gets the difference.
+    page_count down = pages;
+    for (owner_id up = who; up != id; up = parent_of(up)) {
+        const std::uint64_t before = at(up).usage.fetch_sub(down, std::memory_order_acq_rel);
+        down = claim_of(before) - claim_of(before - down);
+    }
+    if (who == id) {
+        return false;
+    }
+    if (step > down) {
+        raise_held(id, step - down);
+    } else {
+        lower_held(id, down - step);
+    }
+    return false;
+}
+
+result<void> tree::take(owner_id who, page_count pages, criticality level, charge& out) noexcept {
+    if (pages == 0) {
+        return {};
+    }
+    if (take_credit(who, pages)) {
+        out.arm(this, who, pages);
+        return {};
+    }
+    if (credit_count_ != 0 && pages <= credit_request_max && climb(who, pages + credit_batch, level)) {
+        park_credit(who, credit_batch);
+        out.arm(this, who, pages);
+        return {};
+    }
+    if (climb(who, pages, level)) {
+        out.arm(this, who, pages);
+        return {};
+    }
+    drain();
+    if (climb(who, pages, level)) {
+        out.arm(this, who, pages);
+        return {};
+    }
+    count_refusal(who, level);
+    return errc::over_budget;
+}
+
+result<void> tree::admit(owner_id who, page_count pages, criticality level) noexcept {
+    charge probe;
+    if (auto r = take(who, pages, level, probe); !r) {
+        return r;
+    }
+    return {};
+}
+
+void tree::refund(owner_id who, page_count pages) noexcept {
+    if (pages == 0) {
+        return;
+    }
+    for (owner_id up = who; up != owner_id::none; up = parent_of(up)) {
+        at(up).charged.fetch_sub(pages, std::memory_order_acq_rel);
+    }
+    lower_held(who, pages);
+    if (watcher_.moved != nullptr) {
+        watcher_.moved(watcher_.context, who);
+    }
+}
+
+// ---- credit ---------------------------------------------------------------------------------
+// A slot is chosen by the thread's own address, not owned by it: two threads that share one lose
+// nothing but time, and a thread that ends leaves nothing to clean up.
+
+credit_slot& tree::slot_of_this_thread() noexcept {
+    const auto self = reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
+    const std::uint64_t mixed = (self >> 6) * 0x9e3779b97f4a7c15ULL;
+    return credits_[(mixed >> 40) & (credit_count_ - 1)];
+}
+
+bool tree::take_credit(owner_id who, page_count pages) noexcept {
+    if (credit_count_ == 0 || pages > credit_request_max) {
+        return false;
+    }
+    std::atomic<std::uint64_t>& word = slot_of_this_thread().word;
+    std::uint64_t seen = word.load(std::memory_order_relaxed);
+    while (seen >> credit_shift == static_cast<std::uint64_t>(who) &&
+           (seen & credit_pages_mask) >= pages) {
+        if (word.compare_exchange_weak(seen, seen - pages, std::memory_order_acq_rel)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void tree::park_credit(owner_id who, page_count pages) noexcept {
+    const std::uint64_t mine = static_cast<std::uint64_t>(who) << credit_shift | pages;
+    const std::uint64_t old = slot_of_this_thread().word.exchange(mine, std::memory_order_acq_rel);
+    if ((old & credit_pages_mask) != 0) {
+        refund(static_cast<owner_id>(old >> credit_shift), old & credit_pages_mask);
+    }
+}
+
+void tree::drain() noexcept {
+    if (credit_count_ == 0) {
+        return;
+    }
+    credits_[0].draining.fetch_add(1, std::memory_order_acq_rel);
+    for (std::uint32_t i = 0; i < credit_count_; ++i) {
+        std::atomic<std::uint64_t>& word = credits_[i].word;
+        if ((word.load(std::memory_order_relaxed) & credit_pages_mask) == 0) {
+            continue;
+        }
+        const std::uint64_t old = word.exchange(0, std::memory_order_acq_rel);
+        if ((old & credit_pages_mask) != 0) {
+            refund(static_cast<owner_id>(old >> credit_shift), old & credit_pages_mask);
+        }
+    }
+    credits_[0].draining.fetch_sub(1, std::memory_order_acq_rel);
+}
+
+bool tree::is_draining() const noexcept {
+    return credit_count_ != 0 && credits_[0].draining.load(std::memory_order_acquire) != 0;
+}
+
+// ---- accounts -------------------------------------------------------------------------------
+
+result<owner_id> tree::open_account(owner_id parent, const char* name, limits l,
+                                    std::uint32_t image) noexcept {
+    if (l.guaranteed >= bytes_of(held_mask) || l.guaranteed > l.hard) {
+        return errc::invalid_argument;
+    }
+    const bool is_root = parent == owner_id::none;
+    for (std::uint32_t i = is_root ? 0 : 1; i < capacity_; ++i) {
+        account& a = accounts_[i];
+        std::uint32_t expected = static_cast<std::uint32_t>(account_state::free);
+        if (a.state.load(std::memory_order_relaxed) != expected ||
+            !a.state.compare_exchange_strong(expected,
+                                             static_cast<std::uint32_t>(account_state::claimed),
+                                             std::memory_order_acq_rel)) {
+            continue;
+        }
+        a.parent.store(static_cast<std::uint32_t>(parent), std::memory_order_relaxed);
+        a.image.store(image, std::memory_order_relaxed);
+        a.flags.store(0, std::memory_order_relaxed);
+        a.limit.store(limit_pages(l.hard), std::memory_order_relaxed);
+        a.soft.store(limit_pages(l.soft), std::memory_order_relaxed);
+        a.reserve.store(pages_of(l.reserve), std::memory_order_relaxed);
+        a.highest_limit.store(limit_pages(l.hard), std::memory_order_relaxed);
+        for (auto* word : {&a.charged, &a.touched, &a.peak, &a.overshoot, &a.reserved, &a.committed,
+                           &a.writable, &a.slack, &a.heap, &a.mapped}) {
+            word->store(0, std::memory_order_relaxed);
+        }
+        for (auto& n : a.refusals) {
+            n.store(0, std::memory_order_relaxed);
+        }
+        for (auto& n : a.notifications) {
+            n.store(0, std::memory_order_relaxed);
+        }
+        a.usage.store(0, std::memory_order_relaxed);
+        std::size_t k = 0;
+        for (; name != nullptr && name[k] != '\0' && k + 1 < sizeof a.name; ++k) {
+            a.name[k] = name[k];
+        }
+        a.name[k] = '\0';
+        const auto id = static_cast<owner_id>(i);
+        if (l.guaranteed != 0 && !is_root) {
+            const page_count pages = pages_of(l.guaranteed);
+            if (!climb(parent, pages, criticality::process)) {
+                a.state.store(static_cast<std::uint32_t>(account_state::free),
+                              std::memory_order_release);
+                return errc::over_budget;
+            }
+            // Admitted: the parents hold it now; it is claimed, not charged.
+            for (owner_id up = parent; up != owner_id::none; up = parent_of(up)) {
+                at(up).charged.fetch_sub(pages, std::memory_order_acq_rel);
+            }
+            a.usage.store(pages << 32, std::memory_order_relaxed);
+        }
+        a.state.store(static_cast<std::uint32_t>(account_state::live), std::memory_order_release);
+        return id;
+    }
+    return errc::out_of_address_space;
+}
+
+void tree::close_account(owner_id who) noexcept {
+    drain();
+    account& a = at(who);
+    // The claim above becomes exactly what is still charged here; the parent keeps that charge.
+    const std::uint64_t usage = a.usage.exchange(0, std::memory_order_acq_rel);
+    const page_count unused = claim_of(usage) - held_of(usage);
+    lower_held(parent_of(who), unused);
+    a.state.store(static_cast<std::uint32_t>(account_state::free), std::memory_order_release);
+}
+
+result<void> tree::set_limits(owner_id who, limits l) noexcept {
+    if (l.guaranteed >= bytes_of(held_mask) || l.guaranteed > l.hard) {
+        return errc::invalid_argument;
+    }
+    account& a = at(who);
+    const page_count wanted = pages_of(l.guaranteed);
+    std::uint64_t seen = a.usage.load(std::memory_order_relaxed);
+    if (parent_of(who) != owner_id::none && guaranteed_of(seen) != wanted) {
+        for (;;) {
+            const std::uint64_t next = wanted << 32 | held_of(seen);
+            const page_count more =
+                claim_of(next) > claim_of(seen) ? claim_of(next) - claim_of(seen) : 0;
+            if (more != 0 && !climb(parent_of(who), more, criticality::process)) {
+                return errc::over_budget;
+            }
+            for (owner_id up = parent_of(who); more != 0 && up != owner_id::none; up = parent_of(up)) {
+                at(up).charged.fetch_sub(more, std::memory_order_acq_rel);
+            }
+            const page_count before = claim_of(seen);
+            if (a.usage.compare_exchange_strong(seen, next, std::memory_order_acq_rel)) {
+                if (claim_of(next) < before) {
+                    lower_held(parent_of(who), before - claim_of(next));
+                }
+                break;
+            }
+            lower_held(parent_of(who), more);
+        }
+    }
+    a.reserve.store(pages_of(l.reserve), std::memory_order_relaxed);
+    a.soft.store(limit_pages(l.soft), std::memory_order_relaxed);
+    raise_to(a.highest_limit, limit_pages(l.hard));
+    a.limit.store(limit_pages(l.hard), std::memory_order_release);
+    if (watcher_.moved != nullptr) {
+        watcher_.moved(watcher_.context, who);
+    }
+    return {};
+}
+
+// A process killed between two steps of a climb may have raised itself and not its parents: what
+// leaves the parents is therefore never more than they hold.
+void tree::fold(owner_id who) noexcept {
+    const auto leave = [](std::atomic<std::uint64_t>& word, std::uint64_t pages, std::uint64_t mask) {
+        std::uint64_t seen = word.load(std::memory_order_relaxed);
+        while (!word.compare_exchange_weak(seen, seen - std::min(pages, seen & mask),
+                                           std::memory_order_acq_rel)) {
+        }
+    };
+    account& a = at(who);
+    const page_count charged = a.charged.exchange(0, std::memory_order_acq_rel);
+    const std::uint64_t usage = a.usage.exchange(0, std::memory_order_acq_rel);
+    for (owner_id up = parent_of(who); up != owner_id::none; up = parent_of(up)) {
+        leave(at(up).charged, charged, ~std::uint64_t{0});
+        leave(at(up).usage, claim_of(usage), held_mask);
+    }
+    if (watcher_.moved != nullptr) {
+        watcher_.moved(watcher_.context, parent_of(who));
+    }
+}
+
+void tree::count_refusal(owner_id who, criticality level) noexcept {
+    for (owner_id up = who; up != owner_id::none; up = parent_of(up)) {
+        at(up).refusals[static_cast<unsigned>(level)].fetch_add(1, std::memory_order_relaxed);
+    }
+}
+
+page_count tree::charged(owner_id who) const noexcept {
+    return at(who).charged.load(std::memory_order_acquire);
+}
+
+page_count tree::guaranteed(owner_id who) const noexcept {
+    return guaranteed_of(at(who).usage.load(std::memory_order_acquire));
+}
+
+page_count tree::available(owner_id who, criticality level) const noexcept {
+    page_count least = no_limit;
+    page_count inside = 0; // what the accounts below may still use inside their guarantees
+    for (owner_id up = who; up != owner_id::none; up = parent_of(up)) {
+        const account& a = at(up);
+        const std::uint64_t usage = a.usage.load(std::memory_order_acquire);
+        const page_count top = ceiling(a, level);
+        if (top < no_limit) {
+            const page_count used = held_of(usage) + a.touched.load(std::memory_order_relaxed);
+            least = std::min(least, (used < top ? top - used : 0) + inside);
+        }
+        inside += claim_of(usage) - held_of(usage);
+    }
+    return least;
+}
+
+} // namespace memreeve::budget

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// The owner tree: who may use how much. Knows no addresses, no process, no clock.
+//
+// Works on accounts and credit slots that lie in a ledger (manager/ledger.hpp), private or shared
+// by processes. Every operation is lock-free: a thread or a process stopped anywhere in it stops
+// nobody else.
+//
+// Ceilings (decision 3), for an account with limit L and reserve R:
+//   task      L - R          refused above it; credit is drained before any refusal
+//   domain    L - R/2
+//   process   L
+// A charge must be admitted by every account from the owner up to the root; what an owner
+// guarantees is kept free from its siblings. `touched` counts beside what is held.
+#pragma once
+
+#include "base/result.hpp"
+#include "base/units.hpp"
+#include "budget/account.hpp"
+
+#include <cstdint>
+
+namespace memreeve::budget {
+
+class charge;
+
+// Told after a charge or refund moved an account across one of its watermarks. Runs on the
+// requesting thread: may set words and wake, must not call out, block or take a lock.
+struct watcher {
+    void (*moved)(void* context, owner_id who) noexcept = nullptr;
+    void* context = nullptr;
+};
+
+// Default reserve of a limit, both in bytes: min(max(5 %, 8 MiB), limit / 4).
+byte_count default_reserve(byte_count limit) noexcept;
+
+class tree {
+public:
+    constexpr tree() noexcept = default;
+    // `credits` may be null (no credit). `credit_count` is a power of two.
+    tree(account* accounts, std::uint32_t capacity, credit_slot* credits, std::uint32_t credit_count) noexcept;
+
+    // Claims a free account below `parent`. Limits in bytes, rounded down to pages; guaranteed is
+    // charged to the parents' held at once and refused with over_budget when it does not fit.
+    struct limits {
+        byte_count hard = ~byte_count{0};
+        byte_count soft = ~byte_count{0};
+        byte_count guaranteed = 0;
+        byte_count reserve = 0;
+    };
+    result<owner_id> open_account(owner_id parent, const char* name, limits l, std::uint32_t image) noexcept;
+    // What is still charged goes to the parent. The id may be reused afterwards.
+    void close_account(owner_id who) noexcept;
+    // Never takes back what is held; over_budget only when a larger guarantee does not fit.
+    result<void> set_limits(owner_id who, limits l) noexcept;
+
+    // Takes `pages` from the owner at this level. On success `out` refunds itself unless kept.
+    result<void> take(owner_id who, page_count pages, criticality level, charge& out) noexcept;
+    // Would take() be refused? Charges nothing (touch-only growth, thread stacks).
+    result<void> admit(owner_id who, page_count pages, criticality level) noexcept;
+    void refund(owner_id who, page_count pages) noexcept;
+
+    // Returns every thread's credit to the accounts. After it, charged is exact at quiescence.
+    void drain() noexcept;
+    // Some thread is between taking credit from a slot and refunding it.
+    bool is_draining() const noexcept;
+    // Everything charged below `who` leaves its parents (a dead process). Precondition: drained, and
+    // nobody charges below `who` any more. Its own figures stay for the reader.
+    void fold(owner_id who) noexcept;
+
+    page_count charged(owner_id who) const noexcept;
+    page_count guaranteed(owner_id who) const noexcept;
+    // What a request at this level could still get here and in all parents (pages; ignores credit).
+    page_count available(owner_id who, criticality level) const noexcept;
+    const account& at(owner_id who) const noexcept { return accounts_[static_cast<std::uint32_t>(who)]; }
+    account& at(owner_id who) noexcept { return accounts_[static_cast<std::uint32_t>(who)]; }
+    std::uint32_t capacity() const noexcept { return capacity_; }
+    void set_watcher(watcher w) noexcept { watcher_ = w; }
+
+private:
+    bool climb(owner_id who, page_count pages, criticality level) noexcept;
+    void raise_held(owner_id who, page_count pages) noexcept;
+    void lower_held(owner_id who, page_count pages) noexcept;
+    bool take_credit(owner_id who, page_count pages) noexcept;
+    void park_credit(owner_id who, page_count pages) noexcept;
+    credit_slot& slot_of_this_thread() noexcept;
+    void count_refusal(owner_id who, criticality level) noexcept;
+    owner_id parent_of(owner_id who) const noexcept;
+
+    account* accounts_ = nullptr;
+    std::uint32_t capacity_ = 0;
+    credit_slot* credits_ = nullptr;
+    std::uint32_t credit_count_ = 0;
+    watcher watcher_{};
+};
+
+} // namespace memreeve::budget

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+#include "cli/report.hpp"
+
+#include "cli/size.hpp"
+#include "cli/text.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <fmt/format.h>
+
+namespace memreeve::cli {
+
+namespace {
+
+constexpr std::size_t most_named = 8; // ungoverned children named one by one
+constexpr double start_up_seconds = 2.0;
+
+std::string joined(const std::vector<std::string>& words, const char* between) {
+    return fmt::format("{}", fmt::join(words, between));
+}
+
+std::string ending_of(const run_report& r) {
+    if (r.exit_signal != 0) {
+        const char* name = ::sigabbrev_np(r.exit_signal);
+        return fmt::format("was ended by signal {}{}", r.exit_signal, name != nullptr ? fmt::format(" (SIG{})", name) : "");
+    }
+    return fmt::format("ended with status {}", r.exit_code);
+}
+
+template <class Counts>
+Counts sum_of(const run_report& r, Counts process_report::*member) {
+    Counts sum{};
+    for (const process_report& p : r.processes) {
+        for (std::size_t i = 0; i < sum.size(); ++i) {
+            sum[i] += (p.*member)[i];
+        }
+    }
+    return sum;
+}
+
+// Where an exec left an image, its successor's figures count; of images that ran side by side, all.
+std::string charged_by_owner(const run_report& r) {
+    std::array<std::uint64_t, telemetry::owner_kind_count> charged{};
+    for (const process_report& p : r.processes) {
+        if (!p.picture || p.end == telemetry::image_end::exec) {
+            continue;
+        }
+        for (std::size_t k = 0; k < charged.size(); ++k) {
+            charged[k] += p.picture->owners[k].charged;
+        }
+    }
+    std::vector<std::string> words;
+    for (std::size_t k = 0; k < charged.size(); ++k) {
+        if (charged[k] != 0) {
+            words.push_back(fmt::format("{} {}", telemetry::owner_names[k], show_size(charged[k])));
+        }
+    }
+    return words.empty() ? "nothing" : joined(words, ", ");
+}
+
+std::string touched_by_owner(const run_report& r) {
+    std::array<std::uint64_t, telemetry::owner_kind_count> touched{};
+    for (const process_report& p : r.processes) {
+        for (std::size_t k = 0; p.picture && p.end != telemetry::image_end::exec && k < touched.size(); ++k) {
+            touched[k] += p.picture->owners[k].touched;
+        }
+    }
+    std::vector<std::string> words;
+    for (std::size_t k = 0; k < touched.size(); ++k) {
+        if (touched[k] != 0) {
+            words.push_back(fmt::format("{} {}", telemetry::owner_names[k], show_size(touched[k])));
+        }
+    }
+    return words.empty() ? "nothing" : joined(words, ", ");
+}
+
+// Why the program failed, where the limit may be the reason; empty when it is not.
+std::string explained_failure(const run_report& r) {
+    const bool failed = r.exit_signal != 0 || r.exit_code != 0;
+    if (!failed || !r.limit || refusals_of(r) == 0) {
+        return {};
+    }
+    std::uint64_t smallest = 0;
+    std::optional<double> first;
+    for (const process_report& p : r.processes) {
+        if (p.smallest_refused != 0 && (smallest == 0 || p.smallest_refused < smallest)) {
+            smallest = p.smallest_refused;
+        }
+        if (p.refused_after && (!first || *p.refused_after < *first)) {
+            first = p.refused_after;
+        }
+    }
+    const bool starting = first && *first < start_up_seconds && r.wall_seconds < 2 * start_up_seconds;
+    std::string line = fmt::format("the limit of {} was reached{}", show_size(*r.limit),
+                                   starting ? " while the program was starting" : "");
+    if (first) {
+        line += fmt::format(", {:.1f} s after its start", *first);
+    }
+    if (smallest != 0) {
+        line += fmt::format("; the smallest request refused was {}", show_size(smallest));
+    }
+    return line + fmt::format("; raise --limit, or run once without it and read the peak{}",
+                              starting ? ": this runtime needs more than the limit before its first line runs" : "");
+}
+
+} // namespace
+
+std::uint64_t refusals_of(const run_report& r) {
+    std::uint64_t n = 0;
+    for (const process_report& p : r.processes) {
+        for (const std::uint64_t level : p.refusals) {
+            n += level;
+        }
+    }
+    return n;
+}
+
+std::vector<std::string> closing_lines(const run_report& r) {
+    std::vector<std::string> lines;
+    const auto governed = std::count_if(r.processes.begin(), r.processes.end(),
+                                        [](const process_report& p) { return p.governed; });
+    lines.push_back(fmt::format("{} {} after {:.1f} s; {} process image{} governed", shell_word(r.command.front()),
+                                ending_of(r), r.wall_seconds, governed, governed == 1 ? "" : "s"));
+
+    const auto requests = sum_of(r, &process_report::requests);
+    std::vector<std::string> words;
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+        words.push_back(fmt::format("{} {}", telemetry::request_names[i], requests[i]));
+    }
+    lines.push_back("requests: " + joined(words, ", "));
+
+    if (r.limit) {
+        lines.push_back(fmt::format("peak charged {} of {} (reserve {})", show_size(r.peak_charged),
+                                    show_size(*r.limit), show_size(r.reserve)));
+    } else {
+        lines.push_back(fmt::format("peak charged {} (no limit)", show_size(r.peak_charged)));
+    }
+    if (r.touched_overshoot != 0) {
+        lines.push_back(fmt::format("charged and touched memory passed the limit by up to {}",
+                                    show_size(r.touched_overshoot)));
+    }
+    lines.push_back("charged at the end, by owner: " + charged_by_owner(r));
+    lines.push_back("touched beside it, by owner: " + touched_by_owner(r));
+
+    const auto refusals = sum_of(r, &process_report::refusals);
+    lines.push_back(fmt::format("refusals: task {}, appdomain {}, process {}", refusals[0], refusals[1], refusals[2]));
+    if (std::string why = explained_failure(r); !why.empty()) {
+        lines.push_back(std::move(why));
+    }
+
+    std::size_t named = 0;
+    std::size_t ungoverned = 0;
+    for (const process_report& p : r.processes) {
+        if (p.governed) {
+            continue;
+        }
+        if (++ungoverned <= most_named) {
+            ++named;
+            lines.push_back(fmt::format("not governed: {} (pid {}): {}", shell_word(p.image), p.pid, printable(p.reason)));
+        }
+    }
+    if (ungoverned > named) {
+        lines.push_back(fmt::format("not governed: {} more", ungoverned - named));
+    }
+    return lines;
+}
+
+} // namespace memreeve::cli

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: MIT
+#include "cli/commands/run.hpp"
+
+#include "cli/command.hpp"
+#include "cli/image_watch.hpp"
+#include "cli/preparation.hpp"
+#include "cli/size.hpp"
+#include "cli/text.hpp"
+#include "manager/ledger.hpp"
+#include "manager/sensors.hpp"
+#include "prim/linux/launch.hpp"
+#include "prim/prim.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <fmt/format.h>
+
+namespace memreeve::cli {
+
+namespace {
+
+constexpr std::uint64_t sample_period_ns = 100'000'000; // 10 Hz (decision 2)
+constexpr std::uint64_t sampling_share = 10;            // at most a tenth of the launcher's time
+
+struct bounds {
+    std::optional<byte_count> limit;
+    byte_count reserve = 0;
+};
+
+// Says what is wrong and returns false.
+bool parse_bounds(const run_options& o, bounds& out) {
+    manager::sensors system;
+    system.open("", true);
+    const auto rooms = system.read();
+    const byte_count total = rooms.container.is_known() && rooms.machine.is_known()
+                                 ? std::min(rooms.container.total, rooms.machine.total)
+                                 : std::max(rooms.container.total, rooms.machine.total);
+    const auto parse = [&](const char* option, const std::string& text) -> std::optional<size> {
+        std::string why;
+        const std::optional<size> s = parse_size(text, total, why);
+        if (!s) {
+            say(fmt::format("{} {}: {}; accepted are {}", option, shell_word(text), why, accepted_sizes));
+        }
+        return s;
+    };
+    if (o.limit) {
+        const auto s = parse("--limit", *o.limit);
+        if (!s) {
+            return false;
+        }
+        if (!s->is_unlimited) {
+            if (s->bytes < page_size) {
+                say(fmt::format("--limit {}: less than one page of {} bytes; a small Mono program needs about 32M",
+                                shell_word(*o.limit), page_size));
+                return false;
+            }
+            out.limit = s->bytes;
+            out.reserve = budget::default_reserve(s->bytes);
+        }
+    }
+    if (o.reserve) {
+        const auto s = parse("--reserve", *o.reserve);
+        if (!s) {
+            return false;
+        }
+        if (!out.limit) {
+            say("--reserve: is a part of the limit, and there is none; give --limit SIZE too");
+            return false;
+        }
+        if (s->is_unlimited || s->bytes > *out.limit) {
+            say(fmt::format("--reserve {}: larger than the limit of {}; it is the part inside the limit that only higher "
+                            "critical levels may use",
+                            shell_word(*o.reserve), show_size(*out.limit)));
+            return false;
+        }
+        out.reserve = s->bytes;
+    }
+    return true;
+}
+
+// The summary's file, opened before the program starts and removed again if it never does.
+class summary_file {
+public:
+    ~summary_file() {
+        if (fd_ >= 0) {
+            (void)prim::close(fd_);
+            if (created_) {
+                (void)prim::remove_file(path_);
+            }
+        }
+    }
+    bool open(const std::string& path) {
+        path_ = path;
+        const long fd = path.empty() ? -ENOENT : prim::open_for_writing(path, created_);
+        if (fd < 0) {
+            say(fmt::format("--summary {}: cannot be written: {}; the program was not started", shell_word(path),
+                            std::strerror(static_cast<int>(-fd))));
+            return false;
+        }
+        fd_ = static_cast<int>(fd);
+        return true;
+    }
+    void write(const std::string& text) {
+        if (fd_ < 0) {
+            return;
+        }
+        if (const int e = prim::write_and_close(fd_, text); e != 0) {
+            say(fmt::format("--summary {}: could not be written completely: {}", shell_word(path_), std::strerror(e)));
+        }
+        fd_ = -1;
+    }
+
+private:
+    std::string path_;
+    int fd_ = -1;
+    bool created_ = false;
+};
+
+// The ledger in a memfd that children open through this process's /proc entry (decision 20).
+class shared_ledger {
+public:
+    ~shared_ledger() {
+        if (memory_ != 0) {
+            (void)prim::unmap(memory_, size_);
+        }
+        if (fd_ >= 0) {
+            (void)prim::close(fd_);
+        }
+    }
+    bool create(const bounds& b, const run_options& o) {
+        size_ = manager::ledger::size_for(manager::shared_shape);
+        const long fd = prim::create_memfd("memreeve-ledger");
+        int e = fd < 0 ? static_cast<int>(-fd) : 0;
+        const char* step = "memfd_create";
+        if (e == 0) {
+            fd_ = static_cast<int>(fd);
+            step = "ftruncate";
+            e = prim::resize(fd_, size_);
+        }
+        if (e == 0) {
+            step = "mmap";
+            e = prim::map_shared(fd_, size_, true, &memory_);
+        }
+        if (e != 0) {
+            say(fmt::format("the ledger cannot be made: {}: {}; memreeve needs memfd_create and {} of address space "
+                            "(look at seccomp profiles and ulimit -v -n)",
+                            step, std::strerror(e), show_size(size_)));
+            return false;
+        }
+        budget::tree::limits root;
+        if (b.limit) {
+            root.hard = *b.limit;
+            root.reserve = b.reserve;
+        }
+        books_.format(reinterpret_cast<void*>(memory_), manager::shared_shape, root);
+        auto& header = books_.header();
+        header.launcher_pid.store(prim::process_id(), std::memory_order_relaxed);
+        header.launcher_start_time.store(prim::process_start_time(prim::process_id()), std::memory_order_relaxed);
+        header.flags.store((o.best_effort ? manager::flag_best_effort : 0u) |
+                               (o.no_children ? manager::flag_no_children : 0u),
+                           std::memory_order_release);
+        return true;
+    }
+    std::string path() const { return fmt::format("/proc/{}/fd/{}", prim::process_id(), fd_); }
+    manager::ledger& books() { return books_; }
+
+private:
+    int fd_ = -1;
+    address memory_ = 0;
+    byte_count size_ = 0;
+    manager::ledger books_;
+};
+
+// Turns the ledger's bell, a word in shared memory, into a descriptor that can be polled.
+class bell_listener {
+public:
+    explicit bell_listener(manager::ledger_header& header) : header_(header) {}
+    ~bell_listener() {
+        if (event_ >= 0 && running_) {
+            stop_.store(true, std::memory_order_release);
+            header_.bell.fetch_add(1, std::memory_order_acq_rel);
+            prim::wake_all(word());
+            prim::join_thread(thread_);
+        }
+        if (event_ >= 0) {
+            (void)prim::close(event_);
+        }
+    }
+    bell_listener(const bell_listener&) = delete;
+    bell_listener& operator=(const bell_listener&) = delete;
+    // Without a thread to be had the bell is heard at the next sample.
+    void start() {
+        event_ = static_cast<int>(prim::make_event());
+        if (event_ >= 0) {
+            running_ = prim::start_thread(&bell_listener::listen, this, &thread_) == 0;
+        }
+    }
+    int descriptor() const { return event_; }
+
+private:
+    const std::uint32_t* word() const { return reinterpret_cast<const std::uint32_t*>(&header_.bell); }
+    static void listen(void* self) {
+        auto& me = *static_cast<bell_listener*>(self);
+        std::uint32_t heard = 0; // what rang before this thread began counts too
+        while (!me.stop_.load(std::memory_order_acquire)) {
+            const std::uint32_t now = me.header_.bell.load(std::memory_order_acquire);
+            if (now != heard) {
+                heard = now;
+                prim::ring_event(me.event_);
+            } else {
+                prim::wait_on(me.word(), heard, 0);
+            }
+        }
+    }
+
+    manager::ledger_header& header_;
+    prim::thread_handle thread_;
+    std::atomic<bool> stop_{false};
+    int event_ = -1;
+    bool running_ = false;
+};
+
+// What came for the launcher. The terminal's signals reach the program by themselves.
+void pass_signals_on(prim::signal_desk& desk, int pidfd) {
+    bool from_terminal = false;
+    while (const int s = desk.next_signal(from_terminal)) {
+        if (s != SIGINT && s != SIGQUIT && !from_terminal) {
+            (void)prim::send_signal(pidfd, s);
+        }
+    }
+}
+
+// Until the program has ended; its descendants are only watched.
+prim::ending watch_until_end(const prim::started& program, prim::signal_desk& desk, const bell_listener& bell,
+                             image_watch& images) {
+    prim::ending end;
+    std::uint64_t next_sample = prim::now_ns() + sample_period_ns;
+    for (;;) {
+        std::vector<int> descriptors = {program.pidfd, desk.descriptor(), bell.descriptor()};
+        const std::vector<int> watched = images.descriptors();
+        descriptors.insert(descriptors.end(), watched.begin(), watched.end());
+        const std::uint64_t now = prim::now_ns();
+        const int patience = next_sample > now ? static_cast<int>((next_sample - now) / 1'000'000 + 1) : 0;
+        std::vector<bool> ready;
+        (void)prim::wait_readable(descriptors, patience, ready);
+        if (ready[0] && prim::reap(program.pidfd, end) == 0 && end.has_ended) {
+            images.note_end(program.pid, end.signal != 0);
+            return end;
+        }
+        if (ready[1]) {
+            pass_signals_on(desk, program.pidfd);
+        }
+        const bool rung = ready[2];
+        if (rung) {
+            prim::clear_event(bell.descriptor());
+        }
+        const std::uint64_t before = prim::now_ns();
+        if (rung || std::find(ready.begin() + 3, ready.end(), true) != ready.end()) {
+            images.look();
+        }
+        if (before >= next_sample) {
+            images.look();
+            images.sample();
+            const std::uint64_t after = prim::now_ns();
+            next_sample = after + std::max(sample_period_ns, (after - before) * sampling_share);
+        }
+    }
+}
+
+int status_of(const run_report& r, const run_options& o) {
+    if (o.exit_code_on_limit && refusals_of(r) != 0) {
+        return *o.exit_code_on_limit;
+    }
+    return r.exit_signal != 0 ? 128 + r.exit_signal : r.exit_code;
+}
+
+} // namespace
+
+int run(const run_options& o) {
+    bounds b;
+    if (!parse_bounds(o, b)) {
+        return memreeve_failed;
+    }
+    const std::vector<std::string> outside = prim::environment();
+    std::string search_path = "/bin:/usr/bin";
+    for (const std::string& v : outside) {
+        if (v.starts_with("PATH=")) {
+            search_path = v.substr(5);
+        }
+    }
+    summary_file summary;
+    if (o.summary && !summary.open(*o.summary)) {
+        return memreeve_failed;
+    }
+    const command_verdict verdict = examine_command(o.command.front(), search_path);
+    if (verdict.status != 0) {
+        say(verdict.reason);
+        return verdict.status;
+    }
+    std::string tried;
+    const std::optional<std::string> library = find_preload_library(tried);
+    if (!library) {
+        say(fmt::format("libmemreeve_preload.so was not found (looked for {}); build or install it, or name it in "
+                        "MEMREEVE_PRELOAD",
+                        printable(tried)));
+        return memreeve_failed;
+    }
+    if (library->find_first_of(": ") != std::string::npos) {
+        say(fmt::format("{} cannot be preloaded: the loader takes blanks and colons for separators; move it or name "
+                        "another path in MEMREEVE_PRELOAD",
+                        shell_word(*library)));
+        return memreeve_failed;
+    }
+    shared_ledger ledger;
+    if (!ledger.create(b, o)) {
+        return memreeve_failed;
+    }
+
+    std::vector<variable> settings;
+    if (!o.no_knobs) {
+        settings = runtime_settings(verdict.is_mono, b.limit, outside);
+    }
+    prim::signal_desk desk;
+    const std::uint64_t started_at = prim::now_ns();
+    prim::started program;
+    const int failed = prim::start_program(verdict.file, o.command,
+                                           governed_environment(outside, *library, ledger.path(), settings), program);
+    if (failed != 0) {
+        say(fmt::format("{}: cannot be started: {}", shell_word(verdict.file), std::strerror(failed)));
+        return failed == ENOENT || failed == ENOTDIR ? 127 : 126;
+    }
+
+    image_watch images(ledger.books(), started_at, settings);
+    run_report report;
+    {
+        bell_listener bell(ledger.books().header());
+        bell.start();
+        const prim::ending end = watch_until_end(program, desk, bell, images);
+        report.exit_code = end.code;
+        report.exit_signal = end.signal;
+    }
+    report.wall_seconds = static_cast<double>(prim::now_ns() - started_at) / 1e9;
+    report.processes = images.finish();
+    report.command = o.command;
+    report.limit = b.limit;
+    report.reserve = b.reserve;
+    const budget::account& root = ledger.books().tree().at(owner_id::root);
+    report.peak_charged = bytes_of(root.peak.load(std::memory_order_relaxed));
+    report.touched_overshoot = bytes_of(root.overshoot.load(std::memory_order_relaxed));
+    (void)prim::close(program.pidfd);
+
+    summary.write(summary_json(report));
+    if (!o.quiet) {
+        for (const std::string& line : closing_lines(report)) {
+            say(line);
+        }
+    }
+    const bool was_governed = std::any_of(report.processes.begin(), report.processes.end(),
+                                          [](const process_report& p) { return p.governed; });
+    if (!was_governed) {
+        say(fmt::format("{} was never governed: the loader did not take in {} (the lines above may tell why)",
+                        shell_word(o.command.front()), shell_word(*library)));
+    }
+    return status_of(report, o);
+}
+
+} // namespace memreeve::cli

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: MIT
+#include "cli/image_watch.hpp"
+
+#include "prim/linux/launch.hpp"
+#include "prim/prim.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace memreeve::cli {
+
+using telemetry::image_end;
+using telemetry::image_record;
+using telemetry::image_state;
+using telemetry::owner_kind;
+
+namespace {
+
+constexpr unsigned tries_when_asked = 100; // decision 4
+constexpr unsigned tries_when_sampling = 3;
+
+image_state state_of(const image_record& r) {
+    return static_cast<image_state>(r.state.load(std::memory_order_acquire));
+}
+
+// What the record holds in a fixed array, which may be full to its last byte.
+template <std::size_t N>
+std::string text_of(const char (&field)[N]) {
+    return {field, static_cast<std::size_t>(std::find(field, field + N, '\0') - field)};
+}
+
+struct process_eye {
+    int pid;
+    int pagemap;
+
+    static bool read_word(void* context, std::uint64_t at, std::uint64_t* out) noexcept {
+        return prim::read_process_word(static_cast<process_eye*>(context)->pid, at, *out);
+    }
+    static bool count_present(void* context, std::uint64_t begin, std::uint64_t end,
+                              std::uint64_t* pages) noexcept {
+        const int fd = static_cast<process_eye*>(context)->pagemap;
+        return fd >= 0 && prim::count_present_pages(fd, begin, end, *pages);
+    }
+};
+
+double seconds(std::uint64_t ns) { return static_cast<double>(ns) / 1e9; }
+
+} // namespace
+
+image_watch::image_watch(manager::ledger& books, std::uint64_t started_at_ns,
+                         std::vector<std::pair<std::string, std::string>> settings)
+    : books_(books), started_at_ns_(started_at_ns), settings_(std::move(settings)),
+      reader_(std::make_unique<telemetry::smaps_reader>()) {}
+
+image_watch::~image_watch() {
+    for (auto& [slot, w] : watched_) {
+        forget(w);
+    }
+}
+
+void image_watch::forget(watched& w) {
+    if (w.pidfd >= 0) {
+        (void)prim::close(w.pidfd);
+        w.pidfd = -1;
+    }
+}
+
+std::vector<int> image_watch::descriptors() const {
+    std::vector<int> out;
+    for (const auto& [slot, w] : watched_) {
+        if (w.pidfd >= 0) {
+            out.push_back(w.pidfd);
+        }
+    }
+    return out;
+}
+
+void image_watch::watch(std::uint32_t slot) {
+    const image_record& r = books_.image(slot);
+    watched w;
+    w.pid = r.pid.load(std::memory_order_relaxed);
+    w.start_time = r.start_time.load(std::memory_order_relaxed);
+    w.governed = r.governed.load(std::memory_order_relaxed) != 0;
+    const long fd = prim::open_process(w.pid);
+    // The pid may already be another process's.
+    if (fd >= 0 && prim::process_start_time(w.pid) == w.start_time) {
+        w.pidfd = static_cast<int>(fd);
+    } else if (fd >= 0) {
+        (void)prim::close(static_cast<int>(fd));
+    }
+    watched_[slot] = w;
+}
+
+bool image_watch::has_ended(const watched& w) const {
+    if (w.pidfd < 0) {
+        return true;
+    }
+    std::vector<bool> ready;
+    return prim::wait_readable({w.pidfd}, 0, ready) == 0 && ready[0];
+}
+
+void image_watch::look() {
+    const std::uint32_t high = books_.header().images_high.load(std::memory_order_acquire);
+    for (std::uint32_t slot = 0; slot < high; ++slot) {
+        image_record& r = books_.image(slot);
+        const image_state state = state_of(r);
+        if (state == image_state::free) {
+            continue;
+        }
+        const auto seen = watched_.find(slot);
+        const bool is_new = seen == watched_.end();
+        if (state == image_state::claimed) {
+            // Killed while it ended its record: what it began is done again from the start.
+            if (is_new || !has_ended(seen->second)) {
+                continue;
+            }
+            r.state.store(static_cast<std::uint32_t>(image_state::live), std::memory_order_release);
+        }
+        if (is_new) {
+            watch(slot);
+        }
+        watched& w = watched_[slot];
+        const bool ended = state == image_state::ended || has_ended(w);
+        if (!ended) {
+            const std::uint32_t wanted = r.picture_wanted.load(std::memory_order_acquire);
+            const bool asked = wanted != r.picture_served.load(std::memory_order_relaxed);
+            // A first picture at once: a program that is killed before the next sample has one.
+            if (w.governed && (is_new || asked)) {
+                (void)take_picture(r, asked ? tries_when_asked : tries_when_sampling, asked);
+            }
+            if (asked) {
+                r.picture_served.store(wanted, std::memory_order_release);
+                prim::wake_all(reinterpret_cast<const std::uint32_t*>(&r.picture_served));
+            }
+        } else {
+            fold(slot, w);
+            watched_.erase(slot);
+        }
+    }
+    sum_touched();
+}
+
+bool image_watch::take_picture(image_record& image, unsigned tries, bool insist) {
+    const int pid = image.pid.load(std::memory_order_relaxed);
+    const std::string smaps = fmt::format("/proc/{}/smaps", pid);
+    const long pagemap = prim::open_read(fmt::format("/proc/{}/pagemap", pid).c_str());
+    process_eye eye{pid, static_cast<int>(pagemap)};
+    const telemetry::memory_view view{&process_eye::read_word, &process_eye::count_present, &eye};
+    telemetry::picture p;
+    const bool taken = telemetry::take_picture(
+        image, *reader_, view, tries, prim::now_ns(),
+        [&](telemetry::smaps_reader& reader) noexcept {
+            return prim::pump_file(smaps.c_str(), [&](const char* text, std::size_t size) { reader.feed(text, size); });
+        },
+        [&](owner_kind k) noexcept {
+            const auto account = image.owner_account[static_cast<std::uint32_t>(k)].load(std::memory_order_relaxed);
+            return account == 0 ? telemetry::owner_books{}
+                                : telemetry::books_of(books_.tree().at(static_cast<owner_id>(account)));
+        },
+        []() noexcept { prim::yield(); }, p);
+    if (pagemap >= 0) {
+        (void)prim::close(static_cast<int>(pagemap));
+    }
+    // The image's own last picture, taken as it ends, is not replaced by an older look.
+    if (!taken || state_of(image) != image_state::live ||
+        image.end.load(std::memory_order_acquire) != static_cast<std::uint32_t>(image_end::running)) {
+        return false;
+    }
+    for (auto& [slot, w] : watched_) {
+        if (&books_.image(slot) == &image) {
+            note_touched(image, w, p);
+        }
+    }
+    return telemetry::publish(image.last, p, insist);
+}
+
+void image_watch::note_touched(image_record& image, watched& w, const telemetry::picture& p) {
+    w.touched = 0;
+    for (std::uint32_t k = 0; k < telemetry::owner_kind_count; ++k) {
+        const page_count pages = pages_of(p.owners[k].touched);
+        w.touched += pages;
+        const auto account = image.owner_account[k].load(std::memory_order_relaxed);
+        if (account != 0) {
+            books_.tree().at(static_cast<owner_id>(account)).touched.store(pages, std::memory_order_relaxed);
+        }
+    }
+    const auto process = image.process_account.load(std::memory_order_relaxed);
+    if (process != 0) {
+        books_.tree().at(static_cast<owner_id>(process)).touched.store(w.touched, std::memory_order_relaxed);
+    }
+}
+
+// The root's share, and how far charged and touched together have passed the limit (decision 2).
+void image_watch::sum_touched() {
+    page_count sum = 0;
+    for (const auto& [slot, w] : watched_) {
+        sum += w.touched;
+    }
+    budget::account& root = books_.tree().at(owner_id::root);
+    root.touched.store(sum, std::memory_order_relaxed);
+    const page_count limit = root.limit.load(std::memory_order_relaxed);
+    const page_count used = root.charged.load(std::memory_order_relaxed) + sum;
+    if (limit < budget::no_limit && used > limit &&
+        used - limit > root.overshoot.load(std::memory_order_relaxed)) {
+        root.overshoot.store(used - limit, std::memory_order_relaxed);
+    }
+}
+
+void image_watch::sample() {
+    for (auto& [slot, w] : watched_) {
+        image_record& r = books_.image(slot);
+        if (w.governed && state_of(r) == image_state::live && !has_ended(w)) {
+            (void)take_picture(r, tries_when_sampling, false);
+        }
+    }
+    sum_touched();
+}
+
+void image_watch::note_end(int pid, bool was_killed) { ends_.push_back({pid, was_killed}); }
+
+void image_watch::fold(std::uint32_t slot, watched& w) {
+    image_record& r = books_.image(slot);
+    auto how = static_cast<image_end>(r.end.load(std::memory_order_acquire));
+    if (how == image_end::running) {
+        how = image_end::killed; // it said nothing of its end
+        for (const known_end& e : ends_) {
+            if (e.pid == w.pid && !e.was_killed) {
+                how = image_end::exited;
+            }
+        }
+        r.end.store(static_cast<std::uint32_t>(how), std::memory_order_release);
+    }
+    finished_.push_back(report_of(r, false));
+    if (state_of(r) != image_state::ended) {
+        books_.end_image(r, how);
+    }
+    books_.free_image(r);
+    forget(w);
+}
+
+process_report image_watch::report_of(image_record& r, bool is_running) {
+    process_report p;
+    p.pid = r.pid.load(std::memory_order_relaxed);
+    p.image = text_of(r.path);
+    p.runtime = static_cast<telemetry::runtime_kind>(r.runtime.load(std::memory_order_relaxed));
+    p.governed = r.governed.load(std::memory_order_relaxed) != 0;
+    p.reason = text_of(r.reason);
+    p.end = is_running ? image_end::running : static_cast<image_end>(r.end.load(std::memory_order_relaxed));
+    for (std::size_t i = 0; i < p.requests.size(); ++i) {
+        p.requests[i] = r.requests[i].load(std::memory_order_relaxed);
+    }
+    for (std::size_t i = 0; i < p.refusals.size(); ++i) {
+        p.refusals[i] = r.refusals[i].load(std::memory_order_relaxed);
+    }
+    for (std::size_t i = 0; i < p.notifications.size(); ++i) {
+        p.notifications[i] = r.notifications[i].load(std::memory_order_relaxed);
+    }
+    const std::string own = text_of(r.settings);
+    for (std::size_t at = 0; at < own.size();) {
+        const std::size_t end = std::min(own.find('\n', at), own.size());
+        const std::string line = own.substr(at, end - at);
+        if (const std::size_t equals = line.find('='); equals != std::string::npos) {
+            p.settings.emplace_back(line.substr(0, equals), line.substr(equals + 1));
+        }
+        at = end + 1;
+    }
+    if (p.governed && p.runtime == telemetry::runtime_kind::mono) {
+        p.settings.insert(p.settings.end(), settings_.begin(), settings_.end());
+    }
+
+    const auto account = r.process_account.load(std::memory_order_relaxed);
+    if (account != 0) { // open until the record is freed
+        p.peak_charged = bytes_of(books_.tree().at(static_cast<owner_id>(account)).peak.load(std::memory_order_relaxed));
+    }
+    p.smallest_refused = r.smallest_refused.load(std::memory_order_relaxed);
+    const std::uint64_t refused_at = r.first_refused_at_ns.load(std::memory_order_relaxed);
+    const std::uint64_t attached_at = r.attached_at_ns.load(std::memory_order_relaxed);
+    if (refused_at != 0 && refused_at >= attached_at) {
+        p.refused_after = seconds(refused_at - attached_at);
+    }
+
+    telemetry::picture last;
+    if (p.governed && telemetry::read(r.last, last)) {
+        p.picture = last;
+        if (p.end == image_end::killed || p.end == image_end::running) {
+            p.as_of = last.taken_at_ns > started_at_ns_ ? seconds(last.taken_at_ns - started_at_ns_) : 0.0;
+        }
+    }
+    return p;
+}
+
+std::vector<process_report> image_watch::finish() {
+    look();
+    sample();
+    for (auto& [slot, w] : watched_) {
+        finished_.push_back(report_of(books_.image(slot), true));
+        forget(w);
+    }
+    watched_.clear();
+    return std::move(finished_);
+}
+
+} // namespace memreeve::cli

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+// The launcher's eye on the ledger: every image that attaches is watched by its process's pidfd,
+// pictured at 10 Hz and on request, and folded when it ends: its charge goes back, its figures are
+// kept for the summary (decisions 2, 4, 20). Used by one thread.
+#pragma once
+
+#include "cli/report.hpp"
+#include "manager/ledger.hpp"
+#include "telemetry/snapshot.hpp"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace memreeve::cli {
+
+class image_watch {
+public:
+    // `started_at_ns` is the run's beginning, to which as_of_seconds refers. `settings` are the
+    // variables memreeve set for the program; an image of that runtime is listed with them.
+    image_watch(manager::ledger& books, std::uint64_t started_at_ns,
+                std::vector<std::pair<std::string, std::string>> settings);
+    ~image_watch();
+    image_watch(const image_watch&) = delete;
+    image_watch& operator=(const image_watch&) = delete;
+
+    // After the bell, or a process's end: new images, ended ones, pictures asked for.
+    void look();
+    // A picture of every live image; what grows by touch alone is put beside what is charged.
+    void sample();
+    // How the root process ended, which the kernel tells only its parent.
+    void note_end(int pid, bool was_killed);
+    // What is still alive is listed as it was last seen.
+    std::vector<process_report> finish();
+
+    // Readable when a watched process has ended.
+    std::vector<int> descriptors() const;
+
+private:
+    struct watched {
+        int pid = 0;
+        std::uint64_t start_time = 0;
+        int pidfd = -1;
+        bool governed = false;
+        std::uint64_t touched = 0; // pages
+    };
+    struct known_end {
+        int pid = 0;
+        bool was_killed = false;
+    };
+
+    void watch(std::uint32_t slot);
+    void forget(watched& w);
+    bool has_ended(const watched& w) const;
+    bool take_picture(telemetry::image_record& image, unsigned tries, bool insist);
+    void note_touched(telemetry::image_record& image, watched& w, const telemetry::picture& p);
+    void sum_touched();
+    void fold(std::uint32_t slot, watched& w);
+    process_report report_of(telemetry::image_record& image, bool is_running);
+
+    manager::ledger& books_;
+    std::uint64_t started_at_ns_;
+    std::vector<std::pair<std::string, std::string>> settings_;
+    std::vector<known_end> ends_;
+    std::map<std::uint32_t, watched> watched_; // by image slot
+    std::vector<process_report> finished_;
+    std::unique_ptr<telemetry::smaps_reader> reader_;
+};
+
+} // namespace memreeve::cli

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+// What a run has to tell when it is over: one value, from which the summary file and the closing
+// lines are both made. Bytes and seconds.
+#pragma once
+
+#include "budget/account.hpp"
+#include "telemetry/image_record.hpp"
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace memreeve::cli {
+
+struct process_report {
+    int pid = 0;
+    std::string image;
+    telemetry::runtime_kind runtime = telemetry::runtime_kind::other;
+    bool governed = true;
+    std::string reason; // why it is not governed
+    telemetry::image_end end = telemetry::image_end::running;
+    std::array<std::uint64_t, telemetry::request_kind_count> requests{};
+    std::array<std::uint64_t, criticality_count> refusals{};
+    std::array<std::uint64_t, 3> notifications{};
+    std::vector<std::pair<std::string, std::string>> settings;
+    std::uint64_t peak_charged = 0;
+    std::uint64_t smallest_refused = 0;
+    std::optional<double> refused_after; // seconds from its attaching to its first refusal
+    std::optional<telemetry::picture> picture;
+    std::optional<double> as_of;         // of a picture that is older than the image's end
+};
+
+struct run_report {
+    std::vector<std::string> command;
+    int exit_code = 0;
+    int exit_signal = 0; // 0: none
+    double wall_seconds = 0;
+    std::optional<std::uint64_t> limit;
+    std::uint64_t reserve = 0;
+    std::uint64_t peak_charged = 0;
+    std::uint64_t touched_overshoot = 0;
+    std::vector<process_report> processes;
+};
+
+// The summary of the contract, section 5.
+std::string summary_json(const run_report& r);
+
+// Standard error's closing lines, without the prefix.
+std::vector<std::string> closing_lines(const run_report& r);
+
+std::uint64_t refusals_of(const run_report& r);
+
+} // namespace memreeve::cli

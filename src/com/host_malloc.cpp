@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+#include "com/host_malloc.hpp"
+
+#include "com/critical_level.hpp"
+#include "com/hresult.hpp"
+
+#include <new>
+
+namespace memreeve::com {
+
+namespace {
+
+address address_of(const void* p) noexcept { return reinterpret_cast<address>(p); }
+
+} // namespace
+
+result<host_malloc*> host_malloc::create(host_memory_manager& maker, manager::record_pool& records,
+                                         bool thread_safe, bool executable) noexcept {
+    static_assert(sizeof(host_malloc) <= manager::record_pool::record_size);
+    void* const storage = records.take();
+    if (storage == nullptr) {
+        return errc::out_of_address_space;
+    }
+    auto* const made = new (storage) host_malloc(maker, records);
+    if (auto opened = made->heap_.open(thread_safe, executable); !opened) {
+        records.give_back(storage);
+        return opened.error();
+    }
+    maker.AddRef();
+    return made;
+}
+
+HRESULT host_malloc::Alloc(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
+                           void** ppMem) noexcept {
+    if (ppMem == nullptr) {
+        return E_POINTER;
+    }
+    *ppMem = nullptr;
+    maker_.count(telemetry::request_kind::malloc);
+    const auto level = decode_level(eCriticalLevel, maker_.memory().settings().strict_levels);
+    if (!level) {
+        return to_hresult(level.error());
+    }
+    const auto block = heap_.allocate(cbSize, *level);
+    if (!block) {
+        return to_hresult(block.error());
+    }
+    *ppMem = reinterpret_cast<void*>(*block);
+    return S_OK;
+}
+
+HRESULT host_malloc::DebugAlloc(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
+                                char* pszFileName, int iLineNo, void** ppMem) noexcept {
+    if (ppMem == nullptr) {
+        return E_POINTER;
+    }
+    *ppMem = nullptr;
+    maker_.count(telemetry::request_kind::malloc);
+    const auto level = decode_level(eCriticalLevel, maker_.memory().settings().strict_levels);
+    if (!level) {
+        return to_hresult(level.error());
+    }
+    const auto block = heap_.allocate_debug(cbSize, *level, pszFileName, iLineNo);
+    if (!block) {
+        return to_hresult(block.error());
+    }
+    *ppMem = reinterpret_cast<void*>(*block);
+    return S_OK;
+}
+
+HRESULT host_malloc::Free(void* pMem) noexcept {
+    maker_.count(telemetry::request_kind::free);
+    const auto done = heap_.free(address_of(pMem));
+    return done ? S_OK : to_hresult(done.error());
+}
+
+bool host_malloc::origin_of(void* block, const char** file, int* line) noexcept {
+    return heap_.origin_of(address_of(block), file, line);
+}
+
+void host_malloc::on_last_release() noexcept {
+    host_memory_manager& maker = maker_;
+    manager::record_pool& records = records_;
+    heap_.close();
+    records.give_back(this);
+    maker.Release();
+}
+
+} // namespace memreeve::com

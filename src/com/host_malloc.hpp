@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// IHostMalloc: one heap of one owner. Holds a reference to the manager object that made it, so it
+// may outlive every other one (D21). The last Release gives every page back.
+#pragma once
+
+#include "com/host_memory_manager.hpp"
+#include "manager/owner_heap.hpp"
+
+namespace memreeve::com {
+
+class host_malloc final : public com_object<host_malloc, IHostMalloc> {
+public:
+    // Counts one more reference to `maker`. Placed in a record of `records`.
+    // Errors: out_of_address_space, over_budget, forbidden.
+    static result<host_malloc*> create(host_memory_manager& maker, manager::record_pool& records,
+                                       bool thread_safe, bool executable) noexcept;
+
+    HRESULT STDMETHODCALLTYPE Alloc(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
+                                    void** ppMem) noexcept override;
+    HRESULT STDMETHODCALLTYPE DebugAlloc(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
+                                         char* pszFileName, int iLineNo,
+                                         void** ppMem) noexcept override;
+    HRESULT STDMETHODCALLTYPE Free(void* pMem) noexcept override;
+
+    // What DebugAlloc kept of a living block; false for any other.
+    bool origin_of(void* block, const char** file, int* line) noexcept;
+    void on_last_release() noexcept;
+
+private:
+    host_malloc(host_memory_manager& maker, manager::record_pool& records) noexcept
+        : maker_(maker), records_(records), heap_(maker.memory(), maker.owner()) {}
+
+    host_memory_manager& maker_;
+    manager::record_pool& records_;
+    manager::owner_heap heap_;
+};
+
+} // namespace memreeve::com

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// One IHostMalloc's worth of blocks (hosting-api 1.4, D4-D8, D20, D33).
+//
+// Small requests are cut from slabs, one size class each (size_class.hpp); a larger one has a range
+// of its own. Everything known about a block lies out of line in metadata (descriptor.hpp), and a
+// block is found again through the source's tag: so a foreign, interior or second free is always
+// recognised and changes nothing (D8).
+//
+// Every function but destroy() may be called by any thread at any time, whatever `thread_safe` says
+// (D20), and never waits: a thread stopped anywhere in here costs the others at most the free blocks
+// of one slab (decision 18).
+#pragma once
+
+#include "heap/descriptor.hpp"
+#include "heap/names.hpp"
+#include "heap/page_source.hpp"
+#include "heap/size_class.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+namespace memreeve::heap {
+
+struct options {
+    bool thread_safe = true;
+    bool executable = false; // blocks may be executed (decision 10)
+};
+
+struct heap_stats {
+    std::uint64_t live_blocks = 0;
+    byte_count live_bytes = 0;  // sum of size_of over the live blocks
+    page_count pages_held = 0;  // taken from the source and not given back, the heap's own included
+};
+
+class heap {
+public:
+    // The object lies in pages of `source`, which must outlive it. Errors are the source's.
+    static result<heap*> create(page_source& source, options o) noexcept;
+    // Gives back every page, the heap's own included; all blocks are gone. Nobody may be inside.
+    void destroy() noexcept;
+
+    heap(const heap&) = delete;
+    heap& operator=(const heap&) = delete;
+
+    // A block of at least `size` bytes, 16-byte aligned, contents unspecified; size 0 gives a unique
+    // block (D5). Errors: out_of_address_space for a size that cannot exist, else the source's;
+    // nothing has changed then.
+    result<address> allocate(byte_count size, criticality level) noexcept;
+    // The same, and origin_of tells `file` and `line`. `file` is copied and may be null (D33).
+    result<address> allocate_debug(byte_count size, criticality level, const char* file,
+                                   int line) noexcept;
+    // 0 is freed by doing nothing (D4). not_ours: not the beginning of a live block of this heap;
+    // nothing has changed then (D8).
+    result<void> free(address block) noexcept;
+
+    // Usable bytes of a live block of this heap; 0 for any other address.
+    byte_count size_of(address block) noexcept;
+    // True when `block` is live and was made by allocate_debug. `file` stays valid until destroy.
+    bool origin_of(address block, const char** file, int* line) noexcept;
+    // Exact when no operation is in flight, else somewhere between before and after.
+    heap_stats stats() noexcept;
+    options settings() const noexcept { return options_; }
+
+private:
+    struct bin {
+        std::atomic<descriptor*> current{nullptr};
+        descriptor_stack partial;  // may have free blocks
+        descriptor_stack unbacked; // have none, and no pages
+        std::atomic<std::uint32_t> slabs{0};
+    };
+    struct found {
+        descriptor* slab = nullptr;
+        std::uint32_t block = 0;
+    };
+
+    heap(page_source& source, options o, std::uint32_t number) noexcept
+        : source_(source), options_(o), number_(number) {}
+
+    result<address> allocate_small(std::uint32_t bin_index, criticality level,
+                                   std::uint64_t origin) noexcept;
+    result<address> allocate_large(byte_count size, criticality level, std::uint64_t origin) noexcept;
+    result<descriptor*> next_slab(std::uint32_t bin_index, criticality level) noexcept;
+    result<descriptor*> new_descriptor(std::uint32_t bin_index, std::uint32_t block_size,
+                                       std::uint32_t bytes, bool with_origins,
+                                       criticality level) noexcept;
+    result<void> back(descriptor& d, byte_count bytes, criticality level) noexcept;
+    address hand_out(descriptor& d, std::uint64_t origin) noexcept;
+    void list_again(descriptor& d) noexcept;
+    void unlist(descriptor& d) noexcept;
+    void close_if_empty(descriptor& d) noexcept;
+    void release_pages(descriptor& d) noexcept;
+    found find(address block) noexcept;
+
+    std::uint64_t tag_for(std::uint32_t low) const noexcept {
+        return std::uint64_t{number_} << 32 | low;
+    }
+
+    page_source& source_;
+    options options_;
+    std::uint32_t number_; // tells our tags from other heaps' on the same source
+    std::atomic<std::uint32_t> all_{0};
+    std::atomic<page_count> slab_pages_{0};
+    metadata records_{};
+    names names_{};
+    descriptor_stack unbacked_large_{};
+    bin bins_[2 * class_count]{}; // plain, then those with origins
+};
+
+} // namespace memreeve::heap

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+#include "manager/host.hpp"
+
+#include "prim/prim.hpp"
+
+#include <cstddef>
+#include <new>
+
+namespace memreeve::manager {
+
+namespace {
+
+constexpr byte_count host_bytes = round_up(sizeof(host), page_size);
+
+} // namespace
+
+result<host*> host::create(const settings& s) noexcept {
+    std::size_t prefix = 0;
+    while (s.memory.root_prefix != nullptr && s.memory.root_prefix[prefix] != '\0') {
+        if (++prefix >= sizeof(host::root_prefix_)) {
+            return errc::invalid_argument;
+        }
+    }
+    address at = 0;
+    if (const int code = prim::map_records(host_bytes, &at); code != 0) {
+        return failure{errc::out_of_address_space, code};
+    }
+    const byte_count ledger_bytes = ledger::size_for(private_shape);
+    address ledger_at = 0;
+    if (const int code = prim::map_records(ledger_bytes, &ledger_at); code != 0) {
+        prim::unmap(at, host_bytes);
+        return failure{errc::out_of_address_space, code};
+    }
+    auto* const made = new (reinterpret_cast<void*>(at)) host;
+    made->ledger_at_ = ledger_at;
+    for (std::size_t i = 0; i < prefix; ++i) {
+        made->root_prefix_[i] = s.memory.root_prefix[i];
+    }
+    options memory = s.memory;
+    memory.root_prefix = made->root_prefix_;
+
+    budget::tree::limits root;
+    root.hard = s.limit;
+    root.reserve = s.reserve;
+    made->books_.format(reinterpret_cast<void*>(ledger_at), private_shape, root);
+    const int pid = prim::process_id();
+    const auto image = made->books_.begin_image(pid, prim::process_start_time(pid), false);
+    failure failed{};
+    if (image) {
+        made->image_ = *image;
+        const auto opened = made->manager_.open(made->books_, *made->image_, memory);
+        if (opened) {
+            made->notices_.open(made->books_.tree(), made->manager_.system(), made->image_);
+            return made;
+        }
+        failed = opened.error();
+    } else {
+        failed = image.error();
+    }
+    prim::unmap(ledger_at, ledger_bytes);
+    prim::unmap(at, host_bytes);
+    return failed;
+}
+
+void host::destroy() noexcept {
+    notices_.close();
+    manager_.close();
+    records_.close();
+    const address ledger_at = ledger_at_;
+    prim::unmap(ledger_at, ledger::size_for(private_shape));
+    prim::unmap(reinterpret_cast<address>(this), host_bytes);
+}
+
+result<owner_id> host::open_owner(owner_id parent, const char* name,
+                                  const budget::tree::limits& l) noexcept {
+    return books_.tree().open_account(parent == owner_id::none ? process() : parent, name, l,
+                                      books_.index_of(*image_));
+}
+
+bool host::close_owner(owner_id who) noexcept {
+    books_.tree().drain();
+    const budget::account& a = books_.tree().at(who);
+    for (const auto* held : {&a.reserved, &a.mapped, &a.heap, &a.charged}) {
+        if (held->load(std::memory_order_acquire) != 0) {
+            return false;
+        }
+    }
+    books_.tree().close_account(who);
+    return true;
+}
+
+result<void> host::set_limits(owner_id who, const budget::tree::limits& l) noexcept {
+    auto done = books_.tree().set_limits(who, l);
+    notices_.ring();
+    return done;
+}
+
+} // namespace memreeve::manager

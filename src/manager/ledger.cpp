@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+#include "manager/ledger.hpp"
+
+#include "prim/prim.hpp"
+
+namespace memreeve::manager {
+
+using telemetry::image_end;
+using telemetry::image_record;
+using telemetry::image_state;
+
+namespace {
+
+constexpr std::uint64_t drain_patience_ns = 100'000'000;
+
+constexpr byte_count accounts_at() noexcept { return page_size; }
+constexpr byte_count credits_at(std::uint32_t accounts) noexcept {
+    return accounts_at() + round_up(accounts * sizeof(budget::account), page_size);
+}
+constexpr byte_count images_at(std::uint32_t accounts, std::uint32_t credits) noexcept {
+    return credits_at(accounts) + round_up(credits * sizeof(budget::credit_slot), page_size);
+}
+constexpr byte_count record_stride = round_up(sizeof(image_record), 64);
+static_assert(sizeof(image_record) == record_stride, "records stand side by side as an array");
+
+void store_state(image_record& r, image_state s) noexcept {
+    r.state.store(static_cast<std::uint32_t>(s), std::memory_order_release);
+}
+
+void copy_text(char* to, std::size_t size, const char* from) noexcept {
+    std::size_t i = 0;
+    for (; from != nullptr && from[i] != '\0' && i + 1 < size; ++i) {
+        to[i] = from[i];
+    }
+    to[i] = '\0';
+}
+
+} // namespace
+
+byte_count ledger::size_for(ledger_shape shape) noexcept {
+    return round_up(images_at(shape.accounts, shape.credits) + shape.images * sizeof(image_record),
+                    page_size);
+}
+
+void ledger::format(void* memory, ledger_shape shape, budget::tree::limits root) noexcept {
+    auto* header = static_cast<ledger_header*>(memory);
+    header->version = ledger_version;
+    header->account_capacity = shape.accounts;
+    header->credit_capacity = shape.credits;
+    header->image_capacity = shape.images;
+    header->size = size_for(shape);
+    header->magic = ledger_magic;
+    static_cast<void>(attach(memory, header->size));
+    static_cast<void>(tree_.open_account(owner_id::none, "root", root, 0));
+}
+
+result<void> ledger::attach(void* memory, byte_count size) noexcept {
+    auto* header = static_cast<ledger_header*>(memory);
+    if (size < page_size || header->magic != ledger_magic || header->version != ledger_version ||
+        header->size > size) {
+        return errc::invalid_argument;
+    }
+    auto* bytes = static_cast<unsigned char*>(memory);
+    const std::uint32_t accounts = header->account_capacity;
+    const std::uint32_t credits = header->credit_capacity;
+    header_ = header;
+    images_ = reinterpret_cast<image_record*>(bytes + images_at(accounts, credits));
+    tree_ = budget::tree(reinterpret_cast<budget::account*>(bytes + accounts_at()), accounts,
+                         reinterpret_cast<budget::credit_slot*>(bytes + credits_at(accounts)), credits);
+    return {};
+}
+
+void ledger::ring() noexcept {
+    header_->bell.fetch_add(1, std::memory_order_acq_rel);
+    prim::wake_all(reinterpret_cast<const std::uint32_t*>(&header_->bell));
+}
+
+image_record* ledger::claim_record() noexcept {
+    for (std::uint32_t i = 0; i < header_->image_capacity; ++i) {
+        image_record& r = images_[i];
+        std::uint32_t expected = static_cast<std::uint32_t>(image_state::free);
+        if (r.state.load(std::memory_order_relaxed) == expected &&
+            r.state.compare_exchange_strong(expected, static_cast<std::uint32_t>(image_state::claimed),
+                                            std::memory_order_acq_rel)) {
+            std::uint32_t high = header_->images_high.load(std::memory_order_relaxed);
+            while (high < i + 1 && !header_->images_high.compare_exchange_weak(
+                                       high, i + 1, std::memory_order_acq_rel)) {
+            }
+            return &r;
+        }
+    }
+    return nullptr;
+}
+
+result<image_record*> ledger::begin_image(int pid, std::uint64_t start_time, bool forked) noexcept {
+    for (std::uint32_t i = 0; i < header_->images_high.load(std::memory_order_acquire); ++i) {
+        image_record& r = images_[i];
+        if (r.state.load(std::memory_order_acquire) == static_cast<std::uint32_t>(image_state::live) &&
+            r.pid.load(std::memory_order_relaxed) == pid) {
+            const bool same = r.start_time.load(std::memory_order_relaxed) == start_time;
+            end_image(r, same ? image_end::exec : image_end::killed);
+        }
+    }
+    image_record* r = claim_record();
+    if (r == nullptr) {
+        header_->images_refused.fetch_add(1, std::memory_order_relaxed);
+        return errc::out_of_address_space;
+    }
+    const std::uint32_t index = index_of(*r);
+    const auto process = tree_.open_account(owner_id::root, "process", {}, index);
+    bool complete = process.has_value();
+    owner_id opened[telemetry::owner_kind_count];
+    std::uint32_t count = 0;
+    for (; complete && count < telemetry::owner_kind_count; ++count) {
+        const auto owner = tree_.open_account(*process, telemetry::owner_names[count], {}, index);
+        complete = owner.has_value();
+        if (!complete) {
+            break;
+        }
+        opened[count] = *owner;
+        r->owner_account[count].store(static_cast<std::uint32_t>(*owner), std::memory_order_relaxed);
+    }
+    if (!complete) {
+        while (count > 0) {
+            tree_.close_account(opened[--count]);
+        }
+        if (process) {
+            tree_.close_account(*process);
+        }
+        store_state(*r, image_state::free);
+        header_->images_refused.fetch_add(1, std::memory_order_relaxed);
+        return errc::out_of_address_space;
+    }
+    r->process_account.store(static_cast<std::uint32_t>(*process), std::memory_order_relaxed);
+    r->pid.store(pid, std::memory_order_relaxed);
+    r->start_time.store(start_time, std::memory_order_relaxed);
+    r->attached_at_ns.store(prim::now_ns(), std::memory_order_relaxed);
+    r->forked.store(forked, std::memory_order_relaxed);
+    r->governed.store(1, std::memory_order_relaxed);
+    r->end.store(static_cast<std::uint32_t>(image_end::running), std::memory_order_relaxed);
+    store_state(*r, image_state::live);
+    ring();
+    return r;
+}
+
+void ledger::end_image(image_record& image, image_end how) noexcept {
+    std::uint32_t live = static_cast<std::uint32_t>(image_state::live);
+    if (!image.state.compare_exchange_strong(live, static_cast<std::uint32_t>(image_state::claimed),
+                                             std::memory_order_acq_rel)) {
+        return; // somebody else ends it
+    }
+    // Credit of the dead goes home first, also what others are carrying there just now.
+    tree_.drain();
+    for (const std::uint64_t since = prim::now_ns();
+         tree_.is_draining() && prim::now_ns() - since < drain_patience_ns;) {
+        prim::yield();
+    }
+    tree_.fold(static_cast<owner_id>(image.process_account.load(std::memory_order_relaxed)));
+    image.end.store(static_cast<std::uint32_t>(how), std::memory_order_relaxed);
+    store_state(image, image_state::ended);
+    ring();
+}
+
+void ledger::free_image(image_record& image) noexcept {
+    if (image.governed.load(std::memory_order_relaxed) != 0) {
+        for (auto& owner : image.owner_account) {
+            tree_.close_account(static_cast<owner_id>(owner.load(std::memory_order_relaxed)));
+        }
+        tree_.close_account(static_cast<owner_id>(image.process_account.load(std::memory_order_relaxed)));
+    }
+    for (auto& n : image.requests) {
+        n.store(0, std::memory_order_relaxed);
+    }
+    for (auto& n : image.refusals) {
+        n.store(0, std::memory_order_relaxed);
+    }
+    for (auto& n : image.notifications) {
+        n.store(0, std::memory_order_relaxed);
+    }
+    for (std::uint32_t i = 0; i < image.extents_used.load(std::memory_order_relaxed); ++i) {
+        image.extents[i].begin.store(0, std::memory_order_relaxed);
+    }
+    image.extents_used.store(0, std::memory_order_relaxed);
+    image.extents_lost.store(0, std::memory_order_relaxed);
+    image.operations_begun.store(0, std::memory_order_relaxed);
+    image.operations_done.store(0, std::memory_order_relaxed);
+    image.picture_wanted.store(0, std::memory_order_relaxed);
+    image.picture_served.store(0, std::memory_order_relaxed);
+    image.last.sequence.store(0, std::memory_order_relaxed);
+    image.last.value = {};
+    image.runtime.store(0, std::memory_order_relaxed);
+    image.governed.store(0, std::memory_order_relaxed);
+    image.path[0] = image.reason[0] = image.settings[0] = '\0';
+    store_state(image, image_state::free);
+}
+
+void ledger::note_ungoverned(int pid, std::uint64_t start_time, const char* path,
+                             const char* reason) noexcept {
+    image_record* r = claim_record();
+    if (r == nullptr) {
+        header_->images_refused.fetch_add(1, std::memory_order_relaxed);
+        return;
+    }
+    r->pid.store(pid, std::memory_order_relaxed);
+    r->start_time.store(start_time, std::memory_order_relaxed);
+    r->attached_at_ns.store(prim::now_ns(), std::memory_order_relaxed);
+    r->governed.store(0, std::memory_order_relaxed);
+    r->end.store(static_cast<std::uint32_t>(image_end::running), std::memory_order_relaxed);
+    copy_text(r->path, sizeof r->path, path);
+    copy_text(r->reason, sizeof r->reason, reason);
+    store_state(*r, image_state::ended);
+    ring();
+}
+
+} // namespace memreeve::manager

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+// The ledger: one block of memory with the owner tree, the credit slots and a record per process
+// image. A memfd made by `memreeve run` and mapped by every governed process, so that children
+// share the limit and the launcher can read it after SIGKILL (decision 20); private memory, same
+// layout, in an embedded host. Sparse: what no image uses costs no memory.
+//
+//   header | accounts[account_capacity] | credits[credit_capacity] | image_record[image_capacity]
+//
+// Account 0 is the root. A governed image uses one account for the process below the root, and one
+// for each of its owners below that.
+#pragma once
+
+#include "base/result.hpp"
+#include "base/units.hpp"
+#include "budget/budget.hpp"
+#include "telemetry/image_record.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+namespace memreeve::manager {
+
+inline constexpr std::uint64_t ledger_magic = 0x31726765646c726dULL; // "mrldger1"
+inline constexpr std::uint32_t ledger_version = 1;
+
+enum ledger_flag : std::uint32_t {
+    flag_best_effort = 1, // a child that cannot attach runs ungoverned instead of being refused
+    flag_no_children = 2, // only the image that attaches first
+};
+
+struct ledger_header {
+    std::uint64_t magic = 0;
+    std::uint32_t version = 0;
+    std::uint32_t account_capacity = 0;
+    std::uint32_t credit_capacity = 0;   // power of two
+    std::uint32_t image_capacity = 0;
+    std::uint64_t size = 0;              // bytes of the whole ledger
+    std::atomic<std::int32_t> launcher_pid{0};
+    std::atomic<std::uint32_t> flags{0};
+    std::atomic<std::uint64_t> launcher_start_time{0};
+    // Counts every change the launcher should look at (attach, end, picture wanted): it waits here.
+    std::atomic<std::uint32_t> bell{0};
+    std::atomic<std::uint32_t> images_high{0};  // one past the highest image slot ever used
+    std::atomic<std::uint64_t> images_refused{0};
+};
+
+struct ledger_shape {
+    std::uint32_t accounts = 4352; // root + 8 for each image, and some
+    std::uint32_t credits = 256;
+    std::uint32_t images = 512;
+};
+inline constexpr ledger_shape shared_shape{};                 // 512 images at once under one `run`
+inline constexpr ledger_shape private_shape{4096, 64, 1};     // an embedded host: 4087 owners
+
+class ledger {
+public:
+    constexpr ledger() noexcept = default;
+
+    // Lays out zeroed memory of size_for(shape) bytes.
+    static byte_count size_for(ledger_shape shape) noexcept;
+    void format(void* memory, ledger_shape shape, budget::tree::limits root) noexcept;
+    // Takes over memory that format() laid out, maybe in another process. invalid_argument when it
+    // is no ledger of this version.
+    result<void> attach(void* memory, byte_count size) noexcept;
+
+    // A new record for this process, with its accounts. A live record of the same pid is ended
+    // (exec) and what it charged is returned. out_of_address_space when every slot is taken.
+    result<telemetry::image_record*> begin_image(int pid, std::uint64_t start_time, bool forked) noexcept;
+    // Returns what the image charged to the root, closes its accounts, marks it ended.
+    void end_image(telemetry::image_record& image, telemetry::image_end how) noexcept;
+    // After the launcher has read an ended record.
+    void free_image(telemetry::image_record& image) noexcept;
+    // A child that runs without us: listed, not counted.
+    void note_ungoverned(int pid, std::uint64_t start_time, const char* path, const char* reason) noexcept;
+
+    bool is_open() const noexcept { return header_ != nullptr; }
+    ledger_header& header() const noexcept { return *header_; }
+    budget::tree& tree() noexcept { return tree_; }
+    telemetry::image_record& image(std::uint32_t i) const noexcept { return images_[i]; }
+    std::uint32_t index_of(const telemetry::image_record& r) const noexcept {
+        return static_cast<std::uint32_t>(&r - images_);
+    }
+    void ring() noexcept; // header().bell, and wakes the launcher
+
+private:
+    telemetry::image_record* claim_record() noexcept;
+
+    ledger_header* header_ = nullptr;
+    telemetry::image_record* images_ = nullptr;
+    budget::tree tree_{};
+};
+
+} // namespace memreeve::manager

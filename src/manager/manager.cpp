@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: MIT
+#include "manager/manager.hpp"
+
+#include "budget/charge.hpp"
+#include "manager/foreign.hpp"
+#include "prim/prim.hpp"
+#include "vm/win32.hpp"
+
+namespace memreeve::manager {
+
+using telemetry::extent_kind;
+
+namespace {
+
+void on_added(void* context, range where, owner_id owner, vm::space_listener::kind what) noexcept {
+    using kind = vm::space_listener::kind;
+    const extent_kind as = what == kind::arena    ? extent_kind::arena
+                           : what == kind::placed ? extent_kind::placed
+                                                  : extent_kind::records;
+    static_cast<void>(static_cast<manager*>(context)->known().add(where, owner, as, 0));
+}
+
+void on_removed(void* context, range where) noexcept {
+    static_cast<manager*>(context)->known().remove(where);
+}
+
+void on_settled(void* context, owner_id owner, page_count writable) noexcept {
+    if (owner == owner_id::none) {
+        return;
+    }
+    budget::account& a = static_cast<manager*>(context)->books().tree().at(owner);
+    a.writable.fetch_sub(writable, std::memory_order_relaxed);
+    a.slack.fetch_sub(writable, std::memory_order_relaxed);
+}
+
+} // namespace
+
+// Begun and done are equal whenever nobody is inside: what a consistent picture checks.
+class manager::operation {
+public:
+    explicit operation(manager& m) noexcept : image_(*m.image_) {
+        image_.operations_begun.fetch_add(1, std::memory_order_acq_rel);
+    }
+    operation(const operation&) = delete;
+    operation& operator=(const operation&) = delete;
+    ~operation() { image_.operations_done.fetch_add(1, std::memory_order_acq_rel); }
+
+private:
+    telemetry::image_record& image_;
+};
+
+result<void> manager::open(ledger& books, telemetry::image_record& image, const options& o) noexcept {
+    books_ = &books;
+    image_ = &image;
+    options_ = o;
+    extents_ = extents(&image);
+    sensors_.open(o.root_prefix, o.watch_system);
+    space_.set_settled_sink(on_settled, this);
+    return space_.open({on_added, on_removed, this});
+}
+
+void manager::close() noexcept { space_.close(); }
+
+void manager::enter(owner_id who, const vm::differences& d) noexcept {
+    budget::account& a = tree().at(who);
+    const auto add = [](std::atomic<page_count>& word, std::int64_t delta) {
+        if (delta != 0) {
+            word.fetch_add(static_cast<page_count>(delta), std::memory_order_relaxed);
+        }
+    };
+    add(a.reserved, d.reserved);
+    add(a.committed, d.committed);
+    add(a.writable, d.writable);
+    add(a.slack, d.slack);
+}
+
+result<void> manager::carry_out(vm::planned& p, criticality level) noexcept {
+    budget::charge taken;
+    if (auto r = tree().take(p.owner(), p.to_charge(), level, taken); !r) {
+        image_->refusals[static_cast<unsigned>(level)].fetch_add(1, std::memory_order_relaxed);
+        return r;
+    }
+    if (auto r = space_.apply(p); !r) {
+        return r;
+    }
+    space_.keep(p);
+    taken.keep();
+    enter(p.owner(), p.diff());
+    tree().refund(p.owner(), p.diff().to_refund);
+    return {};
+}
+
+// ---- virtual memory -----------------------------------------------------------------------------
+
+result<address> manager::virtual_alloc(owner_id who, address where, byte_count size, std::uint32_t type,
+                                       std::uint32_t protect, criticality level) noexcept {
+    const auto q = vm::decode_alloc(where, size, type, protect);
+    if (!q) {
+        return q.error();
+    }
+    const bool writes_and_executes = vm::without_guard(q->protect.code) == vm::page_code::rwx;
+    if (writes_and_executes && !options_.allow_write_execute) {
+        return errc::forbidden;
+    }
+    const operation inside(*this);
+    vm::planned p;
+    result<void> planned_ok{};
+    switch (q->kind) {
+    case vm::alloc_kind::reserve:
+    case vm::alloc_kind::reserve_commit: planned_ok = space_.plan_reserve(*q, who, 0, p); break;
+    case vm::alloc_kind::commit: planned_ok = space_.plan_commit(q->span, q->protect, p); break;
+    case vm::alloc_kind::discard:
+        planned_ok = space_.plan_discard(q->span, !options_.discard_at_once, p);
+        break;
+    case vm::alloc_kind::undo_discard:
+        return errc::invalid_address; // A18: whether something was dropped cannot be told, so it was
+    }
+    if (!planned_ok) {
+        return planned_ok.error();
+    }
+    if (auto r = carry_out(p, level); !r) {
+        return r.error();
+    }
+    return p.span().begin;
+}
+
+result<void> manager::virtual_free(address where, byte_count size, std::uint32_t type) noexcept {
+    const auto q = vm::decode_free(where, size, type);
+    if (!q) {
+        return q.error();
+    }
+    const operation inside(*this);
+    vm::planned p;
+    if (auto r = space_.plan_free(*q, false, p); !r) {
+        return r;
+    }
+    if (auto r = carry_out(p, criticality::process); !r) {
+        return r;
+    }
+    if (space_.owed() != 0) {
+        space_.settle_owed();
+    }
+    return {};
+}
+
+result<std::uint32_t> manager::virtual_protect(address where, byte_count size, std::uint32_t protect,
+                                               bool has_old_out) noexcept {
+    const auto q = vm::decode_protect(where, size, protect, has_old_out);
+    if (!q) {
+        return q.error();
+    }
+    const bool writes_and_executes = vm::without_guard(q->protect.code) == vm::page_code::rwx;
+    if (writes_and_executes && !options_.allow_write_execute) {
+        return errc::forbidden;
+    }
+    const operation inside(*this);
+    vm::planned p;
+    if (auto r = space_.plan_protect(q->span, q->protect, p); !r) {
+        if (r.error().code == errc::not_ours) {
+            return protect_outside(space_, q->span, q->protect);
+        }
+        return r.error();
+    }
+    const std::uint32_t old = vm::encode_protection(p.old_code(), p.allocation_protect());
+    if (auto r = carry_out(p, criticality::process); !r) {
+        return r.error();
+    }
+    return old;
+}
+
+result<region_info> manager::virtual_query(address where) noexcept {
+    if (where >= top_address) {
+        return errc::invalid_argument; // Q3
+    }
+    const vm::found f = space_.find(where);
+    if (f.index == 0) {
+        return query_outside(space_, f.at);
+    }
+    region_info r;
+    r.base = f.at;
+    r.allocation_base = f.whole.begin;
+    r.allocation_protect = f.protect;
+    r.size = f.run_end - f.at;
+    r.type = vm::win32::mem_private;
+    if (vm::is_committed(f.code)) {
+        r.state = vm::win32::mem_commit;
+        r.protect = vm::encode_protection(f.code, f.protect);
+        if (f.code == vm::page_code::replaced) {
+            prim::mapping m;
+            r.type = vm::win32::mem_mapped;
+            if (prim::find_mapping(f.at, &m) == 0 && m.where.contains(f.at)) {
+                r.protect = vm::encode_access(m.allowed);
+            }
+        }
+    } else {
+        r.state = vm::win32::mem_reserve;
+    }
+    return r;
+}
+
+bool manager::handle_fault(address where) noexcept {
+    const operation inside(*this);
+    vm::differences d;
+    owner_id who = owner_id::none;
+    if (!space_.clear_guard(where, d, who)) {
+        return false;
+    }
+    if (who != owner_id::none) {
+        enter(who, d);
+    }
+    return true;
+}
+
+// ---- heap pages -----------------------------------------------------------------------------------
+
+result<address> manager::take_pages(owner_id who, byte_count size, bool executable, criticality level,
+                                    std::uint64_t tag) noexcept {
+    if (executable && !options_.allow_write_execute) {
+        return errc::forbidden; // decision 10
+    }
+    const std::uint32_t protect = executable ? vm::win32::page_execute_readwrite : vm::win32::page_readwrite;
+    const auto q = vm::decode_alloc(0, size, vm::win32::mem_reserve | vm::win32::mem_commit, protect);
+    if (!q) {
+        return q.error();
+    }
+    const operation inside(*this);
+    vm::planned p;
+    if (auto r = space_.plan_reserve(*q, who, tag, p); !r) {
+        return r.error();
+    }
+    if (auto r = carry_out(p, level); !r) {
+        return r.error();
+    }
+    tree().at(who).heap.fetch_add(p.span().pages(), std::memory_order_relaxed);
+    return p.span().begin;
+}
+
+void manager::give_back_pages(address begin) noexcept {
+    const operation inside(*this);
+    vm::free_request q;
+    q.release = true;
+    q.whole = true;
+    q.where = begin;
+    vm::planned p;
+    if (!space_.plan_free(q, false, p)) {
+        return;
+    }
+    const page_count pages = p.span().pages();
+    const owner_id who = p.owner();
+    if (carry_out(p, criticality::process)) {
+        tree().at(who).heap.fetch_sub(pages, std::memory_order_relaxed);
+    }
+}
+
+// ---- load, foreign memory ---------------------------------------------------------------------------
+
+result<memory_load> manager::load(owner_id who) noexcept {
+    const pressure::load l = load_of(tree(), who, sensors_);
+    return memory_load{l.percent, l.available};
+}
+
+// Decision 11: give back what is idle, and promise only what is there.
+result<void> manager::needs_address_space(address where, byte_count size) noexcept {
+    const operation inside(*this);
+    if (!fits_user_space(where, size)) {
+        return errc::out_of_address_space;
+    }
+    space_.settle_owed();
+    space_.give_back_empty_arenas();
+    const byte_count wanted = size == 0 ? granule_size : round_up(size, page_size);
+    address got = 0;
+    const int e = where == 0 ? prim::reserve(0, wanted, prim::placement::anywhere, &got)
+                             : prim::reserve(round_down(where, page_size), wanted, prim::placement::exactly, &got);
+    if (e != 0) {
+        return failure{errc::out_of_address_space, e};
+    }
+    static_cast<void>(prim::unmap(got, wanted));
+    return {};
+}
+
+result<void> manager::acquired(owner_id who, address where, byte_count size) noexcept {
+    if (size == 0 || !fits_user_space(where, size)) {
+        return errc::invalid_argument;
+    }
+    const range span = span_of(where, size);
+    if (space_.find(span.begin).index != 0 || space_.next_base(span.begin, span.end) < span.end) {
+        return errc::invalid_argument; // decision 12: overlaps ours
+    }
+    const operation inside(*this);
+    released(where); // a duplicate replaces
+    record_acquired(who, span, 0);
+    return {};
+}
+
+void manager::released(address where) noexcept {
+    const operation inside(*this);
+    telemetry::extent* e = extents_.find(round_down(where, page_size), extent_kind::acquired);
+    if (e != nullptr) {
+        forget_acquired({e->begin.load(std::memory_order_relaxed), e->end.load(std::memory_order_relaxed)});
+    }
+}
+
+result<void> manager::charge_acquired(owner_id who, page_count pages, criticality level,
+                                      budget::charge& out) noexcept {
+    auto r = tree().take(who, pages, level, out);
+    if (!r) {
+        image_->refusals[static_cast<unsigned>(level)].fetch_add(1, std::memory_order_relaxed);
+    }
+    return r;
+}
+
+void manager::record_acquired(owner_id who, range where, page_count charged) noexcept {
+    if (extents_.add(where, who, extent_kind::acquired, charged)) {
+        tree().at(who).mapped.fetch_add(where.pages(), std::memory_order_relaxed);
+    } else {
+        tree().refund(who, charged); // what is not recorded could never be refunded later
+    }
+}
+
+void manager::forget_acquired(range where) noexcept {
+    extents_.cut(where, [&](owner_id who, page_count cut, page_count charged) {
+        tree().at(who).mapped.fetch_sub(cut, std::memory_order_relaxed);
+        tree().refund(who, charged);
+    });
+}
+
+// ---- what the bridge needs beside the interface -------------------------------------------------------
+
+result<void> manager::retire(range span) noexcept {
+    const operation inside(*this);
+    vm::free_request q;
+    q.where = span.begin;
+    q.span = span;
+    vm::planned p;
+    if (auto r = space_.plan_free(q, true, p); !r) {
+        return r;
+    }
+    if (auto r = carry_out(p, criticality::process); !r) {
+        return r;
+    }
+    if (!p.emptied()) {
+        return {};
+    }
+    const vm::found f = space_.find(span.begin);
+    if (f.index == 0 || f.code != vm::page_code::dead) {
+        return {}; // revived meanwhile
+    }
+    vm::free_request all;
+    all.release = true;
+    all.whole = true;
+    all.where = f.whole.begin;
+    vm::planned last;
+    if (auto r = space_.plan_free(all, false, last); !r) {
+        return {};
+    }
+    static_cast<void>(carry_out(last, criticality::process));
+    return {};
+}
+
+result<void> manager::replace(range span, int (*map)(void* context), void* context) noexcept {
+    const operation inside(*this);
+    vm::planned p;
+    if (auto r = space_.plan_replace(span, p); !r) {
+        return r;
+    }
+    if (const int e = map(context); e != 0) {
+        return failure{errc::out_of_address_space, e};
+    }
+    return carry_out(p, criticality::process);
+}
+
+result<address> manager::move(owner_id who, range from, byte_count new_size, criticality level) noexcept {
+    const vm::found f = space_.find(from.begin);
+    if (f.index == 0 || !f.whole.contains(from) || f.run_end < from.end || !vm::is_charged(f.code)) {
+        return errc::invalid_address;
+    }
+    const std::uint32_t protect = vm::encode_protection(f.code, f.protect);
+    const auto to = virtual_alloc(who, 0, new_size, vm::win32::mem_reserve | vm::win32::mem_commit, protect,
+                                  level);
+    if (!to) {
+        return to;
+    }
+    const byte_count moved = from.size() < new_size ? from.size() : round_up(new_size, page_size);
+    if (const int e = prim::move_pages(from.begin, *to, moved); e != 0) {
+        static_cast<void>(virtual_free(*to, 0, vm::win32::mem_release));
+        return failure{errc::out_of_address_space, e};
+    }
+    static_cast<void>(retire(from));
+    return to;
+}
+
+void manager::settle_after_fork(telemetry::image_record& image) noexcept {
+    struct remapping {
+        manager* self;
+        telemetry::image_record* before;
+        telemetry::image_record* after;
+
+        static owner_id remap(void* context, owner_id owner) noexcept {
+            const auto& me = *static_cast<remapping*>(context);
+            for (std::uint32_t k = 0; k < telemetry::owner_kind_count; ++k) {
+                if (me.before->owner_account[k].load(std::memory_order_relaxed) ==
+                    static_cast<std::uint32_t>(owner)) {
+                    return static_cast<owner_id>(me.after->owner_account[k].load(std::memory_order_relaxed));
+                }
+            }
+            return owner;
+        }
+        static void tell(void* context, owner_id owner, const vm::differences& holds) noexcept {
+            static_cast<remapping*>(context)->self->enter(owner, holds);
+        }
+    };
+    remapping r{this, image_, &image};
+    extents(image_).for_each([&](telemetry::extent& e) {
+        const range where{e.begin.load(std::memory_order_relaxed), e.end.load(std::memory_order_relaxed)};
+        const auto owner = static_cast<owner_id>(e.owner.load(std::memory_order_relaxed));
+        const auto kind = static_cast<extent_kind>(e.kind.load(std::memory_order_relaxed));
+        const owner_id mine = owner == owner_id::none ? owner : remapping::remap(&r, owner);
+        static_cast<void>(extents(&image).add(where, mine, kind, 0)); // charged to the parent, once
+        if (kind == extent_kind::acquired && mine != owner_id::none) {
+            tree().at(mine).mapped.fetch_add(where.pages(), std::memory_order_relaxed);
+        }
+    });
+    image_ = &image;
+    extents_ = extents(&image);
+    space_.settle_after_fork({remapping::remap, remapping::tell, &r});
+}
+
+} // namespace memreeve::manager

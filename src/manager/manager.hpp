@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+// The manager puts the parts together: plan, charge, apply, keep. The one class that knows the
+// address space, the owner tree, the heaps and the pressure monitor. The edges (com, capi, bridge)
+// translate and call it; they decide nothing.
+//
+// Rules for every mutating call
+//   plan    checks arguments against the region map and claims the pages; changes nothing
+//   charge  takes the difference from the owner (a token that refunds itself)
+//   apply   the system calls; undone if one of them fails
+//   keep    publishes the new states and keeps the charge; cannot fail
+// So a failure at any point leaves map, ledger and pages as before. No lock is held across a system
+// call; nothing is allocated from a heap; errno is left alone. Thread-safe; async-signal-safe except
+// where a comment says otherwise.
+//
+// Sizes and addresses are bytes; MEM_* and PAGE_* values are Win32's numbers (vm/win32.hpp).
+#pragma once
+
+#include "base/result.hpp"
+#include "base/units.hpp"
+#include "budget/budget.hpp"
+#include "manager/extents.hpp"
+#include "manager/ledger.hpp"
+#include "manager/options.hpp"
+#include "manager/region_info.hpp"
+#include "manager/sensors.hpp"
+#include "vm/address_space.hpp"
+
+#include <cstdint>
+
+namespace memreeve::manager {
+
+struct memory_load {
+    std::uint32_t percent;      // 0..100 of whichever binds
+    byte_count available;       // bytes
+};
+
+class manager {
+public:
+    constexpr manager() noexcept = default;
+    manager(const manager&) = delete;
+    manager& operator=(const manager&) = delete;
+
+    // `books` must outlive the manager. `image` is this process's record in it.
+    result<void> open(ledger& books, telemetry::image_record& image, const options& o) noexcept;
+    // Unmaps everything. Only when no thread is inside and nothing is in use.
+    void close() noexcept;
+
+    // ---- the four methods of virtual memory (win32-virtual-memory.md) -------------------------
+    // Rules A, P. Returns the base or the page-rounded start (A8, A9, A11).
+    result<address> virtual_alloc(owner_id who, address where, byte_count size, std::uint32_t type,
+                                  std::uint32_t protect, criticality level) noexcept;
+    // Rules F. Memory of no reservation of ours: not_ours (decision 6). Never refused for want of
+    // memory; what the kernel will not unmap now is made inaccessible, dropped, unmapped later.
+    result<void> virtual_free(address where, byte_count size, std::uint32_t type) noexcept;
+    // Rules V; memory that is not ours goes to the kernel (decision 16). Returns the old protection
+    // of the first page. `has_old_out` false: refused as rule V2 says.
+    result<std::uint32_t> virtual_protect(address where, byte_count size, std::uint32_t protect,
+                                          bool has_old_out) noexcept;
+    // Rules Q; any address (decision 15).
+    result<region_info> virtual_query(address where) noexcept;
+
+    // ---- load, notifications, foreign memory ---------------------------------------------------
+    result<memory_load> load(owner_id who) noexcept;
+    result<void> needs_address_space(address where, byte_count size) noexcept;
+    result<void> acquired(owner_id who, address where, byte_count size) noexcept;
+    void released(address where) noexcept;
+
+    // ---- heap pages (pages.hpp) --------------------------------------------------------------------
+    result<address> take_pages(owner_id who, byte_count size, bool executable, criticality level,
+                               std::uint64_t tag) noexcept;
+    void give_back_pages(address begin) noexcept;
+
+    // ---- what the interface has no method for ----------------------------------------------------
+    // Pages of one reservation given back for good (a partial munmap): decommitted and dead. The
+    // whole is released when its last page is dead. Never refused for want of memory.
+    result<void> retire(range span) noexcept;
+    // The program is about to map something of its own over pages of ours, or has failed to:
+    // map(context) does it and returns 0 or an errno, which becomes os_code. The pages stay part of
+    // the reservation, uncharged; commit takes them back.
+    result<void> replace(range span, int (*map)(void* context), void* context) noexcept;
+    // Moves `from` (pages of one reservation, alike) into a new reservation of `new_size` bytes,
+    // charged; `from` is retired. out: the new address.
+    result<address> move(owner_id who, range from, byte_count new_size, criticality level) noexcept;
+    // Anonymous memory got elsewhere in this owner's name: charges pages, records the range.
+    result<void> charge_acquired(owner_id who, page_count pages, criticality level,
+                                 budget::charge& out) noexcept;
+    void record_acquired(owner_id who, range where, page_count charged) noexcept;
+    // It is gone, or something else lies there now: takes it out of the records and refunds.
+    void forget_acquired(range where) noexcept;
+
+    // In the only thread of a fork's child: `image` is the child's own record. What was committed
+    // before stays charged to the parent.
+    void settle_after_fork(telemetry::image_record& image) noexcept;
+
+    // A fault at `where` on a page of ours: was it an armed guard, and is it dealt with? Clears it,
+    // one shot. Async-signal-safe.
+    bool handle_fault(address where) noexcept;
+
+    vm::address_space& space() noexcept { return space_; }
+    extents& known() noexcept { return extents_; }
+    sensors& system() noexcept { return sensors_; }
+    ledger& books() noexcept { return *books_; }
+    telemetry::image_record& image() noexcept { return *image_; }
+    const options& settings() const noexcept { return options_; }
+
+private:
+    class operation; // counts itself begun and done in the image record
+
+    // charge, apply, keep; the difference goes into the owner's books.
+    result<void> carry_out(vm::planned& p, criticality level) noexcept;
+    void enter(owner_id who, const vm::differences& d) noexcept;
+    budget::tree& tree() noexcept { return books_->tree(); }
+
+    vm::address_space space_{};
+    sensors sensors_{};
+    extents extents_{};
+    ledger* books_ = nullptr;
+    telemetry::image_record* image_ = nullptr;
+    options options_{};
+};
+
+} // namespace memreeve::manager

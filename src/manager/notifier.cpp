@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: MIT
+#include "manager/notifier.hpp"
+
+#include <algorithm>
+
+namespace memreeve::manager {
+
+namespace {
+
+const std::uint32_t* futex(const std::atomic<std::uint32_t>& word) noexcept {
+    static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t));
+    return reinterpret_cast<const std::uint32_t*>(&word);
+}
+
+owner_id parent_of(const budget::account& a) noexcept {
+    return static_cast<owner_id>(a.parent.load(std::memory_order_relaxed));
+}
+
+// How far one account alone is used, 0..1000, what accounts below may still use inside their
+// guarantees left aside. Passing the soft limit weighs as much as the watermark of Low.
+unsigned permille_of_account(const budget::account& a, page_count inside) noexcept {
+    const page_count held = a.usage.load(std::memory_order_acquire) & 0xffffffffULL;
+    const page_count used =
+        held + a.touched.load(std::memory_order_relaxed) - std::min(inside, held);
+    unsigned highest = 0;
+    const page_count limit = a.limit.load(std::memory_order_relaxed);
+    if (limit < budget::no_limit) {
+        const page_count top = limit - std::min(a.reserve.load(std::memory_order_relaxed), limit);
+        highest =
+            pressure::permille_used({std::max<page_count>(top, 1), used < top ? top - used : 0});
+    }
+    const page_count soft = a.soft.load(std::memory_order_relaxed);
+    if (soft < budget::no_limit) {
+        const unsigned share =
+            used >= soft
+                ? pressure::enter_low
+                : static_cast<unsigned>(used * pressure::enter_low / std::max<page_count>(soft, 1));
+        highest = std::max(highest, share);
+    }
+    return highest;
+}
+
+std::uint8_t band_of(unsigned permille) noexcept {
+    std::uint8_t band = 0;
+    for (const unsigned mark : pressure::watermarks) {
+        band = static_cast<std::uint8_t>(band + (permille >= mark ? 1 : 0));
+    }
+    return band;
+}
+
+} // namespace
+
+// ---- news from the owner tree ------------------------------------------------------------------
+
+// True when an account on the way to the root is in another band than when last noted.
+bool notifier::note_band(owner_id who) noexcept {
+    bool crossed = false;
+    for (owner_id id = who; id != owner_id::none; id = parent_of(accounts_->at(id))) {
+        const auto index = static_cast<std::uint32_t>(id);
+        if (index >= band_capacity) {
+            continue;
+        }
+        const std::uint8_t band = band_of(permille_of_account(accounts_->at(id), 0));
+        if (bands_[index].load(std::memory_order_relaxed) != band) {
+            bands_[index].store(band, std::memory_order_seq_cst);
+            crossed = true;
+        }
+    }
+    return crossed;
+}
+
+void notifier::moved(void* self, owner_id who) noexcept {
+    auto& me = *static_cast<notifier*>(self);
+    if (me.live_.load(std::memory_order_relaxed) == 0) {
+        return;
+    }
+    // Against look(), which notes the bands first and then reads the usage: either it reads the
+    // usage that brought us here, or we see the band it noted and find it crossed.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (me.note_band(who)) {
+        me.ring();
+    }
+}
+
+void notifier::ring() noexcept {
+    bell_.fetch_add(1, std::memory_order_seq_cst);
+    if (is_waiting_.load(std::memory_order_seq_cst) != 0) {
+        prim::wake_all(futex(bell_));
+    }
+}
+
+// ---- the thread --------------------------------------------------------------------------------
+
+unsigned notifier::permille_of(owner_id who, bool* has_inside) noexcept {
+    const sensors::sample sample = system_->read();
+    unsigned highest = std::max(pressure::permille_used(sample.machine),
+                                pressure::permille_used(sample.container));
+    page_count inside = 0;
+    for (owner_id id = who; id != owner_id::none; id = parent_of(accounts_->at(id))) {
+        const budget::account& a = accounts_->at(id);
+        highest = std::max(highest, permille_of_account(a, inside));
+        const std::uint64_t usage = a.usage.load(std::memory_order_acquire);
+        const page_count held = usage & 0xffffffffULL;
+        inside += std::max<page_count>(held, usage >> 32) - held;
+    }
+    *has_inside = *has_inside || inside != 0;
+    return highest;
+}
+
+// One subscriber's turn. Returns when to look again though nothing rings.
+std::uint64_t notifier::look(std::uint32_t index, std::uint64_t now, bool* has_inside) noexcept {
+    slot& s = slots_[index];
+    std::uint64_t word = s.word.load(std::memory_order_acquire);
+    if ((word & state_mask) != slot_live) {
+        return pressure::never;
+    }
+    std::uint64_t look_again_at = pressure::never;
+    visiting_.store(index + 1, std::memory_order_seq_cst);
+    word = s.word.load(std::memory_order_seq_cst);
+    if ((word & state_mask) == slot_live) {
+        if (s.seen_generation != word >> 2) {
+            s.seen_generation = word >> 2;
+            s.is_muted = false;
+            s.policy = {};
+        }
+        note_band(s.who);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+        const pressure::policy::step step = s.policy.update(permille_of(s.who, has_inside), now);
+        look_again_at = step.look_again_at;
+        if (step.notify && !s.is_muted) {
+            call(s, step.level);
+        }
+        if (ended_inside_) {
+            ended_inside_ = false;
+            s.word.store((word & ~state_mask) | slot_free, std::memory_order_release);
+        }
+    }
+    visiting_.store(0, std::memory_order_seq_cst);
+    if (leaving_.load(std::memory_order_seq_cst) != 0) {
+        prim::wake_all(futex(visiting_));
+    }
+    return look_again_at;
+}
+
+void notifier::call(slot& s, pressure::availability level) noexcept {
+    const notice news{level, load_of(*accounts_, s.who, *system_)};
+    const auto counter = static_cast<unsigned>(level);
+    if (image_ != nullptr) {
+        image_->notifications[counter].fetch_add(1, std::memory_order_relaxed);
+    }
+    accounts_->at(s.who).notifications[counter].fetch_add(1, std::memory_order_relaxed);
+    if (!s.tell(s.context, news)) {
+        s.is_muted = true;
+    }
+}
+
+void notifier::run_thread(void* self) noexcept { static_cast<notifier*>(self)->run(); }
+
+void notifier::run() noexcept {
+    thread_id_.store(prim::thread_id(), std::memory_order_release);
+    for (;;) {
+        const std::uint32_t heard = bell_.load(std::memory_order_seq_cst);
+        if (stop_.load(std::memory_order_acquire) != 0) {
+            return;
+        }
+        std::uint64_t look_again_at = pressure::never;
+        std::uint64_t now = prim::now_ns();
+        bool has_inside = false;
+        const std::uint32_t high = high_.load(std::memory_order_acquire);
+        for (std::uint32_t i = 0; i < high; ++i) {
+            look_again_at = std::min(look_again_at, look(i, now, &has_inside));
+        }
+        // What no charge announces: the system, and room that a guarantee below still gives.
+        if (live_.load(std::memory_order_relaxed) != 0 && (system_->is_on() || has_inside)) {
+            look_again_at = std::min(look_again_at, now + system_period_ns);
+        }
+        is_waiting_.store(1, std::memory_order_seq_cst);
+        if (bell_.load(std::memory_order_seq_cst) == heard) {
+            now = prim::now_ns();
+            if (look_again_at == pressure::never) {
+                prim::wait_on(futex(bell_), heard, 0);
+            } else if (look_again_at > now) {
+                prim::wait_on(futex(bell_), heard, look_again_at - now);
+            }
+        }
+        is_waiting_.store(0, std::memory_order_relaxed);
+    }
+}
+
+result<void> notifier::start() noexcept {
+    for (;;) {
+        std::uint32_t state = thread_state_.load(std::memory_order_acquire);
+        if (state == thread_running) {
+            if (thread_process_ == prim::process_id()) {
+                return {};
+            }
+            // A fork's child: the thread stayed behind, maybe in the middle of a call.
+            if (thread_state_.compare_exchange_strong(state, thread_none,
+                                                      std::memory_order_acq_rel)) {
+                visiting_.store(0, std::memory_order_seq_cst);
+                ended_inside_ = false;
+            }
+            continue;
+        }
+        if (state == thread_starting) {
+            prim::wait_on(futex(thread_state_), thread_starting, 10'000'000);
+            continue;
+        }
+        if (!thread_state_.compare_exchange_strong(state, thread_starting,
+                                                   std::memory_order_acq_rel)) {
+            continue;
+        }
+        const int code = prim::start_thread(&notifier::run_thread, this, &thread_);
+        thread_process_ = prim::process_id();
+        thread_state_.store(code == 0 ? thread_running : thread_none, std::memory_order_release);
+        prim::wake_all(futex(thread_state_));
+        if (code != 0) {
+            return failure{errc::out_of_address_space, code};
+        }
+        return {};
+    }
+}
+
+bool notifier::is_own_thread() const noexcept {
+    return thread_id_.load(std::memory_order_acquire) == prim::thread_id();
+}
+
+// ---- subscribers -------------------------------------------------------------------------------
+
+void notifier::open(budget::tree& accounts, sensors& system,
+                    telemetry::image_record* image) noexcept {
+    accounts_ = &accounts;
+    system_ = &system;
+    image_ = image;
+    accounts.set_watcher({&notifier::moved, this});
+}
+
+void notifier::close() noexcept {
+    if (accounts_ == nullptr) {
+        return;
+    }
+    accounts_->set_watcher({});
+    if (thread_state_.load(std::memory_order_acquire) == thread_running &&
+        thread_process_ == prim::process_id()) {
+        stop_.store(1, std::memory_order_release);
+        ring();
+        prim::join_thread(thread_);
+        stop_.store(0, std::memory_order_relaxed);
+    }
+    thread_state_.store(thread_none, std::memory_order_release);
+    live_.store(0, std::memory_order_relaxed);
+    accounts_ = nullptr;
+}
+
+result<subscription_id> notifier::prepare(owner_id who, deliver function, void* context) noexcept {
+    if (auto started = start(); !started) {
+        return started.error();
+    }
+    for (std::uint32_t i = 0; i < capacity; ++i) {
+        slot& s = slots_[i];
+        std::uint64_t word = s.word.load(std::memory_order_relaxed);
+        if ((word & state_mask) != slot_free) {
+            continue;
+        }
+        const std::uint64_t mine = (((word >> 2) + 1) << 2) | slot_claimed;
+        if (!s.word.compare_exchange_strong(word, mine, std::memory_order_acq_rel)) {
+            continue;
+        }
+        s.who = who;
+        s.tell = function;
+        s.context = context;
+        std::uint32_t high = high_.load(std::memory_order_relaxed);
+        while (high <= i && !high_.compare_exchange_weak(high, i + 1, std::memory_order_release)) {
+        }
+        return static_cast<subscription_id>((mine >> 2) * capacity + i);
+    }
+    return errc::out_of_address_space;
+}
+
+void notifier::go_live(subscription_id id) noexcept {
+    const auto value = static_cast<std::uint64_t>(id);
+    const std::uint64_t generation = value / capacity << 2;
+    std::uint64_t expected = generation | slot_claimed;
+    live_.fetch_add(1, std::memory_order_seq_cst);
+    if (!slots_[value % capacity].word.compare_exchange_strong(expected, generation | slot_live,
+                                                               std::memory_order_seq_cst)) {
+        live_.fetch_sub(1, std::memory_order_relaxed); // ended before it went live
+        return;
+    }
+    ring();
+}
+
+result<subscription_id> notifier::subscribe(owner_id who, deliver function,
+                                            void* context) noexcept {
+    auto id = prepare(who, function, context);
+    if (id) {
+        go_live(*id);
+    }
+    return id;
+}
+
+void* notifier::unsubscribe(subscription_id id) noexcept {
+    if (id == subscription_id::none) {
+        return nullptr;
+    }
+    const auto value = static_cast<std::uint64_t>(id);
+    const auto index = static_cast<std::uint32_t>(value % capacity);
+    const std::uint64_t generation = value / capacity << 2;
+    slot& s = slots_[index];
+    std::uint64_t expected = generation | slot_claimed;
+    if (s.word.compare_exchange_strong(expected, generation | slot_closing,
+                                       std::memory_order_acq_rel)) {
+        void* const unused = s.context; // never went live
+        s.word.store(generation | slot_free, std::memory_order_release);
+        return unused;
+    }
+    expected = generation | slot_live;
+    if (!s.word.compare_exchange_strong(expected, generation | slot_closing,
+                                        std::memory_order_seq_cst)) {
+        return nullptr;
+    }
+    void* const context = s.context;
+    live_.fetch_sub(1, std::memory_order_relaxed);
+    if (thread_process_ == prim::process_id() && is_own_thread()) {
+        if (visiting_.load(std::memory_order_relaxed) == index + 1) {
+            ended_inside_ = true;
+            return context;
+        }
+    } else if (thread_process_ == prim::process_id()) {
+        leaving_.fetch_add(1, std::memory_order_seq_cst);
+        while (visiting_.load(std::memory_order_seq_cst) == index + 1) {
+            prim::wait_on(futex(visiting_), index + 1, 0);
+        }
+        leaving_.fetch_sub(1, std::memory_order_relaxed);
+    }
+    s.word.store(generation | slot_free, std::memory_order_release);
+    return context;
+}
+
+} // namespace memreeve::manager

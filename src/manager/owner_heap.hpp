@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// A heap over the pages of one owner: what IHostMalloc needs, put together. Heap pages are charged
+// like all others because the page source is the manager.
+#pragma once
+
+#include "heap/heap.hpp"
+#include "manager/pages.hpp"
+
+namespace memreeve::manager {
+
+class owner_heap {
+public:
+    owner_heap(manager& m, owner_id who) noexcept : pages_(m, who) {}
+    owner_heap(const owner_heap&) = delete;
+    owner_heap& operator=(const owner_heap&) = delete;
+
+    // Once, before anything else. Errors: out_of_address_space, over_budget, forbidden.
+    result<void> open(bool thread_safe, bool executable) noexcept {
+        const auto made = heap::heap::create(pages_, {thread_safe, executable});
+        if (!made) {
+            return made.error();
+        }
+        heap_ = *made;
+        return {};
+    }
+    // Gives back every page. Nobody may be inside.
+    void close() noexcept { heap_->destroy(); }
+
+    // As heap::heap has them.
+    result<address> allocate(byte_count size, criticality level) noexcept {
+        return heap_->allocate(size, level);
+    }
+    result<address> allocate_debug(byte_count size, criticality level, const char* file,
+                                   int line) noexcept {
+        return heap_->allocate_debug(size, level, file, line);
+    }
+    result<void> free(address block) noexcept { return heap_->free(block); }
+    bool origin_of(address block, const char** file, int* line) noexcept {
+        return heap_->origin_of(block, file, line);
+    }
+
+private:
+    manager_pages pages_;
+    heap::heap* heap_ = nullptr;
+};
+
+} // namespace memreeve::manager

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT
+// Pages for heaps, from the manager, charged to one owner.
+#pragma once
+
+#include "heap/page_source.hpp"
+#include "manager/manager.hpp"
+
+namespace memreeve::manager {
+
+class manager_pages final : public heap::page_source {
+public:
+    constexpr manager_pages() noexcept = default;
+    manager_pages(manager& m, owner_id who) noexcept : manager_(&m), who_(who) {}
+
+    result<address> take(byte_count size, bool executable, criticality level,
+                         std::uint64_t tag) noexcept override;
+    void give_back(address begin) noexcept override;
+    std::uint64_t tag_of(address where, address* begin) noexcept override;
+
+private:
+    manager* manager_ = nullptr;
+    owner_id who_ = owner_id::none;
+};
+
+} // namespace memreeve::manager

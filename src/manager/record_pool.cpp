@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+#include "manager/record_pool.hpp"
+
+#include "prim/prim.hpp"
+
+namespace memreeve::manager {
+
+namespace {
+
+constexpr std::size_t stride = record_pool::record_size + 16;
+constexpr std::uint64_t address_mask = (std::uint64_t{1} << 48) - 1;
+static_assert(record_pool::chunk_size % stride == 0);
+
+std::atomic<std::uint64_t>& link_at(std::uint64_t at) noexcept {
+    return *reinterpret_cast<std::atomic<std::uint64_t>*>(at);
+}
+
+constinit record_pool shared_pool;
+
+} // namespace
+
+record_pool& process_records() noexcept { return shared_pool; }
+
+void record_pool::push(std::uint64_t record) noexcept {
+    std::uint64_t head = head_.load(std::memory_order_relaxed);
+    std::uint64_t next = 0;
+    do {
+        link_at(record).store(head & address_mask, std::memory_order_relaxed);
+        next = ((head >> 48) + 1) << 48 | record;
+    } while (!head_.compare_exchange_weak(head, next, std::memory_order_release,
+                                          std::memory_order_relaxed));
+}
+
+bool record_pool::grow() noexcept {
+    address chunk = 0;
+    if (prim::map_records(chunk_size, &chunk) != 0) {
+        return false;
+    }
+    // The first record's place names the chunk before this one.
+    std::uint64_t before = chunks_.load(std::memory_order_relaxed);
+    do {
+        link_at(chunk).store(before, std::memory_order_relaxed);
+    } while (!chunks_.compare_exchange_weak(before, chunk, std::memory_order_acq_rel));
+    for (std::size_t at = stride; at < chunk_size; at += stride) {
+        push(chunk + at);
+    }
+    return true;
+}
+
+void* record_pool::take() noexcept {
+    std::uint64_t head = head_.load(std::memory_order_acquire);
+    for (;;) {
+        const std::uint64_t record = head & address_mask;
+        if (record == 0) {
+            if (!grow()) {
+                return nullptr;
+            }
+            head = head_.load(std::memory_order_acquire);
+            continue;
+        }
+        const std::uint64_t next =
+            ((head >> 48) + 1) << 48 | link_at(record).load(std::memory_order_relaxed);
+        if (head_.compare_exchange_weak(head, next, std::memory_order_acquire)) {
+            return reinterpret_cast<void*>(record + 16);
+        }
+    }
+}
+
+void record_pool::give_back(void* record) noexcept {
+    push(reinterpret_cast<std::uint64_t>(record) - 16);
+}
+
+void record_pool::close() noexcept {
+    head_.store(0, std::memory_order_relaxed);
+    std::uint64_t chunk = chunks_.exchange(0, std::memory_order_acquire);
+    while (chunk != 0) {
+        const std::uint64_t before = link_at(chunk).load(std::memory_order_relaxed);
+        prim::unmap(chunk, chunk_size);
+        chunk = before;
+    }
+}
+
+} // namespace memreeve::manager

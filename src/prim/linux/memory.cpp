@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+#include "prim/prim.hpp"
+
+#include <cerrno>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+// Not in every Debian 12 header; kernel ABI, fixed for ever.
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED 24
+#endif
+
+namespace memreeve::prim {
+namespace {
+
+// MAP_NORESERVE keeps sparse ranges out of the overcommit heuristic.
+constexpr int anonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
+constexpr long number(address a) noexcept { return static_cast<long>(a); }
+constexpr bool failed(long r) noexcept { return r < 0 && r >= -4095; }
+constexpr int code(long r) noexcept { return failed(r) ? static_cast<int>(-r) : 0; }
+
+constexpr int protection(access allowed) noexcept {
+    return (allows(allowed, access::read) ? PROT_READ : 0) |
+           (allows(allowed, access::write) ? PROT_WRITE : 0) |
+           (allows(allowed, access::execute) ? PROT_EXEC : 0);
+}
+
+long map_anonymous(address where, byte_count size, int prot, int flags) noexcept {
+    return sys(SYS_mmap, number(where), number(size), prot, anonymous | flags, -1, 0);
+}
+
+int place(long r, address* out) noexcept {
+    if (failed(r)) {
+        return code(r);
+    }
+    *out = static_cast<address>(r);
+    return 0;
+}
+
+int advise(address where, byte_count size, int advice) noexcept {
+    return code(sys(SYS_madvise, number(where), number(size), advice));
+}
+
+} // namespace
+
+int reserve(address where, byte_count size, placement how, address* out) noexcept {
+    switch (how) {
+    case placement::anywhere: return place(map_anonymous(where, size, PROT_NONE, 0), out);
+    case placement::exactly: {
+        const long r = map_anonymous(where, size, PROT_NONE, MAP_FIXED_NOREPLACE);
+        if (!failed(r) && static_cast<address>(r) != where) {
+            // Before 4.17 the flag is unknown and the address a mere hint.
+            (void)unmap(static_cast<address>(r), size);
+            return EEXIST;
+        }
+        return place(r, out);
+    }
+    case placement::low:
+#ifdef MAP_32BIT
+        return place(map_anonymous(where, size, PROT_NONE, MAP_32BIT), out);
+#else
+        return ENOMEM;
+#endif
+    }
+    return EINVAL;
+}
+
+int map_records(byte_count size, address* out) noexcept {
+    return place(map_anonymous(0, size, PROT_READ | PROT_WRITE, 0), out);
+}
+
+int unmap(address where, byte_count size) noexcept {
+    return code(sys(SYS_munmap, number(where), number(size)));
+}
+
+int protect(address where, byte_count size, access allowed) noexcept {
+    return code(sys(SYS_mprotect, number(where), number(size), protection(allowed)));
+}
+
+int discard(address where, byte_count size) noexcept {
+    const int r = advise(where, size, MADV_DONTNEED);
+    // MADV_DONTNEED refuses mlocked pages; the locked form exists since 5.18.
+    return r == EINVAL ? advise(where, size, MADV_DONTNEED_LOCKED) : r;
+}
+
+int discard_lazily(address where, byte_count size) noexcept { return advise(where, size, MADV_FREE); }
+
+int replace_by_reserved(address where, byte_count size) noexcept {
+    return code(map_anonymous(where, size, PROT_NONE, MAP_FIXED));
+}
+
+int wipe_on_fork(address where, byte_count size) noexcept { return advise(where, size, MADV_WIPEONFORK); }
+
+int move_pages(address from, address to, byte_count size) noexcept {
+    return code(sys(SYS_mremap, number(from), number(size), number(size),
+                    MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, number(to)));
+}
+
+long pass_mmap(address where, byte_count size, int prot, int flags, int fd, std::int64_t offset) noexcept {
+    return sys(SYS_mmap, number(where), number(size), prot, flags, fd, offset);
+}
+
+long pass_munmap(address where, byte_count size) noexcept {
+    return sys(SYS_munmap, number(where), number(size));
+}
+
+long pass_mprotect(address where, byte_count size, int prot) noexcept {
+    return sys(SYS_mprotect, number(where), number(size), prot);
+}
+
+long pass_madvise(address where, byte_count size, int advice) noexcept {
+    return sys(SYS_madvise, number(where), number(size), advice);
+}
+
+long pass_mremap(address where, byte_count old_size, byte_count new_size, int flags, address to) noexcept {
+    return sys(SYS_mremap, number(where), number(old_size), number(new_size), flags, number(to));
+}
+
+long pass_brk(address end) noexcept { return sys(SYS_brk, number(end)); }
+
+int map_shared(int fd, byte_count size, bool writable, address* out) noexcept {
+    const int prot = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    return place(sys(SYS_mmap, 0, number(size), prot, MAP_SHARED, fd, 0), out);
+}
+
+} // namespace memreeve::prim

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+// What one process image (exec starts a new one) tells the world: the record format, shared by the
+// image that writes it and the readers outside (memreeve run, later the live view).
+//
+// One writer process, several threads: every field is an atomic or written once before `state`
+// becomes live. A reader may map it read-only. Layout version: ledger_header::version.
+#pragma once
+
+#include "base/units.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+namespace memreeve::telemetry {
+
+// free -> claimed -> live -> ended -> free. `ended`: the image closed its record, or a successor
+// under the same pid did (exec), or the launcher saw it die; the launcher reads it, then frees it.
+enum class image_state : std::uint32_t { free = 0, claimed, live, ended };
+enum class image_end : std::uint32_t { running = 0, exited, exec, killed };
+enum class runtime_kind : std::uint32_t { other = 0, mono, coreclr, jvm, node, cpython };
+
+constexpr const char* name_of(runtime_kind k) noexcept {
+    switch (k) {
+    case runtime_kind::mono: return "mono";
+    case runtime_kind::coreclr: return "coreclr";
+    case runtime_kind::jvm: return "jvm";
+    case runtime_kind::node: return "node";
+    case runtime_kind::cpython: return "cpython";
+    case runtime_kind::other: break;
+    }
+    return "other";
+}
+
+// The owners of a governed program, in the order of the summary.
+enum class owner_kind : std::uint32_t { gc = 0, code, malloc, stacks, images, files, runtime };
+inline constexpr std::uint32_t owner_kind_count = 7;
+inline constexpr const char* owner_names[owner_kind_count] = {"gc",     "code",  "malloc", "stacks",
+                                                             "images", "files", "runtime"};
+
+// Requests as the interface counts them.
+enum class request_kind : std::uint32_t {
+    virtual_alloc = 0, virtual_free, virtual_protect, virtual_query,
+    malloc, free, needs, acquired, released,
+};
+inline constexpr std::uint32_t request_kind_count = 9;
+inline constexpr const char* request_names[request_kind_count] = {
+    "virtual_alloc", "virtual_free", "virtual_protect", "virtual_query", "malloc",
+    "free",          "needs",        "acquired",        "released"};
+
+// A range of address space that belongs to one owner: an arena, a reservation at an asked-for
+// address, or a foreign mapping that was recorded. Claimed by compare-and-swap on `begin`
+// (0 = empty, 1 = being written); `end` and `about` are valid once begin is an address.
+enum class extent_kind : std::uint32_t {
+    arena = 0,   // reserved by us; the page states are in the region map
+    placed,      // a reservation of ours outside the arenas; likewise
+    acquired,    // anonymous memory got elsewhere and recorded; about carries what is charged for it
+    records,     // memreeve's own
+    loader,      // mapped before memreeve was there
+};
+struct extent {
+    std::atomic<std::uint64_t> begin{0};
+    std::atomic<std::uint64_t> end{0};
+    std::atomic<std::uint32_t> owner{0};         // account index (owner_id)
+    std::atomic<std::uint32_t> kind{0};          // extent_kind
+    std::atomic<std::uint64_t> charged{0};       // pages charged for it (acquired only)
+};
+inline constexpr std::uint32_t extent_capacity = 2048;
+
+// One picture of an image, taken by whoever asked (decision 4). All bytes.
+struct owner_figures {
+    std::uint64_t reserved, committed, charged, touched, mapped_writable, slack, resident, peak_charged;
+};
+struct kernel_figures {
+    std::uint64_t rss, private_writable, private_resident, unclassified, unclassified_resident;
+};
+struct picture {
+    std::uint64_t taken_at_ns = 0;       // monotonic; 0: never taken
+    std::uint32_t retries = 0;
+    std::uint32_t in_flight = 0;         // 1: taken although an operation was in flight throughout
+    owner_figures owners[owner_kind_count]{};
+    kernel_figures kernel{};
+};
+
+// A picture in shared memory: odd sequence while it is written.
+struct published_picture {
+    std::atomic<std::uint32_t> sequence{0};
+    std::uint32_t padding = 0;
+    picture value{};
+};
+
+struct image_record {
+    std::atomic<std::uint32_t> state{0};       // image_state
+    std::atomic<std::uint32_t> end{0};         // image_end
+    std::atomic<std::int32_t> pid{0};
+    std::atomic<std::uint32_t> runtime{0};     // runtime_kind
+    std::atomic<std::uint64_t> start_time{0};  // /proc/PID/stat field 22: pid and this name a process
+    std::atomic<std::uint64_t> attached_at_ns{0};
+    std::atomic<std::uint32_t> process_account{0};
+    std::atomic<std::uint32_t> owner_account[owner_kind_count]{};
+    std::atomic<std::uint32_t> forked{0};      // 1: came by fork, 0: by exec
+    std::atomic<std::uint32_t> governed{0};
+    char path[256]{};                          // /proc/PID/exe, or the file for an ungoverned child
+    char reason[128]{};                        // why it is not governed
+    char settings[256]{};                      // NAME=value, newline separated
+
+    alignas(64) std::atomic<std::uint64_t> requests[request_kind_count]{};
+    std::atomic<std::uint64_t> refusals[criticality_count]{};
+    std::atomic<std::uint64_t> notifications[3]{};  // low, neutral, high
+    std::atomic<std::uint64_t> smallest_refused{0}; // bytes of the smallest request refused; 0: none
+    std::atomic<std::uint64_t> first_refused_at_ns{0};
+
+    // Operations begun and done on the address space: equal and unchanged round a picture means
+    // that none was in flight.
+    alignas(64) std::atomic<std::uint64_t> operations_begun{0};
+    std::atomic<std::uint64_t> operations_done{0};
+
+    // A reader adds 1 to picture_wanted (and wakes it); the launcher answers with a picture and
+    // sets picture_served to the value it saw.
+    alignas(64) std::atomic<std::uint32_t> picture_wanted{0};
+    std::atomic<std::uint32_t> picture_served{0};
+    published_picture last{};                  // at exit, at exec, on request, or the last sample
+
+    extent extents[extent_capacity]{};
+    std::atomic<std::uint32_t> extents_used{0}; // one past the highest slot ever used
+    std::atomic<std::uint32_t> extents_lost{0}; // no slot was free: counted, shown as unclassified
+};
+
+} // namespace memreeve::telemetry

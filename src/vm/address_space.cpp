@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: MIT
+// Plans, applies, keeps. Where addresses come from and go to: space_supply.cpp.
+#include "vm/address_space.hpp"
+
+#include "base/check.hpp"
+#include "prim/prim.hpp"
+
+namespace memreeve::vm {
+
+namespace {
+
+constexpr std::uint64_t patience_ns = 1'000'000'000; // decision 18: a race in the caller
+
+failure from_os(int os_code) noexcept { return {errc::out_of_address_space, os_code}; }
+
+} // namespace
+
+// ---- plan ---------------------------------------------------------------------------------------
+
+// The reservation that holds the first page; invalid_address unless it holds all of `span`.
+result<found> address_space::find_whole(range span) noexcept {
+    const found f = map_.find(span.begin);
+    if (f.index == 0 || !f.whole.contains(span)) {
+        return errc::invalid_address;
+    }
+    return f;
+}
+
+// Claims `span` inside what find() saw. busy after a second of somebody else's claim; the codes
+// invalid_address when the reservation went away.
+result<void> address_space::claim(const found& f, range span) noexcept {
+    std::uint64_t since = 0;
+    for (;;) {
+        switch (map_.claim(f.index, f.life, span)) {
+        case claim_outcome::claimed: return {};
+        case claim_outcome::changed: return errc::invalid_address;
+        case claim_outcome::no_memory: return from_os(12 /* ENOMEM */);
+        case claim_outcome::busy: break;
+        }
+        const std::uint64_t now = prim::now_ns();
+        since = since == 0 ? now : since;
+        if (now - since > patience_ns) {
+            return errc::busy;
+        }
+        prim::yield();
+    }
+}
+
+// What turning every page of the claimed span into the target does to the books.
+void address_space::count(planned& p) noexcept {
+    differences d;
+    page_count living_more = 0;
+    page_count living_less = 0;
+    map_.for_each_run(p.span_, [&](range run, page_code code, bool inherited) {
+        const page_code target = code == page_code::replaced && p.kind_ == planned::kind::protect
+                                     ? code
+                                     : p.target_;
+        const page_count n = run.pages();
+        const auto signed_n = static_cast<std::int64_t>(n);
+        if (is_charged(target) && !is_charged(code)) {
+            d.to_charge += n;
+        }
+        if (is_charged(code) && !is_charged(target) && !inherited) {
+            d.to_refund += n;
+        }
+        d.committed += signed_n * (int{is_committed(target)} - int{is_committed(code)});
+        d.writable += signed_n * (int{is_kernel_writable(target)} - int{is_kernel_writable(code)});
+        d.slack -= signed_n * int{code == page_code::reserved_writable};
+        living_more += target != page_code::dead && code == page_code::dead ? n : 0;
+        living_less += target == page_code::dead && code != page_code::dead ? n : 0;
+    });
+    if (p.kind_ == planned::kind::release) {
+        d.reserved = -static_cast<std::int64_t>(p.span_.pages());
+    }
+    p.diff_ = d;
+    // Exact although several requests move `living`: each page is claimed by one of them.
+    p.living_delta_ = static_cast<std::int64_t>(living_more) - static_cast<std::int64_t>(living_less);
+}
+
+result<void> address_space::plan_reserve(const alloc_request& q, owner_id owner, std::uint64_t tag,
+                                         planned& out) noexcept {
+    if (!q.anywhere) {
+        // A8: any page already in a reservation. What is mapped but not ours shows in apply.
+        if (map_.find(q.span.begin).index != 0 || map_.next_base(q.span.begin, q.span.end) < q.span.end) {
+            return errc::invalid_address;
+        }
+    }
+    out.space_ = this;
+    out.kind_ = planned::kind::reserve;
+    out.anywhere_ = q.anywhere;
+    out.span_ = q.span;
+    out.owner_ = owner;
+    out.tag_ = tag;
+    out.allocation_protect_ = q.protect.value;
+    const bool commits = q.kind == alloc_kind::reserve_commit;
+    out.target_ = commits ? q.protect.code : page_code::reserved;
+    out.kernel_ = kernel_access(out.target_);
+    const auto pages = static_cast<std::int64_t>(q.span.pages());
+    out.diff_ = {};
+    out.diff_.to_charge = commits ? q.span.pages() : 0;
+    out.diff_.reserved = pages;
+    out.diff_.committed = commits ? pages : 0;
+    out.diff_.writable = is_kernel_writable(out.target_) ? pages : 0;
+    return {};
+}
+
+result<void> address_space::plan_commit(range span, const protection& p, planned& out) noexcept {
+    const auto f = find_whole(span);
+    if (!f) {
+        return f.error(); // A11
+    }
+    if (p.is_write_copy) {
+        return errc::invalid_argument; // A12
+    }
+    if (auto r = claim(*f, span); !r) {
+        return r;
+    }
+    out.begin(this, planned::kind::commit, *f, span, p.code);
+    count(out);
+    return {};
+}
+
+result<void> address_space::plan_protect(range span, const protection& p, planned& out) noexcept {
+    const found f = map_.find(span.begin);
+    if (f.index == 0) {
+        return errc::not_ours;
+    }
+    if (!f.whole.contains(span)) {
+        return errc::invalid_address; // V4
+    }
+    if (p.is_write_copy) {
+        return errc::invalid_argument; // V5
+    }
+    if (auto r = claim(f, span); !r) {
+        return r;
+    }
+    bool all_committed = true;
+    page_code first = page_code::outside;
+    map_.for_each_run(span, [&](range, page_code code, bool) {
+        all_committed = all_committed && is_committed(code);
+        first = first == page_code::outside ? code : first;
+    });
+    if (!all_committed) {
+        map_.unclaim(span);
+        return errc::invalid_address; // V6
+    }
+    out.begin(this, planned::kind::protect, f, span, p.code);
+    out.old_code_ = first;
+    count(out);
+    return {};
+}
+
+result<void> address_space::plan_discard(range span, bool lazily, planned& out) noexcept {
+    const auto f = find_whole(span);
+    if (!f) {
+        return f.error(); // A16
+    }
+    if (auto r = claim(*f, span); !r) {
+        return r;
+    }
+    out.begin(this, planned::kind::discard, *f, span, page_code::outside);
+    out.lazily_ = lazily;
+    return {};
+}
+
+result<void> address_space::plan_free(const free_request& q, bool to_dead, planned& out) noexcept {
+    const found f = map_.find(q.where);
+    if (f.index == 0) {
+        return errc::not_ours; // F4
+    }
+    if (!q.whole && q.span.end > f.whole.end) {
+        return errc::invalid_argument; // F5
+    }
+    if (q.whole && q.where != f.whole.begin) {
+        return errc::invalid_address; // F6
+    }
+    const range span = q.whole ? f.whole : q.span;
+    if (auto r = claim(f, span); !r) {
+        return r;
+    }
+    out.begin(this, q.release ? planned::kind::release : planned::kind::decommit, f, span,
+              to_dead ? page_code::dead : page_code::reserved);
+    count(out);
+    return {};
+}
+
+result<void> address_space::plan_replace(range span, planned& out) noexcept {
+    const auto f = find_whole(span);
+    if (!f) {
+        return f.error();
+    }
+    if (auto r = claim(*f, span); !r) {
+        return r;
+    }
+    out.begin(this, planned::kind::replace, *f, span, page_code::replaced);
+    count(out);
+    return {};
+}
+
+void address_space::abandon(planned& p) noexcept {
+    if (p.took_space_) {
+        map_.remove(p.index_);
+        map_.forget(p.index_);
+        undo_take(p.span_);
+    }
+    if (p.claimed_) {
+        map_.unclaim(p.span_);
+    }
+    p.kind_ = planned::kind::none;
+}
+
+// ---- apply --------------------------------------------------------------------------------------
+
+result<void> address_space::apply(planned& p) noexcept {
+    switch (p.kind_) {
+    case planned::kind::reserve: return apply_reserve(p);
+    case planned::kind::commit:
+    case planned::kind::protect: return apply_access(p);
+    case planned::kind::discard: return apply_discard(p);
+    case planned::kind::decommit: return apply_decommit(p);
+    case planned::kind::release:
+    case planned::kind::replace:
+    case planned::kind::none: return {};
+    }
+    return {};
+}
+
+result<void> address_space::apply_reserve(planned& p) noexcept {
+    if (p.anywhere_) {
+        const auto base = take_anywhere(p.span_.size(), p.owner_);
+        if (!base) {
+            return base.error();
+        }
+        p.span_ = {*base, *base + p.span_.size()};
+    } else if (auto r = take_exactly(p.span_, p.owner_); !r) {
+        return r;
+    }
+    p.index_ = map_.make(p.span_, p.owner_, p.allocation_protect_, 0, p.tag_);
+    if (p.index_ == 0 || !map_.prepare(p.span_)) {
+        if (p.index_ != 0) {
+            map_.forget(p.index_);
+        }
+        undo_take(p.span_);
+        return from_os(12 /* ENOMEM */);
+    }
+    p.took_space_ = true;
+    if (p.kernel_ != access::none) {
+        if (const int e = prim::protect(p.span_.begin, p.span_.size(), p.kernel_); e != 0) {
+            // A prefix may have changed; abandon() gives the space back closed off.
+            return from_os(e);
+        }
+    }
+    return {};
+}
+
+// Commit and protect: the kernel's access of the whole span, in one call, and none where every page
+// has it already. Not atomic in the kernel, so a failure puts the old access back.
+result<void> address_space::apply_access(planned& p) noexcept {
+    range change{p.span_.end, p.span_.begin};
+    int failed = 0;
+    map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
+        if (p.kind_ == planned::kind::commit) {
+            if (code == page_code::reserved_writable && failed == 0) {
+                failed = prim::discard(run.begin, run.size());
+            }
+            if (code == page_code::replaced && failed == 0) {
+                failed = prim::replace_by_reserved(run.begin, run.size());
+                code = page_code::reserved;
+            }
+        }
+        if (kernel_access(code) != p.kernel_ || code == page_code::replaced) {
+            change.begin = change.begin < run.begin ? change.begin : run.begin;
+            change.end = run.end;
+        }
+    });
+    if (failed == 0 && !change.is_empty()) {
+        failed = prim::protect(change.begin, change.size(), p.kernel_);
+        if (failed != 0) {
+            restore_access(change);
+        }
+    }
+    return failed == 0 ? result<void>{} : from_os(failed);
+}
+
+// Gives every run the access its code asks for. A prefix of a refused mprotect has been split
+// already, so putting it back needs no new mapping and does not fail for want of one.
+void address_space::restore_access(range span) noexcept {
+    map_.for_each_run(span, [&](range run, page_code code, bool) {
+        if (code != page_code::replaced) {
+            static_cast<void>(prim::protect(run.begin, run.size(), kernel_access(code)));
+        }
+    });
+}
+
+result<void> address_space::apply_discard(const planned& p) noexcept {
+    int failed = 0;
+    map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
+        if (!is_charged(code)) {
+            return;
+        }
+        if (p.lazily_) {
+            // Best effort: contents may stay, so a refusal changes nothing that was promised.
+            static_cast<void>(prim::discard_lazily(run.begin, run.size()));
+        } else if (const int e = prim::discard(run.begin, run.size()); e != 0 && failed == 0) {
+            failed = e;
+        }
+    });
+    return failed == 0 ? result<void>{} : from_os(failed);
+}
+
+range address_space::used_hull(range span) const noexcept {
+    range hull{span.end, span.begin};
+    map_.for_each_run(span, [&](range run, page_code code, bool) {
+        if (is_committed(code) || code == page_code::reserved_writable) {
+            hull.begin = hull.begin < run.begin ? hull.begin : run.begin;
+            hull.end = run.end;
+        }
+    });
+    return hull.is_empty() ? range{} : hull;
+}
+
+// Contents first, access second: while contents cannot be dropped nothing has changed, and once they
+// are dropped the decommit is done, whatever happens to the access (reserved_writable).
+result<void> address_space::apply_decommit(planned& p) noexcept {
+    const range hull = used_hull(p.span_);
+    if (hull.is_empty()) {
+        return {};
+    }
+    bool foreign = false;
+    map_.for_each_run(hull, [&](range, page_code code, bool) { foreign |= code == page_code::replaced; });
+    if (foreign || prim::discard(hull.begin, hull.size()) != 0) {
+        const int e = prim::replace_by_reserved(hull.begin, hull.size());
+        return e == 0 ? result<void>{} : from_os(e);
+    }
+    p.stuck_ = prim::protect(hull.begin, hull.size(), access::none) != 0;
+    return {};
+}
+
+// ---- keep ---------------------------------------------------------------------------------------
+
+void address_space::keep(planned& p) noexcept {
+    if (p.living_delta_ != 0) {
+        const auto delta = static_cast<page_count>(p.living_delta_);
+        p.emptied_ = map_.at(p.index_).living.fetch_add(delta, std::memory_order_acq_rel) + delta == 0;
+    }
+    switch (p.kind_) {
+    case planned::kind::reserve: map_.install(p.index_, p.target_); break;
+    case planned::kind::commit:
+    case planned::kind::replace: map_.publish(p.span_, p.target_, true); break;
+    case planned::kind::protect:
+        map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
+            map_.publish(run, code == page_code::replaced ? code : p.target_, true);
+        });
+        break;
+    case planned::kind::discard: map_.unclaim(p.span_); break;
+    case planned::kind::decommit: keep_decommit(p); break;
+    case planned::kind::release: keep_release(p); break;
+    case planned::kind::none: break;
+    }
+    p.kind_ = planned::kind::none;
+}
+
+void address_space::keep_decommit(planned& p) noexcept {
+    if (!p.stuck_) {
+        map_.publish(p.span_, p.target_, false);
+        return;
+    }
+    // One call for the whole was too much for the mapping limit: run by run, and what still cannot
+    // be closed stays writable, empty, and counted as slack until the next commit or release.
+    map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
+        if (kernel_access(code) == access::none ||
+            prim::protect(run.begin, run.size(), access::none) == 0) {
+            map_.publish(run, p.target_, false);
+            return;
+        }
+        if (p.target_ == page_code::dead) {
+            map_.at(p.index_).living.fetch_add(run.pages(), std::memory_order_acq_rel);
+            p.emptied_ = false;
+        }
+        const bool writable = is_kernel_writable(code);
+        p.diff_.writable += writable ? static_cast<std::int64_t>(run.pages()) : 0;
+        p.diff_.slack += writable ? static_cast<std::int64_t>(run.pages()) : 0;
+        map_.publish(run, writable ? page_code::reserved_writable : page_code::reserved, false);
+    });
+}
+
+// The reservation leaves the map before its addresses can be used by anybody else; what the kernel
+// will not take back now is owed and stays out of use.
+void address_space::keep_release(planned& p) noexcept {
+    const range used = used_hull(p.span_);
+    page_count writable = 0;
+    map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
+        writable += is_kernel_writable(code) ? run.pages() : 0;
+    });
+    map_.remove(p.index_);
+    if (close_off(used) && give_space(p.span_)) {
+        map_.forget(p.index_);
+    } else {
+        reservation& r = map_.at(p.index_);
+        r.living.store(writable, std::memory_order_relaxed); // reused: what is owed to the books
+        p.diff_.writable += static_cast<std::int64_t>(writable);
+        p.diff_.slack += static_cast<std::int64_t>(writable);
+        owe(p.index_);
+    }
+}
+
+// ---- guards ---------------------------------------------------------------------------------------
+
+bool address_space::clear_guard(address a, differences& diff, owner_id& owner) noexcept {
+    const range page = span_of(a, 1);
+    const found f = map_.find(page.begin);
+    if (f.index == 0 || !is_guarded(f.code)) {
+        return false;
+    }
+    switch (map_.claim(f.index, f.life, page)) {
+    case claim_outcome::claimed: break;
+    case claim_outcome::busy: return true; // being changed right now: let the access try again
+    case claim_outcome::changed:
+    case claim_outcome::no_memory: return false;
+    }
+    planned p;
+    p.begin(this, planned::kind::commit, f, page, page_code::outside);
+    page_code code = f.code;
+    map_.for_each_run(page, [&](range, page_code c, bool) { code = c; });
+    if (!is_guarded(code)) {
+        return true; // somebody else met the guard first; p gives up the claim
+    }
+    p.target_ = without_guard(code);
+    p.kernel_ = kernel_access(p.target_);
+    count(p);
+    if (!apply_access(p)) {
+        return false;
+    }
+    diff = p.diff_;
+    owner = f.owner;
+    keep(p);
+    return true;
+}
+
+// ---- fork -------------------------------------------------------------------------------------------
+
+void address_space::settle_after_fork(const fork_visitor& v) noexcept {
+    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_relaxed); ++i) {
+        const auto before = static_cast<owner_id>(arenas_[i].owner.load(std::memory_order_relaxed));
+        arenas_[i].owner.store(static_cast<std::uint32_t>(v.remap(v.context, before)),
+                               std::memory_order_relaxed);
+    }
+    for (std::uint32_t i = 1; i < reservations_.used(); ++i) {
+        reservation& r = map_.at(i);
+        const auto before = static_cast<owner_id>(r.owner.load(std::memory_order_relaxed));
+        r.owner.store(static_cast<std::uint32_t>(v.remap(v.context, before)), std::memory_order_relaxed);
+        if (r.stage() == reservation_stage::live) {
+            differences d;
+            d.reserved = static_cast<std::int64_t>(r.pages.load(std::memory_order_relaxed));
+            v.tell(v.context, static_cast<owner_id>(r.owner.load(std::memory_order_relaxed)), d);
+        }
+    }
+    map_.settle_after_fork([&](range run, std::uint32_t index, page_code code, bool claimed) {
+        const reservation& r = map_.at(index);
+        if (r.stage() != reservation_stage::live) {
+            return;
+        }
+        const auto n = static_cast<std::int64_t>(run.pages());
+        differences d;
+        d.committed = is_committed(code) ? n : 0;
+        d.writable = is_kernel_writable(code) ? n : 0;
+        d.slack = code == page_code::reserved_writable ? n : 0;
+        if (d.committed != 0 || d.writable != 0) {
+            v.tell(v.context, static_cast<owner_id>(r.owner.load(std::memory_order_relaxed)), d);
+        }
+        if (!claimed) {
+            return;
+        }
+        if (is_reserved(code)) {
+            static_cast<void>(prim::discard(run.begin, run.size()));
+        }
+        if (code != page_code::replaced) {
+            static_cast<void>(prim::protect(run.begin, run.size(), kernel_access(code)));
+        }
+    });
+}
+
+} // namespace memreeve::vm

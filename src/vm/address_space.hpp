@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT
+// The address space of one process as memreeve knows it: the region map, the arenas, and the system
+// calls that make them true. Plans, applies, keeps; knows owners as numbers and no budget: the
+// manager charges between plan and apply.
+//
+//   planned p;
+//   plan_commit(..., p)    checks, claims the pages; nothing has changed         may fail
+//   charge p.to_charge     (manager)                                             may fail
+//   apply(p)               the system calls; undone when one fails               may fail
+//   keep(p)                publishes the new states, ends the claims             cannot fail
+// A planned change that is not kept gives up its claims when it goes out of scope.
+//
+// How the kernel holds each state: vm/page_state.hpp. What the kernel refuses to take back at its
+// mapping limit is owed: dropped, kept out of use, and tried again by settle_owed().
+#pragma once
+
+#include "base/result.hpp"
+#include "base/units.hpp"
+#include "vm/arena.hpp"
+#include "vm/region_map.hpp"
+#include "vm/request.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+namespace memreeve::vm {
+
+// Told where our address space lies, so that others can attribute the kernel's mappings.
+struct space_listener {
+    enum class kind : unsigned char { arena, placed, records };
+    void (*added)(void* context, range where, owner_id owner, kind what) noexcept = nullptr;
+    void (*removed)(void* context, range where) noexcept = nullptr;
+    void* context = nullptr;
+};
+
+// What a change does to the books, in pages. to_charge is needed before apply; the rest after keep.
+struct differences {
+    page_count to_charge = 0;
+    page_count to_refund = 0;          // inherited pages are the parent's: not refunded here
+    std::int64_t reserved = 0;
+    std::int64_t committed = 0;
+    std::int64_t writable = 0;         // kernel-writable private pages, slack included
+    std::int64_t slack = 0;
+};
+
+class address_space;
+
+class [[nodiscard]] planned {
+public:
+    planned() noexcept = default;
+    planned(const planned&) = delete;
+    planned& operator=(const planned&) = delete;
+    ~planned();
+
+    owner_id owner() const noexcept { return owner_; }
+    page_count to_charge() const noexcept { return diff_.to_charge; }
+    const differences& diff() const noexcept { return diff_; } // final after keep
+    range span() const noexcept { return span_; }
+    page_code old_code() const noexcept { return old_code_; }   // of the first page (V7)
+    std::uint32_t allocation_protect() const noexcept { return allocation_protect_; }
+    bool emptied() const noexcept { return emptied_; }           // no living page is left (retire)
+
+private:
+    friend class address_space;
+    enum class kind : unsigned char {
+        none, reserve, commit, protect, discard, decommit, release, replace,
+    };
+
+    void begin(address_space* space, kind what, const found& f, range span, page_code target) noexcept {
+        space_ = space;
+        kind_ = what;
+        claimed_ = true;
+        target_ = target;
+        kernel_ = kernel_access(target);
+        index_ = f.index;
+        owner_ = f.owner;
+        allocation_protect_ = f.protect;
+        span_ = span;
+        old_code_ = f.code;
+        diff_ = {};
+        living_delta_ = 0;
+        emptied_ = false;
+    }
+
+    address_space* space_ = nullptr;
+    kind kind_ = kind::none;
+    bool claimed_ = false;
+    bool emptied_ = false;
+    bool anywhere_ = false;
+    bool took_space_ = false;
+    bool lazily_ = false;
+    bool stuck_ = false;         // decommit: the kernel would not take the access away in one call
+    access kernel_ = access::none;
+    page_code target_ = page_code::reserved;
+    page_code old_code_ = page_code::outside;
+    std::uint32_t index_ = 0;
+    std::uint32_t allocation_protect_ = 0;
+    std::uint64_t tag_ = 0;
+    owner_id owner_ = owner_id::none;
+    range span_{};
+    differences diff_{};
+    std::int64_t living_delta_ = 0;
+};
+
+class address_space {
+public:
+    constexpr address_space() noexcept = default;
+
+    // Reserves the records (one mapping). out_of_address_space with the OS code.
+    result<void> open(space_listener listener) noexcept;
+    // Unmaps everything, reservations too. Only when nobody is inside.
+    void close() noexcept;
+
+    // ---- plans: errors are those of the rules named ---------------------------------------------
+    // A8, A9: a new reservation, all pages reserved or (kind reserve_commit) committed.
+    result<void> plan_reserve(const alloc_request& q, owner_id owner, std::uint64_t tag, planned& out) noexcept;
+    // A11-A14. Dead pages revive.
+    result<void> plan_commit(range span, const protection& p, planned& out) noexcept;
+    // V4-V7. not_ours when the first page lies in no reservation.
+    result<void> plan_protect(range span, const protection& p, planned& out) noexcept;
+    // A16; `lazily`: contents may stay until memory is short, otherwise they are zero at once.
+    result<void> plan_discard(range span, bool lazily, planned& out) noexcept;
+    // F4-F8. `to_dead`: the pages are given back for good (partial munmap).
+    result<void> plan_free(const free_request& q, bool to_dead, planned& out) noexcept;
+
+    result<void> apply(planned& p) noexcept;
+    void keep(planned& p) noexcept;
+
+    // ---- what is where ---------------------------------------------------------------------------
+    found find(address a) const noexcept { return map_.find(a); }
+    address next_base(address a, address limit = top_address) const noexcept {
+        return map_.next_base(a, limit);
+    }
+    // The arena that contains `a`, with the gaps round it, or empty.
+    range arena_at(address a) const noexcept;
+    // Where the lowest arena above `a` begins; `limit` when none begins below it.
+    address next_arena(address a, address limit) const noexcept;
+    // End of the run of pages in exactly the state of the page at `a`, inside one reservation, at
+    // most `limit`. (find() joins what VirtualQuery joins.)
+    address run_end(address a, address limit) const noexcept;
+    // A free range below 2 GiB for this owner, granule aligned, to be asked for by address; 0: none.
+    // Somebody else may take it first.
+    address look_low(owner_id owner, byte_count size) noexcept;
+
+    // ---- guards, foreign pages, fork ---------------------------------------------------------------
+    // One shot: an armed guard on the page of `a` is cleared. False: no guard of ours there.
+    bool clear_guard(address a, differences& diff, owner_id& owner) noexcept;
+    // The program put a mapping of its own over pages of ours (MAP_FIXED, a file). Between plan and
+    // keep the caller maps; target `replaced`.
+    result<void> plan_replace(range span, planned& out) noexcept;
+    // In the only thread of a fork's child: makes the kernel's state again what the map says for
+    // pages that other threads of the parent had claimed, marks what is charged as inherited, and
+    // gives every reservation and arena to remap(context, old owner). What each owner holds now is
+    // told to tell(context, owner, differences).
+    struct fork_visitor {
+        owner_id (*remap)(void* context, owner_id before) noexcept;
+        void (*tell)(void* context, owner_id owner, const differences& holds) noexcept;
+        void* context;
+    };
+    void settle_after_fork(const fork_visitor& v) noexcept;
+
+    // Tries again what the kernel refused to take back. Returns what is still owed (ranges).
+    std::uint32_t settle_owed() noexcept;
+    std::uint32_t owed() const noexcept { return owed_count_.load(std::memory_order_relaxed); }
+    // Gives back arenas that hold nothing; returns bytes of address space freed.
+    byte_count give_back_empty_arenas() noexcept;
+    // Told when settle_owed() made pages of an owner inaccessible at last: its books' writable and
+    // slack go down by `writable` pages.
+    using settled_sink = void (*)(void* context, owner_id owner, page_count writable) noexcept;
+    void set_settled_sink(settled_sink sink, void* context) noexcept {
+        settled_ = sink;
+        settled_context_ = context;
+    }
+
+    region_map& map() noexcept { return map_; }
+    byte_count record_bytes() const noexcept {
+        return nodes_.ready_bytes() + reservations_.ready_bytes() + arena_bytes_;
+    }
+
+private:
+    friend class planned;
+    static constexpr std::uint32_t arena_capacity = 1024;
+
+    result<found> find_whole(range span) noexcept;
+    result<void> claim(const found& f, range span) noexcept;
+    void count(planned& p) noexcept;
+    void abandon(planned& p) noexcept;
+
+    result<void> apply_reserve(planned& p) noexcept;
+    result<void> apply_access(planned& p) noexcept;
+    result<void> apply_discard(const planned& p) noexcept;
+    result<void> apply_decommit(planned& p) noexcept;
+    void keep_decommit(planned& p) noexcept;
+    void keep_release(planned& p) noexcept;
+    void restore_access(range span) noexcept;
+    // The pages of `span` (claimed) that have contents or access, from the first to the last.
+    range used_hull(range span) const noexcept;
+
+    result<address> take_anywhere(byte_count size, owner_id owner) noexcept;
+    result<void> take_exactly(range where, owner_id owner) noexcept;
+    void undo_take(range where) noexcept;
+    bool give_space(range where) noexcept;
+    bool close_off(range used) noexcept;
+    arena* arena_of(address a) const noexcept;
+    arena* make_arena(owner_id owner, bool low, std::uint32_t at_least) noexcept;
+    result<address> map_placed(byte_count size, owner_id owner) noexcept;
+    void owe(std::uint32_t index) noexcept;
+
+    region_map map_{};
+    record_array nodes_{};
+    record_array reservations_{};
+    std::atomic<std::uint64_t>* root_ = nullptr;
+    arena* arenas_ = nullptr;
+    std::atomic<std::uint32_t> arenas_high_{0};
+    byte_count arena_bytes_ = 0;
+    range records_{};
+    space_listener listener_{};
+    std::atomic<std::uint64_t> owed_{0};       // tag << 32 | index: stack through reservation::link
+    std::atomic<std::uint32_t> owed_count_{0};
+    settled_sink settled_ = nullptr;
+    void* settled_context_ = nullptr;
+};
+
+inline planned::~planned() {
+    if (kind_ != kind::none) {
+        space_->abandon(*this);
+    }
+}
+
+} // namespace memreeve::vm

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+#include "vm/arena.hpp"
+
+namespace memreeve::vm {
+
+namespace {
+// Bits [first, last) of one word.
+constexpr std::uint64_t bits(std::uint32_t first, std::uint32_t last) noexcept {
+    const std::uint64_t below_last = last == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << last) - 1;
+    return below_last & ~((std::uint64_t{1} << first) - 1);
+}
+} // namespace
+
+bool arena::set(std::uint32_t first, std::uint32_t count) noexcept {
+    const std::uint32_t end = first + count;
+    for (std::uint32_t i = first; i < end;) {
+        const std::uint32_t word_end = (i / 64 + 1) * 64;
+        const std::uint32_t stop = end < word_end ? end : word_end;
+        const std::uint64_t mask = bits(i % 64, stop - (i & ~63U));
+        std::uint64_t seen = taken[i / 64].load(std::memory_order_relaxed);
+        do {
+            if ((seen & mask) != 0) {
+                clear(first, i - first);
+                return false;
+            }
+        } while (!taken[i / 64].compare_exchange_weak(seen, seen | mask, std::memory_order_acq_rel));
+        i = stop;
+    }
+    used.fetch_add(count, std::memory_order_relaxed);
+    return true;
+}
+
+void arena::clear(std::uint32_t first, std::uint32_t count) noexcept {
+    const std::uint32_t end = first + count;
+    for (std::uint32_t i = first; i < end;) {
+        const std::uint32_t word_end = (i / 64 + 1) * 64;
+        const std::uint32_t stop = end < word_end ? end : word_end;
+        taken[i / 64].fetch_and(~bits(i % 64, stop - (i & ~63U)), std::memory_order_acq_rel);
+        i = stop;
+    }
+}
+
+bool arena::find_free(std::uint32_t from, std::uint32_t to, std::uint32_t count,
+                      std::uint32_t& first) const noexcept {
+    std::uint32_t run = 0;
+    for (std::uint32_t i = from; i < to;) {
+        const std::uint64_t w = taken[i / 64].load(std::memory_order_relaxed) >> (i % 64);
+        const std::uint32_t left = 64 - i % 64;
+        if ((w & 1) != 0) {
+            const std::uint64_t zeros = ~w;
+            const auto ones = zeros == 0 ? 64U : static_cast<std::uint32_t>(__builtin_ctzll(zeros));
+            run = 0;
+            i += ones < left ? ones : left;
+            continue;
+        }
+        std::uint32_t free_here = w == 0 ? left : static_cast<std::uint32_t>(__builtin_ctzll(w));
+        free_here = free_here < left ? free_here : left;
+        free_here = free_here < to - i ? free_here : to - i;
+        run += free_here;
+        i += free_here;
+        if (run >= count) {
+            first = i - run;
+            return true;
+        }
+    }
+    return false;
+}
+
+address arena::take(std::uint32_t count) noexcept {
+    const std::uint32_t size = granules.load(std::memory_order_relaxed);
+    if (count == 0 || count > size || size - used.load(std::memory_order_relaxed) < count) {
+        return 0;
+    }
+    const std::uint32_t start = hint.load(std::memory_order_relaxed) % size;
+    std::uint32_t from = start;
+    bool wrapped = false;
+    for (;;) {
+        std::uint32_t first = 0;
+        if (find_free(from, size, count, first)) {
+            if (set(first, count)) {
+                hint.store(first + count, std::memory_order_relaxed);
+                return begin.load(std::memory_order_relaxed) + first * granule_size;
+            }
+            from = first; // somebody took part of it: look on from here
+            continue;
+        }
+        if (wrapped) {
+            return 0;
+        }
+        wrapped = true;
+        from = 0;
+    }
+}
+
+address arena::look(std::uint32_t count) noexcept {
+    std::uint32_t first = 0;
+    const std::uint32_t size = granules.load(std::memory_order_relaxed);
+    return count <= size && find_free(0, size, count, first)
+               ? begin.load(std::memory_order_relaxed) + first * granule_size
+               : 0;
+}
+
+bool arena::take_at(range r) noexcept {
+    const address base = begin.load(std::memory_order_relaxed);
+    return set(static_cast<std::uint32_t>((r.begin - base) >> granule_shift),
+               static_cast<std::uint32_t>(r.size() >> granule_shift));
+}
+
+void arena::give(range r) noexcept {
+    const address base = begin.load(std::memory_order_relaxed);
+    const auto first = static_cast<std::uint32_t>((r.begin - base) >> granule_shift);
+    const auto count = static_cast<std::uint32_t>(r.size() >> granule_shift);
+    used.fetch_sub(count, std::memory_order_relaxed);
+    clear(first, count);
+    // Low addresses first: freed space is used again before untouched space.
+    std::uint32_t seen = hint.load(std::memory_order_relaxed);
+    while (first < seen && !hint.compare_exchange_weak(seen, first, std::memory_order_relaxed)) {
+    }
+}
+
+} // namespace memreeve::vm

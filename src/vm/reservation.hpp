@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+// One successful reserve: base, size, initial protection, owner; released whole (a VAD in the
+// rules; AllocationBase in VirtualQuery).
+//
+// Life: free -> building -> live -> going -> free. Pages of a reservation that is not live count as
+// free. `life` carries a generation, so that a reader who saw the same life before and after has
+// read fields of one reservation: fields change only while it is building.
+#pragma once
+
+#include "base/units.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+namespace memreeve::vm {
+
+enum class reservation_stage : std::uint32_t { free = 0, building = 1, live = 2, going = 3 };
+
+struct reservation {
+    std::atomic<std::uint32_t> life{0};        // generation << 2 | reservation_stage
+    std::atomic<std::uint32_t> base_granule{0};
+    std::atomic<page_count> pages{0};
+    std::atomic<std::uint32_t> owner{0};       // owner_id
+    std::atomic<std::uint32_t> protect{0};     // AllocationProtect: the value of the reserving call (S3)
+    std::atomic<page_count> living{0};         // pages not dead; at 0 the bridge releases the whole
+    std::atomic<std::uint64_t> tag{0};         // a word of whoever asked for it (heap); 0: none
+    std::atomic<std::uint32_t> link{0};        // next free record; extent slot while live
+    std::atomic<std::uint32_t> flags{0};       // kept for whoever asked for it
+
+    address base() const noexcept {
+        return address{base_granule.load(std::memory_order_relaxed)} << granule_shift;
+    }
+    range where() const noexcept {
+        const address b = base();
+        return {b, b + bytes_of(pages.load(std::memory_order_relaxed))};
+    }
+    reservation_stage stage() const noexcept {
+        return static_cast<reservation_stage>(life.load(std::memory_order_acquire) & 3);
+    }
+};
+static_assert(sizeof(reservation) == 48, "performance goal: <= 64 bytes for a 64 KiB region");
+
+} // namespace memreeve::vm

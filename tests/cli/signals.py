@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+# Contract section 4, issue's list of bad input: signals, kill -9 of the program and of the launcher;
+# each has its documented code, and nothing is lost.
+import json
+import os
+import signal
+import subprocess
+import time
+
+from _run import MIB, Folder, expect, expect_equal, finish, helper, probe, start
+
+
+def wait_for(what, seconds=10):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.02)
+    return None
+
+
+def content(path):
+    try:
+        with open(path) as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
+with Folder() as folder:
+    # TERM, HUP, USR1, USR2 sent to the launcher reach the program; INT and QUIT are the terminal's.
+    for name in ("TERM", "HUP", "USR1", "USR2"):
+        ready = folder.file("ready-" + name)
+        p = start(["sh", "-c", f"trap 'exit 42' {name}; echo > {ready}; while :; do sleep 0.05; done"], "-q")
+        expect(wait_for(lambda: os.path.exists(ready)), "the program did not start")
+        p.send_signal(getattr(signal, "SIG" + name))
+        expect_equal(p.wait(timeout=10), 42, f"SIG{name} passed on")
+    ready = folder.file("ready-INT")
+    p = start(["sh", "-c", f"echo > {ready}; sleep 0.7; exit 7"], "-q")
+    expect(wait_for(lambda: os.path.exists(ready)), "the program did not start")
+    p.send_signal(signal.SIGINT)
+    p.send_signal(signal.SIGQUIT)
+    expect_equal(p.wait(timeout=10), 7, "the launcher does not end by SIGINT and SIGQUIT")
+
+    # A signal that the launcher was started without is not given to the program either.
+    p = subprocess.run(["sh", "-c", 'trap "" HUP; exec "$@"', "sh", os.path.join(os.environ["MEMREEVE_BIN"], "memreeve"),
+                        "run", "-q", "--", "sh", "-c", "kill -HUP $$; exit 8"])
+    expect_equal(p.returncode, 8, "ignored signals stay ignored")
+    done = subprocess.run([os.path.join(os.environ["MEMREEVE_BIN"], "memreeve"), "run", "-q", "--", "grep", "^SigBlk", "/proc/self/status"],
+                          capture_output=True, text=True)
+    plain = subprocess.run(["grep", "^SigBlk", "/proc/self/status"], capture_output=True, text=True)
+    expect_equal(done.stdout, plain.stdout, "the program's signal mask is the one memreeve was started with")
+
+    # kill -9 of the program: 137, and the summary tells the last that was seen of it.
+    out = folder.file("out")
+    summary = folder.file("killed.json")
+    with open(out, "w") as f:
+        p = start([helper("hold"), "32", "1024", "60"], "--summary", summary, "--limit", "100M", stdout=f,
+                  stderr=subprocess.PIPE)
+    expect(wait_for(lambda: "held 32768 KiB" in content(out)), "the program did not hold its memory")
+    time.sleep(0.3)  # one sample
+    images = probe(p.pid, "images")
+    expect(images and len(images) == 1, f"images in the ledger: {images}")
+    os.kill(images[0]["pid"], signal.SIGKILL)
+    stderr = p.communicate(timeout=10)[1]
+    expect_equal(p.returncode, 137, "kill -9 of the program")
+    expect("was ended by signal 9 (SIGKILL)" in stderr, stderr)
+    s = json.loads(content(summary))
+    expect_equal(s["exit"], {"code": None, "signal": 9}, "summary of a killed program")
+    entry = s["processes"][0]
+    expect(entry["peak_charged_bytes"] >= 32 * MIB, f"peak of the killed program {entry['peak_charged_bytes']}")
+    expect(sum(o["charged_bytes"] for o in entry["owners"]) >= 32 * MIB, "charge of the killed program is lost")
+    expect(0 < entry["as_of_seconds"] <= s["wall_seconds"], f"as_of_seconds {entry.get('as_of_seconds')}")
+
+    # kill -9 of the launcher: the program works on and ends as it would have.
+    marker = folder.file("finished")
+    out = folder.file("out2")
+    with open(out, "w") as f:
+        p = start(["sh", "-c", f"{helper('hold')} 16 1024 1; {helper('hold')} 16 1024 0; echo $? > {marker}"], "-q",
+                  "--best-effort", "--limit", "100M", stdout=f)
+    expect(wait_for(lambda: "held 16384 KiB" in content(out)), "the program did not hold its memory")
+    p.kill()
+    expect_equal(p.wait(timeout=10), -9, "the launcher was killed")
+    expect(wait_for(lambda: content(marker)), "the program did not end after its launcher was killed")
+    expect_equal(content(marker), "0\n", "the program's own end after its launcher was killed")
+    expect_equal(content(out).count("held 16384 KiB"), 2, "a child started after the launcher was killed runs")
+finish()

@@ -1,0 +1,555 @@
+// SPDX-License-Identifier: MIT
+// A host with everything in it (ledger, image, manager, notifier, COM object) and a picture of its
+// whole state: what the region map says of every page, what the kernel says, what is in the pages,
+// what the books say. For sweeps and for the modelled kernel.
+#pragma once
+
+#include "com/host_memory_manager.hpp"
+#include "manager/host.hpp"
+#include "memreeve/host_interfaces.h"
+#include "support/fault_sweep.hpp"
+#include "vm/win32.hpp"
+
+#include <algorithm>
+#include <cstdarg>
+#include <cstdint>
+#include <cstdio>
+#include <fcntl.h>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <string>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <vector>
+
+namespace memreeve::test {
+
+inline std::string text_of(const char* format, ...) __attribute__((format(printf, 1, 2)));
+inline std::string text_of(const char* format, ...) {
+    char buffer[400];
+    va_list list;
+    va_start(list, format);
+    std::vsnprintf(buffer, sizeof buffer, format, list);
+    va_end(list);
+    return buffer;
+}
+
+// ---- the kernel's view --------------------------------------------------------------------------
+
+struct kernel_line {
+    range where;
+    access allowed = access::none;
+    bool is_private_anonymous = false;
+    bool operator==(const kernel_line&) const = default;
+};
+
+inline std::vector<kernel_line> read_proc_maps() {
+    std::vector<kernel_line> list;
+    std::ifstream in("/proc/self/maps");
+    std::string line;
+    while (std::getline(in, line)) {
+        unsigned long begin = 0;
+        unsigned long end = 0;
+        unsigned long inode = 0;
+        char perms[8] = {};
+        if (std::sscanf(line.c_str(), "%lx-%lx %7s %*s %*s %lu", &begin, &end, perms, &inode) == 4) {
+            list.push_back({{begin, end},
+                            static_cast<access>((perms[0] == 'r' ? 1 : 0) | (perms[1] == 'w' ? 2 : 0) |
+                                                (perms[2] == 'x' ? 4 : 0)),
+                            perms[3] == 'p' && inode == 0});
+        }
+    }
+    return list;
+}
+
+class kernel_view {
+public:
+    // Replaced by tests of the modelled kernel.
+    static inline std::vector<kernel_line> (*source)() = read_proc_maps;
+
+    kernel_view() : lines_(source()) {}
+    const kernel_line* at(address a) const {
+        const auto i = std::upper_bound(lines_.begin(), lines_.end(), a,
+                                        [](address x, const kernel_line& l) { return x < l.where.begin; });
+        return i != lines_.begin() && std::prev(i)->where.contains(a) ? &*std::prev(i) : nullptr;
+    }
+    // f(piece, line or null) for the pieces of `r`.
+    template <class F>
+    void for_each(range r, F f) const {
+        for (address a = r.begin; a < r.end;) {
+            const kernel_line* l = at(a);
+            address end = r.end;
+            if (l != nullptr) {
+                end = std::min(end, l->where.end);
+            } else {
+                const auto i =
+                    std::upper_bound(lines_.begin(), lines_.end(), a,
+                                     [](address x, const kernel_line& k) { return x < k.where.begin; });
+                end = i == lines_.end() ? end : std::min(end, i->where.begin);
+            }
+            f(range{a, end}, l);
+            a = end;
+        }
+    }
+
+private:
+    std::vector<kernel_line> lines_;
+};
+
+// ---- a picture of everything --------------------------------------------------------------------
+
+struct page_run {
+    range where;
+    vm::page_code code{};
+    range whole;
+    owner_id owner{};
+    std::uint32_t protect = 0;
+    std::uint64_t tag = 0;
+    bool operator==(const page_run&) const = default;
+};
+
+struct books_of_account {
+    std::string name;
+    std::uint32_t state = 0;
+    page_count charged = 0, reserved = 0, committed = 0, writable = 0, slack = 0, heap = 0, mapped = 0;
+    bool operator==(const books_of_account&) const = default;
+};
+
+struct known_extent {
+    range where;
+    std::uint32_t owner = 0;
+    std::uint32_t kind = 0;
+    std::uint64_t charged = 0;
+    auto operator<=>(const known_extent& o) const { return where.begin <=> o.where.begin; }
+    bool operator==(const known_extent&) const = default;
+};
+
+struct picture {
+    std::vector<page_run> runs;
+    std::vector<kernel_line> kernel; // of the reservations and what the script watches besides
+    std::map<address, std::uint64_t> contents; // hash of each committed page
+    std::vector<books_of_account> books;
+    std::vector<known_extent> extents; // but the arenas and records
+};
+
+// Through /proc/self/mem, which reads inaccessible pages too.
+inline std::uint64_t hash_of_page(address page) {
+    static const int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    unsigned char bytes[page_size];
+    if (pread(fd, bytes, sizeof bytes, static_cast<off_t>(page)) != static_cast<ssize_t>(sizeof bytes)) {
+        return 1;
+    }
+    std::uint64_t h = 14695981039346656037u;
+    for (const unsigned char b : bytes) {
+        h = (h ^ b) * 1099511628211u;
+    }
+    return h;
+}
+inline std::uint64_t hash_of_zeroes() {
+    std::uint64_t h = 14695981039346656037u;
+    for (byte_count i = 0; i < page_size; ++i) {
+        h *= 1099511628211u;
+    }
+    return h;
+}
+
+// ---- the world ----------------------------------------------------------------------------------
+
+namespace w32 = vm::win32;
+
+class host_world {
+public:
+    manager::host* host = nullptr;
+    owner_id owner{};
+    std::unique_ptr<com::host_memory_manager> com;
+    // For the scripts: addresses they work on, foreign ranges to watch, whatever else.
+    address a = 0;
+    address b = 0;
+    std::vector<range> watched;
+    IHostMalloc* heap = nullptr;
+    void* block = nullptr;
+    std::uint64_t word = 0;
+
+    host_world() {
+        const auto made = manager::host::create({});
+        if (!made) {
+            throw std::string("no host");
+        }
+        host = *made;
+        const auto opened = host->open_owner(owner_id::none, "script", {});
+        if (!opened) {
+            throw std::string("no owner");
+        }
+        owner = *opened;
+        com = std::make_unique<com::host_memory_manager>(host->memory(), owner, &host->notices(), &host->records());
+        (void)hash_of_page(0); // opens its descriptor
+    }
+    host_world(const host_world&) = delete;
+    host_world& operator=(const host_world&) = delete;
+
+    manager::manager& memory() { return host->memory(); }
+
+    // ---- requests, as outcomes; `must` in what a script takes for granted -------------------------
+    template <class T>
+    static outcome outcome_of(const result<T>& r) {
+        return r ? outcome{true, ""}
+                 : outcome{false, text_of("%s, os %d", text(r.error().code), r.error().os_code)};
+    }
+    static void must(const outcome& o, const char* what) {
+        if (!o.done) {
+            throw std::string(what) + ": " + o.why;
+        }
+    }
+    outcome alloc(address where, byte_count size, std::uint32_t type, std::uint32_t protect, address* out = nullptr) {
+        const auto r = memory().virtual_alloc(owner, where, size, type, protect, criticality::process);
+        if (r && out != nullptr) {
+            *out = *r;
+        }
+        return outcome_of(r);
+    }
+    outcome free(address where, byte_count size, std::uint32_t type) {
+        return outcome_of(memory().virtual_free(where, size, type));
+    }
+    outcome protect(address where, byte_count size, std::uint32_t wanted) {
+        return outcome_of(memory().virtual_protect(where, size, wanted, true));
+    }
+    address reserved(byte_count size) {
+        address at = 0;
+        must(alloc(0, size, w32::mem_reserve, w32::page_noaccess, &at), "reserve");
+        return at;
+    }
+    void commit(address where, page_count pages, std::uint32_t wanted = w32::page_readwrite) {
+        must(alloc(where, bytes_of(pages), w32::mem_commit, wanted), "commit");
+    }
+    // Committed read-write, filled with something, then protected.
+    void commit_filled(address where, page_count pages, std::uint32_t wanted = w32::page_readwrite) {
+        commit(where, pages);
+        fill(where, pages);
+        if (wanted != w32::page_readwrite) {
+            must(protect(where, bytes_of(pages), wanted), "protect");
+        }
+    }
+    static void fill(address where, page_count pages) {
+        for (page_count i = 0; i < pages; ++i) {
+            std::memset(reinterpret_cast<void*>(where + bytes_of(i)), static_cast<int>(0x41 + i % 50), page_size);
+        }
+    }
+    void release(address where) {
+        must(free(where, 0, w32::mem_release), "release");
+        settle();
+    }
+    // What the kernel refused to take back, tried again; as any later request does.
+    void settle() {
+        memory().space().settle_owed();
+        if (memory().space().owed() != 0) {
+            throw std::string("something is still owed after the faults ended");
+        }
+    }
+
+    // ---- what a script's `done` asks ----------------------------------------------------------------
+    vm::found at(address where) { return memory().space().find(where); }
+    std::string expect_code(address where, page_count pages, vm::page_code code) {
+        for (page_count i = 0; i < pages; ++i) {
+            const vm::found f = at(where + bytes_of(i));
+            if (f.index == 0) {
+                return text_of("page %lu is free", i);
+            }
+            if (f.code != code) {
+                return text_of("page %lu has code %d, wanted %d", i, static_cast<int>(f.code),
+                               static_cast<int>(code));
+            }
+        }
+        return "";
+    }
+    static std::string expect_zeroes(address where, page_count pages) {
+        for (page_count i = 0; i < pages; ++i) {
+            if (hash_of_page(where + bytes_of(i)) != hash_of_zeroes()) {
+                return text_of("page %lu is not zero", i);
+            }
+        }
+        return "";
+    }
+    static std::string expect_filled(address where, page_count pages, page_count first = 0) {
+        for (page_count i = 0; i < pages; ++i) {
+            unsigned char byte = 0;
+            static const int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+            if (pread(fd, &byte, 1, static_cast<off_t>(where + bytes_of(i) + 100)) != 1 ||
+                byte != 0x41 + (first + i) % 50) {
+                return text_of("page %lu lost its contents", i);
+            }
+        }
+        return "";
+    }
+    std::string expect_free(address where) {
+        return at(where).index == 0 ? "" : std::string("the reservation is still there");
+    }
+
+    // ---- the sweep's questions ------------------------------------------------------------------------
+    picture capture() {
+        picture p;
+        host->books().tree().drain();
+        const kernel_view kernel;
+        for_each_run([&](const vm::found& f, range run) {
+            p.runs.push_back({run, f.code, f.whole, f.owner, f.protect, f.tag});
+            add_kernel(p, kernel, run);
+            if (vm::is_committed(f.code)) {
+                for (address page = run.begin; page < run.end; page += page_size) {
+                    p.contents[page] = hash_of_page(page);
+                }
+            }
+        });
+        for (const range r : watched) {
+            add_kernel(p, kernel, r);
+            for (address page = r.begin; page < r.end; page += page_size) {
+                p.contents[page] = hash_of_page(page);
+            }
+        }
+        budget::tree& tree = host->books().tree();
+        for (std::uint32_t i = 0; i < 64 && i < tree.capacity(); ++i) {
+            const auto id = static_cast<owner_id>(i);
+            const budget::account& t = tree.at(id);
+            books_of_account x;
+            x.name = t.name;
+            x.state = t.state;
+            if (x.state == static_cast<std::uint32_t>(budget::account_state::live)) {
+                x.charged = tree.charged(id);
+                x.reserved = t.reserved;
+                x.committed = t.committed;
+                x.writable = t.writable;
+                x.slack = t.slack;
+                x.heap = t.heap;
+                x.mapped = t.mapped;
+            } else {
+                x.name = "";
+            }
+            p.books.push_back(x);
+        }
+        memory().known().for_each([&](telemetry::extent& e) {
+            const auto kind = static_cast<telemetry::extent_kind>(e.kind.load());
+            if (kind != telemetry::extent_kind::arena && kind != telemetry::extent_kind::records) {
+                p.extents.push_back({{e.begin, e.end}, e.owner, e.kind, e.charged});
+            }
+        });
+        std::sort(p.extents.begin(), p.extents.end());
+        return p;
+    }
+
+    std::string difference(const picture& before, const picture& after, strictness how) {
+        const auto plain = [&](std::vector<page_run> runs) {
+            std::vector<page_run> merged;
+            for (page_run r : runs) {
+                if (how == strictness::degraded && r.code == vm::page_code::reserved_writable) {
+                    r.code = vm::page_code::reserved;
+                }
+                if (!merged.empty() && merged.back().where.end == r.where.begin && merged.back().code == r.code &&
+                    merged.back().whole == r.whole) {
+                    merged.back().where.end = r.where.end;
+                } else {
+                    merged.push_back(r);
+                }
+            }
+            return merged;
+        };
+        const auto old_runs = plain(before.runs);
+        const auto new_runs = plain(after.runs);
+        for (std::size_t i = 0; i < std::max(old_runs.size(), new_runs.size()); ++i) {
+            if (i >= old_runs.size() || i >= new_runs.size() || !(old_runs[i] == new_runs[i])) {
+                return "pages: was " + show(old_runs, i) + ", is " + show(new_runs, i);
+            }
+        }
+        for (const auto& [page, hash] : before.contents) {
+            const auto now = after.contents.find(page);
+            if (now == after.contents.end() || now->second != hash) {
+                return text_of("contents of page %lx", page);
+            }
+        }
+        if (how == strictness::as_before && before.kernel != after.kernel) {
+            return "the kernel's mappings";
+        }
+        for (std::size_t i = 0; i < before.books.size(); ++i) {
+            books_of_account o = before.books[i];
+            books_of_account n = after.books[i];
+            if (how == strictness::degraded) {
+                o.writable = n.writable;
+                o.slack = n.slack;
+            }
+            if (!(o == n)) {
+                return text_of("books of %zu %s: charged %lu>%lu reserved %lu>%lu committed %lu>%lu "
+                               "writable %lu>%lu slack %lu>%lu heap %lu>%lu mapped %lu>%lu",
+                               i, n.name.c_str(), o.charged, n.charged, o.reserved, n.reserved,
+                               o.committed, n.committed, o.writable, n.writable, o.slack, n.slack, o.heap, n.heap,
+                               o.mapped, n.mapped);
+            }
+        }
+        if (how == strictness::as_before && !(before.extents == after.extents)) {
+            return text_of("extents: %zu, then %zu", before.extents.size(), after.extents.size());
+        }
+        return "";
+    }
+
+    // I1, I2, I4 of reliability 2.0.
+    std::string invariants(strictness how) {
+        host->books().tree().drain();
+        if (const char* wrong = memory().space().map().check_invariants(); wrong != nullptr) {
+            return std::string("region map: ") + wrong;
+        }
+        const telemetry::image_record& image = host->image();
+        if (image.operations_begun.load() != image.operations_done.load()) {
+            return "an operation was begun and not done";
+        }
+        std::string wrong = kernel_agrees(how);
+        return wrong.empty() ? books_agree() : wrong;
+    }
+
+    template <class F>
+    void for_each_run(F f) {
+        vm::address_space& space = memory().space();
+        for (address base = space.next_base(0); base < top_address;) {
+            const vm::found first = space.find(base);
+            if (first.index == 0) {
+                throw std::string("next_base names a free page");
+            }
+            vm::found here = first;
+            space.map().for_each_run(first.whole, [&](range run, vm::page_code code, bool) {
+                here.code = code; // find() shows all that is reserved as one (Q8)
+                f(here, run);
+            });
+            base = space.next_base(round_up(first.whole.end, granule_size));
+        }
+    }
+
+private:
+    static std::string show(const std::vector<page_run>& runs, std::size_t i) {
+        return i >= runs.size() ? "nothing"
+                                : text_of("%lx+%lu code %d of %lx+%lu owner %u", runs[i].where.begin,
+                                          runs[i].where.pages(), static_cast<int>(runs[i].code),
+                                          runs[i].whole.begin, runs[i].whole.pages(),
+                                          static_cast<unsigned>(runs[i].owner));
+    }
+    // Adjacent lines that agree are one: the kernel may leave two after a refused split.
+    static void add_kernel(picture& p, const kernel_view& kernel, range r) {
+        kernel.for_each(r, [&](range piece, const kernel_line* l) {
+            kernel_line x{piece, l == nullptr ? access::none : l->allowed, l != nullptr && l->is_private_anonymous};
+            if (!p.kernel.empty() && p.kernel.back().where.end == x.where.begin &&
+                p.kernel.back().allowed == x.allowed &&
+                p.kernel.back().is_private_anonymous == x.is_private_anonymous) {
+                p.kernel.back().where.end = x.where.end;
+            } else {
+                p.kernel.push_back(x);
+            }
+        });
+    }
+    // I1: page by page; and what is in no reservation is closed. Degraded: what is reserved may be
+    // readable still, because the kernel would not close it, but never writable unless it says so.
+    static bool access_fits(vm::page_code code, access got, strictness how) {
+        if (got == vm::kernel_access(code)) {
+            return true;
+        }
+        return how == strictness::degraded && vm::is_reserved(code) &&
+               (code == vm::page_code::reserved_writable || !allows(got, access::write));
+    }
+    std::string kernel_agrees(strictness how) {
+        const kernel_view kernel;
+        std::string wrong;
+        for_each_run([&](const vm::found& f, range run) {
+            if (f.code == vm::page_code::replaced) {
+                return;
+            }
+            kernel.for_each(run, [&](range piece, const kernel_line* l) {
+                if (!wrong.empty()) {
+                    return;
+                }
+                if (l == nullptr || !l->is_private_anonymous || !access_fits(f.code, l->allowed, how)) {
+                    wrong = text_of("page %lx: code %d, kernel %s %d", piece.begin, static_cast<int>(f.code),
+                                    l == nullptr ? "nothing" : l->is_private_anonymous ? "anonymous" : "other",
+                                    l == nullptr ? 0 : static_cast<int>(l->allowed));
+                }
+            });
+        });
+        if (wrong.empty() && memory().space().owed() == 0) {
+            memory().known().for_each([&](telemetry::extent& e) {
+                if (e.kind.load() != static_cast<std::uint32_t>(telemetry::extent_kind::arena)) {
+                    return;
+                }
+                kernel.for_each(range{e.begin, e.end}, [&](range piece, const kernel_line* l) {
+                    for (address page = piece.begin; wrong.empty() && page < piece.end;) {
+                        const vm::found f = at(page);
+                        const bool mapped = l != nullptr;
+                        if (!mapped) {
+                            wrong = text_of("page %lx of an arena: not mapped", page);
+                        } else if (f.index == 0 &&
+                                   (l->allowed != access::none || !l->is_private_anonymous)) {
+                            wrong = text_of("page %lx of an arena, in no reservation: %s, access %d", page,
+                                            l->is_private_anonymous ? "anonymous" : "a file",
+                                            static_cast<int>(l->allowed));
+                        }
+                        page = f.index == 0 ? next_in(page, piece.end) : f.run_end;
+                    }
+                });
+            });
+        }
+        return wrong;
+    }
+    address next_in(address page, address end) {
+        const address base = memory().space().next_base(round_up(page + 1, granule_size), end);
+        return std::min(base, end);
+    }
+    // I2: every owner's books are the sum over the map.
+    std::string books_agree() {
+        struct sums {
+            page_count reserved = 0, committed = 0, charged = 0, writable = 0, slack = 0, mapped = 0;
+        };
+        std::map<std::uint32_t, sums> of;
+        address last = 0;
+        for_each_run([&](const vm::found& f, range run) {
+            sums& s = of[static_cast<std::uint32_t>(f.owner)];
+            if (f.whole.begin != last) {
+                s.reserved += f.whole.pages();
+                last = f.whole.begin;
+            }
+            s.committed += vm::is_committed(f.code) ? run.pages() : 0;
+            s.charged += vm::is_charged(f.code) ? run.pages() : 0;
+            s.writable += vm::is_kernel_writable(f.code) ? run.pages() : 0;
+            s.slack += f.code == vm::page_code::reserved_writable ? run.pages() : 0;
+        });
+        memory().known().for_each([&](telemetry::extent& e) {
+            if (e.kind.load() == static_cast<std::uint32_t>(telemetry::extent_kind::acquired)) {
+                of[e.owner].mapped += pages_of(e.end - e.begin);
+                of[e.owner].charged += e.charged;
+            }
+        });
+        budget::tree& tree = host->books().tree();
+        const owner_id process = host->process();
+        page_count below = 0;
+        for (std::uint32_t i = 1; i < 64; ++i) {
+            const auto id = static_cast<owner_id>(i);
+            const budget::account& t = tree.at(id);
+            if (t.state != static_cast<std::uint32_t>(budget::account_state::live) || id == process) {
+                continue;
+            }
+            const sums& s = of[i];
+            below += tree.charged(id);
+            const bool owes = memory().space().owed() != 0;
+            const bool slack_fits = owes ? t.writable >= s.writable && t.slack >= s.slack
+                                         : t.writable == s.writable && t.slack == s.slack;
+            if (tree.charged(id) != s.charged || t.reserved != s.reserved || t.committed != s.committed ||
+                t.mapped != s.mapped || !slack_fits) {
+                return text_of("books of %s: charged %lu, map %lu; reserved %lu, %lu; committed %lu, %lu; writable "
+                               "%lu, %lu; slack %lu, %lu; mapped %lu, %lu",
+                               t.name, tree.charged(id), s.charged, t.reserved.load(), s.reserved,
+                               t.committed.load(), s.committed, t.writable.load(), s.writable, t.slack.load(),
+                               s.slack, t.mapped.load(), s.mapped);
+            }
+        }
+        if (tree.charged(process) != below || tree.charged(owner_id::root) != below) {
+            return text_of("owners' charges make %lu, the process has %lu, the root %lu", below,
+                           tree.charged(process), tree.charged(owner_id::root));
+        }
+        return "";
+    }
+};
+
+using host_script = script<host_world>;
+
+} // namespace memreeve::test

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: MIT
+// Every system call of every operation on virtual memory fails in turn (F1, F2, F5; rules A, F, V).
+#include "fault/host_world.hpp"
+
+#include <gtest/gtest.h>
+
+namespace memreeve::test {
+namespace {
+
+using vm::page_code;
+
+constexpr std::uint32_t reserve_commit = w32::mem_reserve | w32::mem_commit;
+constexpr byte_count granule = granule_size;
+
+// 16 pages at w.a: reserved, r, rw, guard, noaccess, rx, reserved ...
+void mixed(host_world& w) {
+    w.a = w.reserved(granule);
+    w.commit_filled(w.a + bytes_of(1), 2, w32::page_readonly);
+    w.commit_filled(w.a + bytes_of(4), 2);
+    w.commit_filled(w.a + bytes_of(6), 1, w32::page_readwrite | w32::page_guard);
+    w.commit_filled(w.a + bytes_of(7), 1, w32::page_noaccess);
+    w.commit_filled(w.a + bytes_of(8), 2, w32::page_execute_read);
+}
+// The same without holes: pages 0 to 9.
+void mixed_committed(host_world& w) {
+    w.a = w.reserved(granule);
+    w.commit_filled(w.a, 2, w32::page_readonly);
+    w.commit_filled(w.a + bytes_of(2), 2);
+    w.commit_filled(w.a + bytes_of(4), 2, w32::page_readwrite | w32::page_guard);
+    w.commit_filled(w.a + bytes_of(6), 2, w32::page_noaccess);
+    w.commit_filled(w.a + bytes_of(8), 2, w32::page_execute_readwrite);
+}
+// The kernel kept writable what was decommitted (page_state.hpp).
+void with_slack(host_world& w) {
+    w.a = w.reserved(granule);
+    w.commit_filled(w.a + bytes_of(2), 4);
+    prim::faulty::arm({1, ENOMEM, prim::faulty::mode::forever, SYS_mprotect});
+    const outcome o = w.free(w.a + bytes_of(2), bytes_of(4), w32::mem_decommit);
+    prim::faulty::disarm();
+    w.must(o, "decommit that leaves slack");
+    if (w.at(w.a + bytes_of(2)).code != page_code::reserved_writable) {
+        throw std::string("no slack was made");
+    }
+}
+void release_a(host_world& w) { w.release(w.a); }
+// An address that nobody uses, outside the arenas.
+address free_place(byte_count size) {
+    void* p = mmap(nullptr, size + granule, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    munmap(p, size + granule);
+    return round_up(reinterpret_cast<address>(p), granule);
+}
+
+host_script reserving(const char* name, byte_count size, std::uint32_t type, std::uint32_t protect,
+                      page_code code) {
+    host_script s;
+    s.name = name;
+    s.run = [=](host_world& w) { return w.alloc(0, size, type, protect, &w.a); };
+    s.done = [=](host_world& w) {
+        const std::string wrong = w.expect_code(w.a, std::min<page_count>(pages_of(size), 64), code);
+        return !wrong.empty() || vm::kernel_access(code) == access::none ? wrong : w.expect_zeroes(w.a, 16);
+    };
+    s.revert = release_a;
+    return s;
+}
+
+host_script committing(const char* name, void (*prepare)(host_world&), page_count first, page_count pages,
+                       std::uint32_t protect, page_code code) {
+    host_script s;
+    s.name = name;
+    s.prepare = prepare;
+    s.run = [=](host_world& w) {
+        return w.alloc(w.a + bytes_of(first), bytes_of(pages), w32::mem_commit, protect);
+    };
+    s.done = [=](host_world& w) { return w.expect_code(w.a + bytes_of(first), pages, code); };
+    s.revert = release_a;
+    return s;
+}
+
+host_script protecting(const char* name, void (*prepare)(host_world&), page_count first, page_count pages,
+                       std::uint32_t protect, page_code code) {
+    host_script s = committing(name, prepare, first, pages, protect, code);
+    s.run = [=](host_world& w) { return w.protect(w.a + bytes_of(first), bytes_of(pages), protect); };
+    return s;
+}
+
+// Decommitted pages are reserved, or stand as slack; and read zeroes when they come back (S2).
+std::string is_decommitted(host_world& w, address where, page_count pages) {
+    for (page_count i = 0; i < pages; ++i) {
+        if (!vm::is_reserved(w.at(where + bytes_of(i)).code)) {
+            return text_of("page %lu is not reserved", i);
+        }
+    }
+    w.commit(where, pages);
+    std::string wrong = w.expect_zeroes(where, pages);
+    w.must(w.free(where, bytes_of(pages), w32::mem_decommit), "decommit once more");
+    return wrong;
+}
+
+host_script decommitting(const char* name, void (*prepare)(host_world&), page_count first, page_count pages) {
+    host_script s;
+    s.name = name;
+    s.never_refused = true;
+    s.prepare = prepare;
+    s.run = [=](host_world& w) { return w.free(w.a + bytes_of(first), bytes_of(pages), w32::mem_decommit); };
+    s.done = [=](host_world& w) { return is_decommitted(w, w.a + bytes_of(first), pages == 0 ? 16 : pages); };
+    s.revert = release_a;
+    return s;
+}
+
+host_script releasing(const char* name, void (*prepare)(host_world&)) {
+    host_script s;
+    s.name = name;
+    s.never_refused = true;
+    s.prepare = prepare;
+    s.run = [](host_world& w) { return w.free(w.a, 0, w32::mem_release); };
+    s.done = [](host_world& w) {
+        const std::string wrong = w.expect_free(w.a);
+        w.settle();
+        return wrong;
+    };
+    return s;
+}
+
+void placed_prepare(host_world& w) {
+    w.a = free_place(granule);
+    w.must(w.alloc(w.a, granule, reserve_commit, w32::page_readwrite), "reserve at an address");
+    w.fill(w.a, 16);
+}
+
+std::vector<host_script> memory_scripts() {
+    std::vector<host_script> list;
+    // ---- reserve (A8, A9) -----------------------------------------------------------------------
+    list.push_back(reserving("reserve", granule, w32::mem_reserve, w32::page_noaccess, page_code::reserved));
+    list.push_back(reserving("reserve_commit_rw", granule, reserve_commit, w32::page_readwrite, page_code::rw));
+    list.push_back(reserving("reserve_commit_r", granule, reserve_commit, w32::page_readonly, page_code::r));
+    list.push_back(reserving("reserve_commit_guard", granule, reserve_commit,
+                             w32::page_readwrite | w32::page_guard, page_code::guard_rw));
+    list.push_back(reserving("reserve_commit_odd_size", 5 * page_size, reserve_commit, w32::page_readwrite,
+                             page_code::rw));
+    list.push_back(reserving("reserve_2_mib", 2 << 20, w32::mem_reserve, w32::page_noaccess, page_code::reserved));
+    list.push_back(reserving("reserve_commit_2_mib", 2 << 20, reserve_commit, w32::page_readwrite, page_code::rw));
+    list.push_back(reserving("reserve_placed_512_mib", 512 << 20, w32::mem_reserve, w32::page_noaccess,
+                             page_code::reserved));
+    list.push_back(reserving("reserve_placed_1_tib", byte_count{1} << 40, w32::mem_reserve, w32::page_noaccess,
+                             page_code::reserved));
+    {
+        host_script s = reserving("reserve_in_a_used_arena", granule, w32::mem_reserve, w32::page_noaccess,
+                                  page_code::reserved);
+        s.prepare = [](host_world& w) { w.b = w.reserved(granule); };
+        s.revert = [](host_world& w) {
+            w.release(w.a);
+            w.release(w.b);
+        };
+        list.push_back(s);
+    }
+    for (const bool commits : {false, true}) {
+        host_script s;
+        s.name = commits ? "reserve_commit_at_an_address" : "reserve_at_an_address";
+        s.prepare = [](host_world& w) { w.a = free_place(4 * granule); };
+        s.run = [=](host_world& w) {
+            return w.alloc(w.a, granule, commits ? reserve_commit : w32::mem_reserve, w32::page_readwrite);
+        };
+        s.done = [=](host_world& w) { return w.expect_code(w.a, 16, commits ? page_code::rw : page_code::reserved); };
+        s.revert = release_a;
+        list.push_back(s);
+    }
+    {
+        host_script s;
+        s.name = "reserve_at_an_address_of_the_arena";
+        s.prepare = [](host_world& w) {
+            w.a = w.reserved(granule);
+            w.release(w.a);
+        };
+        s.run = [](host_world& w) { return w.alloc(w.a, granule, reserve_commit, w32::page_readwrite); };
+        s.done = [](host_world& w) { return w.expect_code(w.a, 16, page_code::rw); };
+        s.revert = release_a;
+        list.push_back(s);
+    }
+    // ---- commit (A11 to A14) ------------------------------------------------------------------------
+    const auto plain = [](host_world& w) { w.a = w.reserved(granule); };
+    list.push_back(committing("commit_middle", plain, 4, 4, w32::page_readwrite, page_code::rw));
+    list.push_back(committing("commit_all", plain, 0, 16, w32::page_execute_readwrite, page_code::rwx));
+    list.push_back(committing("commit_noaccess", plain, 4, 4, w32::page_noaccess, page_code::noaccess));
+    list.push_back(committing("commit_over_mixed_rw", mixed, 0, 12, w32::page_readwrite, page_code::rw));
+    list.push_back(committing("commit_over_mixed_r", mixed, 0, 12, w32::page_readonly, page_code::r));
+    list.push_back(committing("commit_over_mixed_guard", mixed, 0, 12, w32::page_readwrite | w32::page_guard,
+                              page_code::guard_rw));
+    list.push_back(committing("recommit_rearms_guards", mixed_committed, 2, 6,
+                              w32::page_readwrite | w32::page_guard, page_code::guard_rw));
+    list.push_back(committing("commit_over_slack", with_slack, 0, 8, w32::page_readwrite, page_code::rw));
+    list.push_back(committing("commit_over_slack_r", with_slack, 0, 8, w32::page_readonly, page_code::r));
+    {
+        // 4 MiB: the change crosses nodes of the map.
+        host_script s = committing("commit_across_nodes", plain, 0, 0, w32::page_readwrite, page_code::rw);
+        s.prepare = [](host_world& w) { w.a = w.reserved(8 << 20); };
+        s.run = [](host_world& w) {
+            return w.alloc(w.a + (1 << 20) + page_size, 6 << 20, w32::mem_commit, w32::page_readwrite);
+        };
+        s.done = [](host_world& w) {
+            return w.expect_code(w.a + (1 << 20) + page_size, pages_of(6 << 20), page_code::rw);
+        };
+        list.push_back(s);
+    }
+    // ---- protect (V) --------------------------------------------------------------------------------
+    const auto committed = [](host_world& w) {
+        w.a = w.reserved(granule);
+        w.commit_filled(w.a, 10);
+    };
+    list.push_back(protecting("protect_one", committed, 4, 1, w32::page_readonly, page_code::r));
+    list.push_back(protecting("protect_guard", committed, 2, 4, w32::page_readwrite | w32::page_guard,
+                              page_code::guard_rw));
+    list.push_back(protecting("protect_mixed_r", mixed_committed, 0, 10, w32::page_readonly, page_code::r));
+    list.push_back(protecting("protect_mixed_noaccess", mixed_committed, 0, 10, w32::page_noaccess,
+                              page_code::noaccess));
+    list.push_back(protecting("protect_mixed_rw", mixed_committed, 0, 10, w32::page_readwrite, page_code::rw));
+    list.push_back(protecting("protect_mixed_part", mixed_committed, 1, 8, w32::page_execute_read, page_code::rx));
+    // ---- decommit, release (F) ------------------------------------------------------------------------
+    list.push_back(decommitting("decommit_middle", committed, 3, 3));
+    list.push_back(decommitting("decommit_all_by_size_zero", committed, 0, 0));
+    list.push_back(decommitting("decommit_mixed", mixed, 0, 16));
+    list.push_back(decommitting("decommit_mixed_part", mixed, 2, 6));
+    list.push_back(decommitting("decommit_reserved", plain, 0, 16));
+    list.push_back(decommitting("decommit_slack", with_slack, 0, 16));
+    list.push_back(releasing("release_reserved", plain));
+    list.push_back(releasing("release_committed", committed));
+    list.push_back(releasing("release_mixed", mixed));
+    list.push_back(releasing("release_slack", with_slack));
+    list.push_back(releasing("release_placed", placed_prepare));
+    list.push_back(releasing("release_large", [](host_world& w) {
+        w.a = w.reserved(512 << 20);
+        w.commit_filled(w.a + (100 << 20), 4);
+    }));
+    // ---- reset (A16): the contents may be there or zero afterwards, so nothing is compared ----------
+    {
+        host_script s;
+        s.name = "reset";
+        s.prepare = committed;
+        s.run = [](host_world& w) { return w.alloc(w.a, bytes_of(10), w32::mem_reset, w32::page_readwrite); };
+        s.done = [](host_world& w) {
+            const std::string wrong = w.expect_code(w.a, 10, page_code::rw);
+            w.fill(w.a, 10);
+            return wrong;
+        };
+        s.revert = release_a;
+        list.push_back(s);
+    }
+    // ---- guards (G2) ------------------------------------------------------------------------------------
+    {
+        host_script s;
+        s.name = "guard_is_met";
+        s.prepare = [](host_world& w) {
+            w.a = w.reserved(granule);
+            w.commit_filled(w.a, 4, w32::page_readwrite | w32::page_guard);
+        };
+        s.run = [](host_world& w) -> outcome {
+            return {w.memory().handle_fault(w.a + page_size + 5), "not handled"};
+        };
+        s.done = [](host_world& w) {
+            const std::string wrong = w.expect_code(w.a + page_size, 1, page_code::rw);
+            return wrong.empty() ? w.expect_code(w.a + 2 * page_size, 2, page_code::guard_rw) : wrong;
+        };
+        s.revert = release_a;
+        list.push_back(s);
+    }
+    // ---- a life: whatever is refused, what was made before can be taken down ----------------------------
+    {
+        host_script s;
+        s.name = "a_whole_life";
+        s.run = [](host_world& w) -> outcome {
+            address a = 0;
+            outcome o = w.alloc(0, 2 * granule, w32::mem_reserve, w32::page_readwrite, &a);
+            if (!o.done) {
+                return o;
+            }
+            const auto step = [&](outcome next) {
+                if (o.done && !next.done) {
+                    o = next;
+                }
+            };
+            step(w.alloc(a, 8 * page_size, w32::mem_commit, w32::page_readwrite));
+            step(w.alloc(a + 12 * page_size, 8 * page_size, w32::mem_commit, w32::page_readwrite));
+            step(w.alloc(a, 8 * page_size, w32::mem_commit, w32::page_readonly));
+            step(w.free(a + 4 * page_size, 12 * page_size, w32::mem_decommit));
+            step(w.alloc(a, 32 * page_size, w32::mem_commit, w32::page_readwrite));
+            step(w.protect(a, 32 * page_size, w32::page_noaccess));
+            const outcome freed = w.free(a, 0, w32::mem_release);
+            return o.done ? freed : o;
+        };
+        list.push_back(s);
+    }
+    return list;
+}
+
+class memory_sweep : public testing::TestWithParam<std::size_t> {};
+
+TEST_P(memory_sweep, single_faults) {
+    const host_script s = memory_scripts()[GetParam()];
+    report("single", s.name, sweep_single(s));
+}
+
+TEST_P(memory_sweep, pairs_of_faults) {
+    const host_script s = memory_scripts()[GetParam()];
+    report("pairs", s.name, sweep_pairs(s));
+}
+
+INSTANTIATE_TEST_SUITE_P(fault, memory_sweep, testing::Range<std::size_t>(0, memory_scripts().size()),
+                         [](const auto& tested) { return memory_scripts()[tested.param].name; });
+
+} // namespace
+} // namespace memreeve::test

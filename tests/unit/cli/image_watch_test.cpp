@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT
+// Decisions 2, 4, 19, 20: the launcher pictures what lives, gives back what the dead were charged,
+// and reads a ledger that a killed process left.
+#include "cli/image_watch.hpp"
+
+#include "budget/charge.hpp"
+#include "prim/prim.hpp"
+
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+namespace {
+
+using namespace memreeve;
+using namespace memreeve::cli;
+using telemetry::image_end;
+using telemetry::image_record;
+
+// A process that waits to be killed and has touched some memory.
+class sleeper {
+public:
+    sleeper() {
+        pid = ::fork();
+        if (pid == 0) {
+            (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            for (;;) {
+                (void)::pause();
+            }
+        }
+    }
+    ~sleeper() { kill(); }
+    void kill() {
+        if (pid > 0) {
+            (void)::kill(pid, SIGKILL);
+            (void)::waitpid(pid, nullptr, 0);
+            pid = 0;
+        }
+    }
+    pid_t pid = 0;
+};
+
+class watching : public testing::Test {
+protected:
+    watching() {
+        const byte_count size = manager::ledger::size_for(shape);
+        memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        budget::tree::limits root;
+        root.hard = byte_count{64} << 20;
+        books.format(memory, shape, root);
+        watch = std::make_unique<image_watch>(books, prim::now_ns(),
+                                              std::vector<std::pair<std::string, std::string>>{{"MONO_GC_PARAMS", "x"}});
+    }
+    ~watching() override {
+        watch.reset();
+        (void)::munmap(memory, manager::ledger::size_for(shape));
+    }
+    image_record& attach(pid_t pid) {
+        const auto r = books.begin_image(pid, prim::process_start_time(pid), false);
+        EXPECT_TRUE(r.has_value());
+        std::strcpy((*r)->path, "/usr/bin/mono-sgen");
+        (*r)->runtime.store(static_cast<std::uint32_t>(telemetry::runtime_kind::mono));
+        return **r;
+    }
+    owner_id owner(const image_record& r, telemetry::owner_kind k) const {
+        return static_cast<owner_id>(r.owner_account[static_cast<std::uint32_t>(k)].load());
+    }
+
+    static constexpr manager::ledger_shape shape{64, 8, 4};
+    void* memory = nullptr;
+    manager::ledger books;
+    std::unique_ptr<image_watch> watch;
+};
+
+TEST_F(watching, a_live_image_is_pictured_and_its_touched_memory_counts) {
+    const sleeper child;
+    image_record& r = attach(child.pid);
+    watch->look();
+    telemetry::picture p;
+    ASSERT_TRUE(telemetry::read(r.last, p)) << "pictured at first sight";
+    EXPECT_TRUE(telemetry::adds_up(p));
+    EXPECT_GT(p.kernel.rss, 0u);
+    EXPECT_GT(books.tree().at(owner_id::root).touched.load(), 0u);
+    EXPECT_EQ(books.tree().at(owner_id::root).touched.load(),
+              books.tree().at(static_cast<owner_id>(r.process_account.load())).touched.load());
+}
+
+TEST_F(watching, a_picture_asked_for_is_served) {
+    const sleeper child;
+    image_record& r = attach(child.pid);
+    watch->look();
+    telemetry::picture first;
+    ASSERT_TRUE(telemetry::read(r.last, first));
+    r.picture_wanted.fetch_add(1);
+    watch->look();
+    EXPECT_EQ(r.picture_served.load(), r.picture_wanted.load());
+    telemetry::picture second;
+    ASSERT_TRUE(telemetry::read(r.last, second));
+    EXPECT_GT(second.taken_at_ns, first.taken_at_ns);
+}
+
+TEST_F(watching, a_killed_image_gives_back_its_charge_and_keeps_its_figures) {
+    sleeper child;
+    image_record& r = attach(child.pid);
+    budget::charge held;
+    ASSERT_TRUE(books.tree().take(owner(r, telemetry::owner_kind::gc), 1000, criticality::task, held).has_value());
+    held.keep();
+    r.requests[0].store(5);
+    watch->look();
+    child.kill();
+    watch->look();
+    EXPECT_EQ(books.tree().charged(owner_id::root), 0u);
+    EXPECT_EQ(books.tree().at(owner_id::root).touched.load(), 0u);
+    EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::free)) << "the slot may be reused";
+    const auto reports = watch->finish();
+    ASSERT_EQ(reports.size(), 1u);
+    EXPECT_EQ(reports[0].end, image_end::killed);
+    EXPECT_EQ(reports[0].requests[0], 5u);
+    EXPECT_EQ(reports[0].peak_charged, bytes_of(1000));
+    EXPECT_TRUE(reports[0].as_of.has_value());
+    ASSERT_TRUE(reports[0].picture.has_value());
+    EXPECT_EQ(reports[0].picture->owners[0].charged, bytes_of(1000));
+    EXPECT_EQ(reports[0].settings, (std::vector<std::pair<std::string, std::string>>{{"MONO_GC_PARAMS", "x"}}));
+}
+
+TEST_F(watching, an_image_whose_pid_is_another_process_now_has_ended) {
+    const sleeper child;
+    const auto r = books.begin_image(child.pid, prim::process_start_time(child.pid) + 1, false);
+    ASSERT_TRUE(r.has_value());
+    watch->look();
+    const auto reports = watch->finish();
+    ASSERT_EQ(reports.size(), 1u);
+    EXPECT_EQ(reports[0].end, image_end::killed);
+}
+
+TEST_F(watching, an_image_that_said_it_ends_keeps_its_own_last_picture) {
+    sleeper child;
+    image_record& r = attach(child.pid);
+    watch->look();
+    telemetry::picture own;
+    own.taken_at_ns = 12345;
+    own.kernel.rss = 777;
+    ASSERT_TRUE(telemetry::publish(r.last, own, true));
+    r.end.store(static_cast<std::uint32_t>(image_end::exited));
+    watch->sample();
+    child.kill();
+    const auto reports = watch->finish();
+    ASSERT_EQ(reports.size(), 1u);
+    EXPECT_EQ(reports[0].end, image_end::exited);
+    EXPECT_EQ(reports[0].picture->kernel.rss, 777u);
+    EXPECT_FALSE(reports[0].as_of.has_value());
+}
+
+// Decision 19: exec ends an image; the summary has one entry per image.
+TEST_F(watching, exec_makes_two_entries) {
+    const sleeper child;
+    attach(child.pid);
+    watch->look();
+    attach(child.pid);
+    watch->look();
+    const auto reports = watch->finish();
+    ASSERT_EQ(reports.size(), 2u);
+    EXPECT_EQ(reports[0].end, image_end::exec);
+    EXPECT_EQ(reports[1].end, image_end::running);
+}
+
+TEST_F(watching, more_images_than_slots_pass_through_one_after_another) {
+    for (int i = 0; i < 12; ++i) {
+        sleeper child;
+        attach(child.pid);
+        watch->look();
+        child.kill();
+        watch->look();
+    }
+    EXPECT_EQ(watch->finish().size(), 12u);
+}
+
+TEST_F(watching, an_ungoverned_child_is_listed_with_its_reason) {
+    const sleeper child;
+    books.note_ungoverned(child.pid, prim::process_start_time(child.pid), "/bin/static", "statically linked");
+    watch->look();
+    watch->sample();
+    const auto reports = watch->finish();
+    ASSERT_EQ(reports.size(), 1u);
+    EXPECT_FALSE(reports[0].governed);
+    EXPECT_EQ(reports[0].reason, "statically linked");
+    EXPECT_EQ(reports[0].image, "/bin/static");
+}
+
+// Killed between claiming its record and marking it ended: somebody has to finish.
+TEST_F(watching, a_record_left_half_ended_is_finished) {
+    sleeper child;
+    image_record& r = attach(child.pid);
+    watch->look();
+    r.state.store(static_cast<std::uint32_t>(telemetry::image_state::claimed));
+    watch->look();
+    EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::claimed)) << "it is alive: its own business";
+    child.kill();
+    EXPECT_EQ(watch->finish().size(), 1u);
+    EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::free));
+}
+
+} // namespace

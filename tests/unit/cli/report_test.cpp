@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+// Contract section 5, the summary's shape; section 4, what the closing lines tell.
+#include "cli/report.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace {
+
+using namespace memreeve;
+using namespace memreeve::cli;
+using nlohmann::json;
+using testing::Contains;
+using testing::HasSubstr;
+using testing::Not;
+
+constexpr std::uint64_t mib = std::uint64_t{1} << 20;
+
+run_report example() {
+    run_report r;
+    r.command = {"mono", "app.exe"};
+    r.wall_seconds = 1.9;
+    r.limit = 256 * mib;
+    r.reserve = 13421772;
+    r.peak_charged = 255 * mib;
+    process_report p;
+    p.pid = 4711;
+    p.image = "/usr/bin/mono-sgen";
+    p.runtime = telemetry::runtime_kind::mono;
+    p.end = telemetry::image_end::exited;
+    p.requests[0] = 12;
+    p.requests[8] = 3;
+    p.refusals = {2, 0, 1};
+    p.settings = {{"MONO_GC_PARAMS", "nursery-size=1m"}};
+    p.peak_charged = 254 * mib;
+    telemetry::picture picture;
+    picture.owners[0].charged = 40 * mib;
+    picture.owners[3].touched = 2 * mib;
+    picture.kernel.rss = 7;
+    p.picture = picture;
+    r.processes.push_back(p);
+    return r;
+}
+
+TEST(report, summary_has_every_key_of_the_contract) {
+    const json s = json::parse(summary_json(example()));
+    EXPECT_EQ(s["schema_version"], 1);
+    EXPECT_EQ(s["command"], (json{"mono", "app.exe"}));
+    EXPECT_EQ(s["exit"], (json{{"code", 0}, {"signal", nullptr}}));
+    EXPECT_EQ(s["wall_seconds"], 1.9);
+    EXPECT_EQ(s["limit_bytes"], 256 * mib);
+    EXPECT_EQ(s["reserve_bytes"], 13421772);
+    EXPECT_EQ(s["peak_charged_bytes"], 255 * mib);
+    EXPECT_EQ(s["touched_overshoot_bytes"], 0);
+    const json& p = s["processes"][0];
+    EXPECT_EQ(p["pid"], 4711);
+    EXPECT_EQ(p["image"], "/usr/bin/mono-sgen");
+    EXPECT_EQ(p["runtime"], "mono");
+    EXPECT_EQ(p["governed"], true);
+    for (const char* name : {"virtual_alloc", "virtual_free", "virtual_protect", "virtual_query", "malloc", "free", "needs",
+                             "acquired", "released"}) {
+        EXPECT_TRUE(p["requests"].contains(name)) << name;
+    }
+    EXPECT_EQ(p["requests"]["virtual_alloc"], 12);
+    EXPECT_EQ(p["requests"]["released"], 3);
+    EXPECT_EQ(p["refusals"], (json{{"task", 2}, {"appdomain", 0}, {"process", 1}}));
+    EXPECT_EQ(p["notifications"], (json{{"low", 0}, {"neutral", 0}, {"high", 0}}));
+    EXPECT_EQ(p["settings"], (json{{"MONO_GC_PARAMS", "nursery-size=1m"}}));
+    EXPECT_EQ(p["peak_charged_bytes"], 254 * mib);
+    ASSERT_EQ(p["owners"].size(), 7u);
+    const char* names[] = {"gc", "code", "malloc", "stacks", "images", "files", "runtime"};
+    for (std::size_t i = 0; i < 7; ++i) {
+        EXPECT_EQ(p["owners"][i]["name"], names[i]);
+        for (const char* key : {"reserved_bytes", "committed_bytes", "charged_bytes", "touched_bytes",
+                                "mapped_writable_bytes", "slack_bytes", "resident_bytes", "peak_charged_bytes"}) {
+            EXPECT_TRUE(p["owners"][i].contains(key)) << key;
+        }
+    }
+    for (const char* key : {"rss_bytes", "private_writable_bytes", "private_resident_bytes", "unclassified_bytes",
+                            "unclassified_resident_bytes"}) {
+        EXPECT_TRUE(p["kernel"].contains(key)) << key;
+    }
+    EXPECT_FALSE(p.contains("as_of_seconds"));
+}
+
+TEST(report, without_a_limit_and_after_a_signal) {
+    run_report r = example();
+    r.limit.reset();
+    r.exit_signal = 9;
+    r.processes[0].end = telemetry::image_end::killed;
+    r.processes[0].as_of = 1.5;
+    const json s = json::parse(summary_json(r));
+    EXPECT_EQ(s["limit_bytes"], nullptr);
+    EXPECT_EQ(s["exit"], (json{{"code", nullptr}, {"signal", 9}}));
+    EXPECT_EQ(s["processes"][0]["as_of_seconds"], 1.5);
+}
+
+TEST(report, names_that_are_no_utf8_do_not_break_it) {
+    run_report r = example();
+    r.command.push_back("\xff\xfe");
+    r.processes[0].image = "/tmp/\xff";
+    EXPECT_EQ(json::parse(summary_json(r))["processes"][0]["pid"], 4711);
+}
+
+TEST(report, an_ungoverned_child_is_listed_without_figures) {
+    run_report r = example();
+    process_report child;
+    child.pid = 99;
+    child.image = "/bin/static\x1b[2J";
+    child.governed = false;
+    child.reason = "statically linked";
+    r.processes.push_back(child);
+    const json s = json::parse(summary_json(r));
+    EXPECT_EQ(s["processes"][1]["governed"], false);
+    EXPECT_EQ(s["processes"][1]["reason"], "statically linked");
+    EXPECT_EQ(s["processes"][1]["kernel"], nullptr) << "unknown is not zero";
+    EXPECT_THAT(closing_lines(r), Contains("not governed: '/bin/static\\x1b[2J' (pid 99): statically linked"));
+}
+
+TEST(report, closing_lines_tell_requests_peak_owners_and_refusals) {
+    const auto lines = closing_lines(example());
+    EXPECT_THAT(lines, Contains("mono ended with status 0 after 1.9 s; 1 process image governed"));
+    EXPECT_THAT(lines, Contains(HasSubstr("virtual_alloc 12, virtual_free 0")));
+    EXPECT_THAT(lines, Contains("peak charged 255 MiB of 256 MiB (reserve 12.8 MiB)"));
+    EXPECT_THAT(lines, Contains("charged at the end, by owner: gc 40 MiB"));
+    EXPECT_THAT(lines, Contains("touched beside it, by owner: stacks 2 MiB"));
+    EXPECT_THAT(lines, Contains("refusals: task 2, appdomain 0, process 1"));
+    EXPECT_THAT(lines, Not(Contains(HasSubstr("was reached"))));
+}
+
+// Bad input of the list: a limit below what the runtime needs to start.
+TEST(report, a_program_that_the_limit_ended_is_explained) {
+    run_report r = example();
+    r.exit_code = 1;
+    r.wall_seconds = 0.2;
+    r.processes[0].smallest_refused = 65536;
+    r.processes[0].refused_after = 0.05;
+    EXPECT_THAT(closing_lines(r), Contains(AllOf(HasSubstr("the limit of 256 MiB was reached while the program was starting"),
+                                                 HasSubstr("smallest request refused was 64 KiB"),
+                                                 HasSubstr("raise --limit"))));
+    r.processes[0].refusals = {};
+    EXPECT_THAT(closing_lines(r), Not(Contains(HasSubstr("was reached")))) << "nothing was refused: not the limit's doing";
+}
+
+} // namespace
