@@ -26,9 +26,9 @@ pidfd_open pidfd_send_signal process_vm_readv setrlimit getrlimit prlimit getrli
 futex poll ppoll select pselect epoll_create1 epoll_ctl epoll_wait nanosleep clock_nanosleep usleep sleep
 sched_yield sched_setaffinity sched_getaffinity getpid getppid gettid getuid geteuid
 pthread_create pthread_join pthread_detach pthread_mutex_lock pthread_mutex_unlock pthread_cond_wait
-pthread_cond_signal pthread_cond_broadcast pthread_rwlock_rdlock pthread_rwlock_wrlock pthread_once pthread_atfork
+pthread_cond_signal pthread_cond_broadcast pthread_rwlock_rdlock pthread_rwlock_wrlock pthread_once
 sem_wait sem_post sigaction signal sigprocmask pthread_sigmask sigaltstack setitimer timer_create
-__open_2 __open64_2 __openat_2 __read_chk __pread_chk __pread64_chk __poll_chk __register_atfork
+__open_2 __open64_2 __openat_2 __read_chk __pread_chk __pread64_chk __poll_chk
 """.split())
 SYSCALL = re.compile(r"\t(syscall|sysenter|int\s+\$0x80)\s*$")
 

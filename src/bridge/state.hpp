@@ -10,6 +10,7 @@
 // that shares it (vfork), so the first call in a child finds out by one load (decisions 15, 19).
 #pragma once
 
+#include "bridge/deferred.hpp"
 #include "com/host_memory_manager.hpp"
 #include "manager/ledger.hpp"
 #include "manager/manager.hpp"
@@ -30,11 +31,14 @@ public:
     manager::ledger& books() noexcept { return ledger_; }
     telemetry::image_record& image() noexcept { return manager_.image(); }
     // The interface the program's calls become requests to, one object for each owner.
-    IHostMemoryManager& host(telemetry::owner_kind kind) noexcept { return *reinterpret_cast<com::host_memory_manager*>(hosts_[static_cast<unsigned>(kind)]); }
+    IHostMemoryManager& host(telemetry::owner_kind kind) noexcept {
+        return *reinterpret_cast<com::host_memory_manager*>(hosts_[static_cast<unsigned>(kind)]);
+    }
     owner_id owner(telemetry::owner_kind kind) noexcept {
         return static_cast<owner_id>(
             image().owner_account[static_cast<unsigned>(kind)].load(std::memory_order_relaxed));
     }
+    deferred_frees& deferred() noexcept { return deferred_; }
     // True in a child that shares its parent's memory: it writes no state of its own.
     bool shares_memory() noexcept;
 
@@ -54,6 +58,7 @@ private:
     std::atomic<std::uint32_t>* alive_ = nullptr; // 1 ready, 0 wiped by fork, 2 being settled
     manager::ledger ledger_{};
     manager::manager manager_{};
+    deferred_frees deferred_{};
     alignas(com::host_memory_manager) unsigned char hosts_[telemetry::owner_kind_count]
                                                           [sizeof(com::host_memory_manager)]{};
 };

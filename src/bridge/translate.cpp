@@ -215,18 +215,33 @@ long map_memory(state& s, address where, byte_count size, int prot, int flags, i
 
 // ---- munmap ----------------------------------------------------------------------------------------
 
+namespace {
+
+// Memory of one reservation of ours goes back; false only while another request holds its pages.
+bool give_back(state& s, const vm::found& f, range part) noexcept {
+    if (part == f.whole) {
+        return s.host(owner_kind::gc).VirtualFree(pointer(part.begin), 0, MEM_RELEASE) == S_OK;
+    }
+    return s.memory().retire(part).has_value();
+}
+
+} // namespace
+
 long unmap_memory(state& s, address where, byte_count size) noexcept {
     if (!is_aligned(where, page_size) || size == 0 || !fits_user_space(where, size)) {
         return prim::pass_munmap(where, size);
+    }
+    if (!s.deferred().is_empty()) {
+        s.deferred().settle([&](range part) {
+            const vm::found f = s.memory().space().find(part.begin);
+            return f.index == 0 || give_back(s, f, part);
+        });
     }
     const address end = round_up(where + size, page_size);
     for (address at = where; at < end;) {
         const piece p = next_piece(s, at, end);
         if (p.ours.index != 0) {
-            const auto gone = p.part == p.ours.whole
-                                  ? s.host(owner_kind::gc).VirtualFree(pointer(at), 0, MEM_RELEASE) == S_OK
-                                  : s.memory().retire(p.part).has_value();
-            if (!gone) {
+            if (!give_back(s, p.ours, p.part) && !s.deferred().add(p.part)) {
                 return -ENOMEM;
             }
         } else if (!p.hole) {

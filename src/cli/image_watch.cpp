@@ -18,6 +18,8 @@ namespace {
 
 constexpr unsigned tries_when_asked = 100; // decision 4
 constexpr unsigned tries_when_sampling = 3;
+constexpr std::uint64_t own_picture_stands_ns = 1'000'000'000;
+constexpr unsigned samples_an_exec_may_take = 2;
 
 image_state state_of(const image_record& r) {
     return static_cast<image_state>(r.state.load(std::memory_order_acquire));
@@ -80,7 +82,6 @@ void image_watch::watch(std::uint32_t slot) {
     watched w;
     w.pid = r.pid.load(std::memory_order_relaxed);
     w.start_time = r.start_time.load(std::memory_order_relaxed);
-    w.governed = r.governed.load(std::memory_order_relaxed) != 0;
     const long fd = prim::open_process(w.pid);
     // The pid may already be another process's.
     if (fd >= 0 && prim::process_start_time(w.pid) == w.start_time) {
@@ -107,6 +108,11 @@ void image_watch::look() {
         if (state == image_state::free) {
             continue;
         }
+        if (r.governed.load(std::memory_order_relaxed) == 0 && state != image_state::claimed) {
+            ungoverned_.push_back({report_of(r, false), r.start_time.load(std::memory_order_relaxed), 0});
+            books_.free_image(r);
+            continue;
+        }
         const auto seen = watched_.find(slot);
         const bool is_new = seen == watched_.end();
         if (state == image_state::claimed) {
@@ -120,13 +126,16 @@ void image_watch::look() {
             watch(slot);
         }
         watched& w = watched_[slot];
-        const bool ended = state == image_state::ended || has_ended(w);
+        if (state_of(r) == image_state::live && announced_exec(w) != nullptr && runs_another_file(r, w)) {
+            books_.end_image(r, image_end::exec);
+        }
+        const bool ended = state_of(r) == image_state::ended || has_ended(w);
         if (!ended) {
             const std::uint32_t wanted = r.picture_wanted.load(std::memory_order_acquire);
             const bool asked = wanted != r.picture_served.load(std::memory_order_relaxed);
             // A first picture at once: a program that is killed before the next sample has one.
-            if (w.governed && (is_new || asked)) {
-                (void)take_picture(r, asked ? tries_when_asked : tries_when_sampling, asked);
+            if (is_new || asked) {
+                (void)take_picture(r, w, asked ? tries_when_asked : tries_when_sampling, asked);
             }
             if (asked) {
                 r.picture_served.store(wanted, std::memory_order_release);
@@ -140,7 +149,38 @@ void image_watch::look() {
     sum_touched();
 }
 
-bool image_watch::take_picture(image_record& image, unsigned tries, bool insist) {
+bool image_watch::has_own_picture(const image_record& image, const watched& w, std::uint64_t* when) const {
+    telemetry::picture last;
+    const bool own = telemetry::read(image.last, last) && last.taken_at_ns != w.published_ns;
+    *when = last.taken_at_ns;
+    return own;
+}
+
+image_watch::ungoverned* image_watch::announced_exec(const watched& w) {
+    const auto found = std::find_if(ungoverned_.begin(), ungoverned_.end(), [&](const ungoverned& u) {
+        return u.report.pid == w.pid && u.start_time == w.start_time;
+    });
+    return found == ungoverned_.end() ? nullptr : &*found;
+}
+
+bool image_watch::runs_another_file(const image_record& image, const watched& w) {
+    std::string running;
+    return prim::read_link(fmt::format("/proc/{}/exe", w.pid), running) == 0 && running != text_of(image.path);
+}
+
+// The program it announced is not there some samples later: its exec failed, and it lives on.
+void image_watch::drop_failed_execs() {
+    for (auto& [slot, w] : watched_) {
+        ungoverned* const u = announced_exec(w);
+        const image_record& r = books_.image(slot);
+        if (u != nullptr && state_of(r) == image_state::live && !has_ended(w) && !runs_another_file(r, w) &&
+            ++u->outlived > samples_an_exec_may_take) {
+            ungoverned_.erase(ungoverned_.begin() + (u - ungoverned_.data()));
+        }
+    }
+}
+
+bool image_watch::take_picture(image_record& image, watched& w, unsigned tries, bool insist) {
     const int pid = image.pid.load(std::memory_order_relaxed);
     const std::string smaps = fmt::format("/proc/{}/smaps", pid);
     const long pagemap = prim::open_read(fmt::format("/proc/{}/pagemap", pid).c_str());
@@ -161,17 +201,21 @@ bool image_watch::take_picture(image_record& image, unsigned tries, bool insist)
     if (pagemap >= 0) {
         (void)prim::close(static_cast<int>(pagemap));
     }
-    // The image's own last picture, taken as it ends, is not replaced by an older look.
-    if (!taken || state_of(image) != image_state::live ||
-        image.end.load(std::memory_order_acquire) != static_cast<std::uint32_t>(image_end::running)) {
+    if (!taken || state_of(image) != image_state::live) {
         return false;
     }
-    for (auto& [slot, w] : watched_) {
-        if (&books_.image(slot) == &image) {
-            note_touched(image, w, p);
-        }
+    note_touched(image, w, p);
+    // An image pictures itself when it ends: that one is not replaced by a look at what is left of
+    // it. Where it lives on (its exec failed), we go on after a while.
+    std::uint64_t when = 0;
+    if (!insist && has_own_picture(image, w, &when) && prim::now_ns() - when < own_picture_stands_ns) {
+        return false;
     }
-    return telemetry::publish(image.last, p, insist);
+    if (!telemetry::publish(image.last, p, insist)) {
+        return false;
+    }
+    w.published_ns = p.taken_at_ns;
+    return true;
 }
 
 void image_watch::note_touched(image_record& image, watched& w, const telemetry::picture& p) {
@@ -207,10 +251,11 @@ void image_watch::sum_touched() {
 }
 
 void image_watch::sample() {
+    drop_failed_execs();
     for (auto& [slot, w] : watched_) {
         image_record& r = books_.image(slot);
-        if (w.governed && state_of(r) == image_state::live && !has_ended(w)) {
-            (void)take_picture(r, tries_when_sampling, false);
+        if (state_of(r) == image_state::live && !has_ended(w)) {
+            (void)take_picture(r, w, tries_when_sampling, false);
         }
     }
     sum_touched();
@@ -222,10 +267,14 @@ void image_watch::fold(std::uint32_t slot, watched& w) {
     image_record& r = books_.image(slot);
     auto how = static_cast<image_end>(r.end.load(std::memory_order_acquire));
     if (how == image_end::running) {
-        how = image_end::killed; // it said nothing of its end
+        // Only its parent is told how a process ended; one that ends by itself leaves its picture.
+        std::uint64_t when = 0;
+        how = announced_exec(w) != nullptr     ? image_end::exec
+              : has_own_picture(r, w, &when) ? image_end::exited
+                                             : image_end::killed;
         for (const known_end& e : ends_) {
-            if (e.pid == w.pid && !e.was_killed) {
-                how = image_end::exited;
+            if (e.pid == w.pid && how != image_end::exec) {
+                how = e.was_killed ? image_end::killed : image_end::exited;
             }
         }
         r.end.store(static_cast<std::uint32_t>(how), std::memory_order_release);
@@ -297,6 +346,10 @@ std::vector<process_report> image_watch::finish() {
         forget(w);
     }
     watched_.clear();
+    for (ungoverned& u : ungoverned_) {
+        finished_.push_back(std::move(u.report));
+    }
+    ungoverned_.clear();
     return std::move(finished_);
 }
 

@@ -43,8 +43,14 @@ private:
         int pid = 0;
         std::uint64_t start_time = 0;
         int pidfd = -1;
-        bool governed = false;
-        std::uint64_t touched = 0; // pages
+        std::uint64_t touched = 0;      // pages
+        std::uint64_t published_ns = 0; // taken_at_ns of our last picture; another is the image's own
+    };
+    // A program without us: started by another, or about to take the place of a governed image.
+    struct ungoverned {
+        process_report report;
+        std::uint64_t start_time = 0;
+        unsigned outlived = 0; // samples at which the image that announced it was still there
     };
     struct known_end {
         int pid = 0;
@@ -54,10 +60,15 @@ private:
     void watch(std::uint32_t slot);
     void forget(watched& w);
     bool has_ended(const watched& w) const;
-    bool take_picture(telemetry::image_record& image, unsigned tries, bool insist);
+    bool take_picture(telemetry::image_record& image, watched& w, unsigned tries, bool insist);
     void note_touched(telemetry::image_record& image, watched& w, const telemetry::picture& p);
     void sum_touched();
     void fold(std::uint32_t slot, watched& w);
+    bool has_own_picture(const telemetry::image_record& image, const watched& w, std::uint64_t* when) const;
+    // The program that the image announced to exec, null when it did not.
+    ungoverned* announced_exec(const watched& w);
+    static bool runs_another_file(const telemetry::image_record& image, const watched& w);
+    void drop_failed_execs();
     process_report report_of(telemetry::image_record& image, bool is_running);
 
     manager::ledger& books_;
@@ -65,6 +76,7 @@ private:
     std::vector<std::pair<std::string, std::string>> settings_;
     std::vector<known_end> ends_;
     std::map<std::uint32_t, watched> watched_; // by image slot
+    std::vector<ungoverned> ungoverned_;
     std::vector<process_report> finished_;
     std::unique_ptr<telemetry::smaps_reader> reader_;
 };

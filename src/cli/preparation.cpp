@@ -20,8 +20,12 @@ std::vector<std::string>::iterator find_variable(std::vector<std::string>& envir
     });
 }
 
-void set(std::vector<std::string>& environment, const std::string& name, const std::string& value) {
+void unset(std::vector<std::string>& environment, const std::string& name) {
     std::erase_if(environment, [&](const std::string& v) { return v.starts_with(name + "="); });
+}
+
+void set(std::vector<std::string>& environment, const std::string& name, const std::string& value) {
+    unset(environment, name);
     environment.push_back(name + "=" + value);
 }
 
@@ -74,7 +78,8 @@ std::vector<variable> runtime_settings(bool is_mono, std::optional<byte_count> l
 }
 
 std::vector<std::string> governed_environment(std::vector<std::string> environment, const std::string& library,
-                                              const std::string& ledger, const std::vector<variable>& settings) {
+                                              const std::string& ledger, bool best_effort,
+                                              const std::vector<variable>& settings) {
     std::string preload = library;
     if (const auto at = find_variable(environment, "LD_PRELOAD"); at != environment.end()) {
         const std::string before = at->substr(at->find('=') + 1);
@@ -84,6 +89,10 @@ std::vector<std::string> governed_environment(std::vector<std::string> environme
     }
     set(environment, "LD_PRELOAD", preload);
     set(environment, "MEMREEVE_LEDGER", ledger);
+    unset(environment, "MEMREEVE_BEST_EFFORT"); // an outer run's
+    if (best_effort) {
+        set(environment, "MEMREEVE_BEST_EFFORT", "1");
+    }
     for (const auto& [name, value] : settings) {
         set(environment, name, value);
     }

@@ -125,4 +125,15 @@ struct image_record {
     std::atomic<std::uint32_t> extents_lost{0}; // no slot was free: counted, shown as unclassified
 };
 
+// Whoever refuses counts it here: level, and how little was too much (for the closing lines).
+inline void count_refusal(image_record& image, criticality level, byte_count bytes, std::uint64_t now_ns) noexcept {
+    image.refusals[static_cast<unsigned>(level)].fetch_add(1, std::memory_order_relaxed);
+    std::uint64_t least = image.smallest_refused.load(std::memory_order_relaxed);
+    while ((least == 0 || bytes < least) &&
+           !image.smallest_refused.compare_exchange_weak(least, bytes, std::memory_order_relaxed)) {
+    }
+    std::uint64_t never = 0;
+    (void)image.first_refused_at_ns.compare_exchange_strong(never, now_ns, std::memory_order_relaxed);
+}
+
 } // namespace memreeve::telemetry

@@ -200,8 +200,7 @@ result<void> address_space::plan_replace(range span, planned& out) noexcept {
 void address_space::abandon(planned& p) noexcept {
     if (p.took_space_) {
         map_.remove(p.index_);
-        map_.forget(p.index_);
-        undo_take(p.span_);
+        undo_take(p.span_, p.index_);
     }
     if (p.claimed_) {
         map_.unclaim(p.span_);
@@ -225,25 +224,26 @@ result<void> address_space::apply(planned& p) noexcept {
     return {};
 }
 
+// The record comes first: whatever is taken can then be owed.
 result<void> address_space::apply_reserve(planned& p) noexcept {
-    if (p.anywhere_) {
-        const auto base = take_anywhere(p.span_.size(), p.owner_);
-        if (!base) {
-            return base.error();
-        }
-        p.span_ = {*base, *base + p.span_.size()};
-    } else if (auto r = take_exactly(p.span_, p.owner_); !r) {
-        return r;
-    }
-    p.index_ = map_.make(p.span_, p.owner_, p.allocation_protect_, 0, p.tag_);
-    if (p.index_ == 0 || !map_.prepare(p.span_)) {
-        if (p.index_ != 0) {
-            map_.forget(p.index_);
-        }
-        undo_take(p.span_);
+    p.index_ = map_.make({}, p.owner_, p.allocation_protect_, 0, p.tag_);
+    if (p.index_ == 0) {
         return from_os(12 /* ENOMEM */);
     }
+    result<void> taken = take_space(p);
+    if (!taken && owed() != 0) {
+        settle_owed(); // the very addresses may be owed
+        taken = take_space(p);
+    }
+    if (!taken) {
+        map_.forget(p.index_);
+        return taken;
+    }
+    map_.place(p.index_, p.span_);
     p.took_space_ = true;
+    if (!map_.prepare(p.span_)) {
+        return from_os(12 /* ENOMEM */);
+    }
     if (p.kernel_ != access::none) {
         if (const int e = prim::protect(p.span_.begin, p.span_.size(), p.kernel_); e != 0) {
             // A prefix may have changed; abandon() gives the space back closed off.
@@ -253,14 +253,29 @@ result<void> address_space::apply_reserve(planned& p) noexcept {
     return {};
 }
 
+result<void> address_space::take_space(planned& p) noexcept {
+    if (!p.anywhere_) {
+        return take_exactly(p.span_, p.owner_);
+    }
+    const byte_count size = p.span_.size();
+    const auto base = take_anywhere(size, p.owner_);
+    if (!base) {
+        return base.error();
+    }
+    p.span_ = {*base, *base + size};
+    return {};
+}
+
 // Commit and protect: the kernel's access of the whole span, in one call, and none where every page
 // has it already. Not atomic in the kernel, so a failure puts the old access back.
 result<void> address_space::apply_access(planned& p) noexcept {
     range change{p.span_.end, p.span_.begin};
     int failed = 0;
+    const bool distrust = (map_.at(p.index_).flags.load(std::memory_order_acquire) & may_be_open) != 0;
     map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
         if (p.kind_ == planned::kind::commit) {
-            if (code == page_code::reserved_writable && failed == 0) {
+            const bool open = code == page_code::reserved_writable || (distrust && is_reserved(code));
+            if (open && failed == 0) {
                 failed = prim::discard(run.begin, run.size());
             }
             if (code == page_code::replaced && failed == 0) {
@@ -268,7 +283,8 @@ result<void> address_space::apply_access(planned& p) noexcept {
                 code = page_code::reserved;
             }
         }
-        if (kernel_access(code) != p.kernel_ || code == page_code::replaced) {
+        const bool unsure = code == page_code::replaced || (distrust && is_reserved(code));
+        if (kernel_access(code) != p.kernel_ || unsure) {
             change.begin = change.begin < run.begin ? change.begin : run.begin;
             change.end = run.end;
         }
@@ -276,7 +292,7 @@ result<void> address_space::apply_access(planned& p) noexcept {
     if (failed == 0 && !change.is_empty()) {
         failed = prim::protect(change.begin, change.size(), p.kernel_);
         if (failed != 0) {
-            restore_access(change);
+            restore_access(change, distrust);
         }
     }
     return failed == 0 ? result<void>{} : from_os(failed);
@@ -284,9 +300,9 @@ result<void> address_space::apply_access(planned& p) noexcept {
 
 // Gives every run the access its code asks for. A prefix of a refused mprotect has been split
 // already, so putting it back needs no new mapping and does not fail for want of one.
-void address_space::restore_access(range span) noexcept {
+void address_space::restore_access(range span, bool distrust) noexcept {
     map_.for_each_run(span, [&](range run, page_code code, bool) {
-        if (code != page_code::replaced) {
+        if (code != page_code::replaced && !(distrust && is_reserved(code))) {
             static_cast<void>(prim::protect(run.begin, run.size(), kernel_access(code)));
         }
     });
@@ -308,7 +324,10 @@ result<void> address_space::apply_discard(const planned& p) noexcept {
     return failed == 0 ? result<void>{} : from_os(failed);
 }
 
-range address_space::used_hull(range span) const noexcept {
+range address_space::used_hull(range span, std::uint32_t index) const noexcept {
+    if ((map_.at(index).flags.load(std::memory_order_acquire) & may_be_open) != 0) {
+        return span;
+    }
     range hull{span.end, span.begin};
     map_.for_each_run(span, [&](range run, page_code code, bool) {
         if (is_committed(code) || code == page_code::reserved_writable) {
@@ -322,7 +341,7 @@ range address_space::used_hull(range span) const noexcept {
 // Contents first, access second: while contents cannot be dropped nothing has changed, and once they
 // are dropped the decommit is done, whatever happens to the access (reserved_writable).
 result<void> address_space::apply_decommit(planned& p) noexcept {
-    const range hull = used_hull(p.span_);
+    const range hull = used_hull(p.span_, p.index_);
     if (hull.is_empty()) {
         return {};
     }
@@ -365,8 +384,9 @@ void address_space::keep_decommit(planned& p) noexcept {
         map_.publish(p.span_, p.target_, false);
         return;
     }
-    // One call for the whole was too much for the mapping limit: run by run, and what still cannot
-    // be closed stays writable, empty, and counted as slack until the next commit or release.
+    // One call for the whole was too much for the mapping limit: run by run. What still cannot be
+    // closed is empty; where it is writable it counts as slack until the next commit or release.
+    map_.at(p.index_).flags.fetch_or(may_be_open, std::memory_order_acq_rel);
     map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
         if (kernel_access(code) == access::none ||
             prim::protect(run.begin, run.size(), access::none) == 0) {
@@ -387,7 +407,7 @@ void address_space::keep_decommit(planned& p) noexcept {
 // The reservation leaves the map before its addresses can be used by anybody else; what the kernel
 // will not take back now is owed and stays out of use.
 void address_space::keep_release(planned& p) noexcept {
-    const range used = used_hull(p.span_);
+    const range used = used_hull(p.span_, p.index_);
     page_count writable = 0;
     map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
         writable += is_kernel_writable(code) ? run.pages() : 0;

@@ -192,19 +192,21 @@ private:
     result<void> apply_decommit(planned& p) noexcept;
     void keep_decommit(planned& p) noexcept;
     void keep_release(planned& p) noexcept;
-    void restore_access(range span) noexcept;
+    void restore_access(range span, bool distrust) noexcept;
     // The pages of `span` (claimed) that have contents or access, from the first to the last.
-    range used_hull(range span) const noexcept;
+    range used_hull(range span, std::uint32_t index) const noexcept;
 
     result<address> take_anywhere(byte_count size, owner_id owner) noexcept;
     result<void> take_exactly(range where, owner_id owner) noexcept;
-    void undo_take(range where) noexcept;
+    result<void> take_space(planned& p) noexcept;
+    void undo_take(range where, std::uint32_t index) noexcept;
     bool give_space(range where) noexcept;
     bool close_off(range used) noexcept;
     arena* arena_of(address a) const noexcept;
     arena* make_arena(owner_id owner, bool low, std::uint32_t at_least) noexcept;
     result<address> map_placed(byte_count size, owner_id owner) noexcept;
     void owe(std::uint32_t index) noexcept;
+    void owe_mapping(std::uint32_t index, range where) noexcept;
 
     region_map map_{};
     record_array nodes_{};

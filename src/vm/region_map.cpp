@@ -245,15 +245,20 @@ std::uint32_t region_map::make(range where, owner_id owner, std::uint32_t protec
     const std::uint32_t life = r.life.load(std::memory_order_relaxed);
     r.life.store(((life >> 2) + 1) << 2 | static_cast<std::uint32_t>(reservation_stage::building),
                  std::memory_order_release);
-    r.base_granule.store(static_cast<std::uint32_t>(where.begin >> granule_shift), std::memory_order_relaxed);
-    r.pages.store(where.pages(), std::memory_order_relaxed);
     r.owner.store(static_cast<std::uint32_t>(owner), std::memory_order_relaxed);
     r.protect.store(protect, std::memory_order_relaxed);
-    r.living.store(where.pages(), std::memory_order_relaxed);
     r.tag.store(tag, std::memory_order_relaxed);
     r.link.store(0, std::memory_order_relaxed);
     r.flags.store(flags, std::memory_order_relaxed);
+    place(index, where);
     return index;
+}
+
+void region_map::place(std::uint32_t index, range where) noexcept {
+    reservation& r = at(index);
+    r.base_granule.store(static_cast<std::uint32_t>(where.begin >> granule_shift), std::memory_order_relaxed);
+    r.pages.store(where.pages(), std::memory_order_relaxed);
+    r.living.store(where.pages(), std::memory_order_relaxed);
 }
 
 void region_map::forget(std::uint32_t index) noexcept {

@@ -73,6 +73,8 @@ public:
     // A building reservation; 0 when records have run out.
     std::uint32_t make(range where, owner_id owner, std::uint32_t protect, std::uint32_t flags,
                        std::uint64_t tag) noexcept;
+    // Where a building reservation lies, once that is known.
+    void place(std::uint32_t index, range where) noexcept;
     // Takes the memory that install() needs. false: records have run out, nothing is visible.
     bool prepare(range where) noexcept;
     // Makes it live with every page in `code`. The caller owns the addresses. Cannot fail after

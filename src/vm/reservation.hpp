@@ -25,7 +25,7 @@ struct reservation {
     std::atomic<page_count> living{0};         // pages not dead; at 0 the bridge releases the whole
     std::atomic<std::uint64_t> tag{0};         // a word of whoever asked for it (heap); 0: none
     std::atomic<std::uint32_t> link{0};        // next free record; extent slot while live
-    std::atomic<std::uint32_t> flags{0};       // kept for whoever asked for it
+    std::atomic<std::uint32_t> flags{0};       // reservation_flag
 
     address base() const noexcept {
         return address{base_granule.load(std::memory_order_relaxed)} << granule_shift;
@@ -38,6 +38,14 @@ struct reservation {
         return static_cast<reservation_stage>(life.load(std::memory_order_acquire) & 3);
     }
 };
+
+enum reservation_flag : std::uint32_t {
+    // The kernel refused once to take the access away from pages that were decommitted (mapping
+    // limit): reserved pages of this reservation may be accessible. Never cleared; commits and
+    // releases of it trust no code of a reserved page.
+    may_be_open = 1,
+};
+
 static_assert(sizeof(reservation) == 48, "performance goal: <= 64 bytes for a 64 KiB region");
 
 } // namespace memreeve::vm

@@ -252,20 +252,29 @@ result<address> address_space::map_placed(byte_count size, owner_id owner) noexc
     if (size > top_address - granule_size) {
         return errc::out_of_address_space;
     }
+    const std::uint32_t spare = map_.make({}, owner_id::none, 0, 0, 0);
     address base = 0;
     const byte_count padded = size + granule_size;
-    if (const int e = prim::reserve(0, padded, prim::placement::anywhere, &base); e != 0) {
+    const int e = spare != 0 ? prim::reserve(0, padded, prim::placement::anywhere, &base) : 12;
+    if (e != 0) {
+        if (spare != 0) {
+            map_.forget(spare);
+        }
         return failure{errc::out_of_address_space, e};
     }
     const address begin = round_up(base, granule_size);
     const address end = begin + size;
-    const bool trimmed = (begin == base || prim::unmap(base, begin - base) == 0) &&
-                         prim::unmap(end, base + padded - end) == 0;
-    if (!trimmed) {
-        // At the mapping limit a piece cannot be cut off; all of it can.
-        static_cast<void>(prim::unmap(base, padded));
+    const address tail = base + padded;
+    // At the mapping limit a piece cannot be cut off; all of it can, or is owed.
+    if ((begin != base && prim::unmap(base, begin - base) != 0)) {
+        owe_mapping(spare, {base, tail});
         return failure{errc::out_of_address_space, 12 /* ENOMEM */};
     }
+    if (prim::unmap(end, tail - end) != 0) {
+        owe_mapping(spare, {begin, tail});
+        return failure{errc::out_of_address_space, 12 /* ENOMEM */};
+    }
+    map_.forget(spare);
     if (listener_.added != nullptr) {
         listener_.added(listener_.context, {begin, end}, owner, space_listener::kind::placed);
     }
@@ -294,14 +303,14 @@ result<void> address_space::take_exactly(range where, owner_id owner) noexcept {
     return {};
 }
 
-void address_space::undo_take(range where) noexcept {
+// `index`: the record of what was to lie there; free afterwards, or in use for what is owed.
+void address_space::undo_take(range where, std::uint32_t index) noexcept {
     if (close_off(where) && give_space(where)) {
+        map_.forget(index);
         return;
     }
-    if (const std::uint32_t index = map_.make(where, owner_id::none, 0, 0, 0); index != 0) {
-        map_.at(index).living.store(0, std::memory_order_relaxed);
-        owe(index);
-    }
+    map_.at(index).living.store(0, std::memory_order_relaxed);
+    owe(index);
 }
 
 // Takes contents and access away from what lies in an arena; what does not is about to be unmapped.
@@ -334,6 +343,18 @@ bool address_space::give_space(range where) noexcept {
 }
 
 // ---- what the kernel would not take back --------------------------------------------------------------
+
+// A mapping of ours that is of no use: unmapped now or owed.
+void address_space::owe_mapping(std::uint32_t index, range where) noexcept {
+    if (prim::unmap(where.begin, where.size()) == 0) {
+        map_.forget(index);
+        return;
+    }
+    // A record begins at a granule: less than 64 KiB in front of it are lost.
+    map_.place(index, {round_up(where.begin, granule_size), where.end});
+    map_.at(index).living.store(0, std::memory_order_relaxed);
+    owe(index);
+}
 
 void address_space::owe(std::uint32_t index) noexcept {
     std::uint64_t seen = owed_.load(std::memory_order_acquire);

@@ -131,7 +131,7 @@ TEST_F(com_rules, D21_every_pointer_handed_out_is_counted) {
     void* from_control = nullptr;
     ASSERT_EQ(control->GetHostManager(IID_IHostMemoryManager, &from_control), S_OK);
     EXPECT_EQ(from_control, memory.get());
-    EXPECT_EQ(memory->Release(), before + 1) << "GetHostManager's";
+    EXPECT_EQ(memory->Release(), before + 2) << "GetHostManager's";
     control.reset();
     again.reset();
     EXPECT_EQ(memory->Release(), before - 1);

@@ -324,8 +324,9 @@ int run(const run_options& o) {
     prim::signal_desk desk;
     const std::uint64_t started_at = prim::now_ns();
     prim::started program;
-    const int failed = prim::start_program(verdict.file, o.command,
-                                           governed_environment(outside, *library, ledger.path(), settings), program);
+    const std::vector<std::string> inside =
+        governed_environment(outside, *library, ledger.path(), o.best_effort, settings);
+    const int failed = prim::start_program(verdict.file, o.command, inside, program);
     if (failed != 0) {
         say(fmt::format("{}: cannot be started: {}", shell_word(verdict.file), std::strerror(failed)));
         return failed == ENOENT || failed == ENOTDIR ? 127 : 126;

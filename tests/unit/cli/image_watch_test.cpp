@@ -139,15 +139,15 @@ TEST_F(watching, an_image_whose_pid_is_another_process_now_has_ended) {
     EXPECT_EQ(reports[0].end, image_end::killed);
 }
 
-TEST_F(watching, an_image_that_said_it_ends_keeps_its_own_last_picture) {
+// Decision 4: an image pictures itself just before it ends; that is how its end is known, too.
+TEST_F(watching, an_image_that_ends_by_itself_keeps_its_own_last_picture) {
     sleeper child;
     image_record& r = attach(child.pid);
     watch->look();
     telemetry::picture own;
-    own.taken_at_ns = 12345;
+    own.taken_at_ns = prim::now_ns();
     own.kernel.rss = 777;
     ASSERT_TRUE(telemetry::publish(r.last, own, true));
-    r.end.store(static_cast<std::uint32_t>(image_end::exited));
     watch->sample();
     child.kill();
     const auto reports = watch->finish();
@@ -155,6 +155,36 @@ TEST_F(watching, an_image_that_said_it_ends_keeps_its_own_last_picture) {
     EXPECT_EQ(reports[0].end, image_end::exited);
     EXPECT_EQ(reports[0].picture->kernel.rss, 777u);
     EXPECT_FALSE(reports[0].as_of.has_value());
+}
+
+// Decision 19: an exec into a program that cannot be governed is announced before it happens.
+TEST_F(watching, an_announced_exec_that_happens_ends_the_image) {
+    const sleeper child;
+    image_record& r = attach(child.pid); // says it is mono, runs this test: as after an exec
+    watch->look();
+    books.note_ungoverned(child.pid, prim::process_start_time(child.pid), "/bin/static", "statically linked");
+    watch->look();
+    watch->look();
+    EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::free));
+    const auto reports = watch->finish();
+    ASSERT_EQ(reports.size(), 2u);
+    EXPECT_EQ(reports[0].end, image_end::exec);
+    EXPECT_FALSE(reports[1].governed);
+}
+
+TEST_F(watching, an_announced_exec_that_failed_is_dropped) {
+    const sleeper child;
+    image_record& r = attach(child.pid);
+    const auto n = ::readlink("/proc/self/exe", r.path, sizeof r.path - 1);
+    r.path[n] = '\0';
+    books.note_ungoverned(child.pid, prim::process_start_time(child.pid), "/bin/static", "statically linked");
+    watch->look();
+    for (int i = 0; i < 4; ++i) {
+        watch->sample();
+    }
+    const auto reports = watch->finish();
+    ASSERT_EQ(reports.size(), 1u);
+    EXPECT_TRUE(reports[0].governed);
 }
 
 // Decision 19: exec ends an image; the summary has one entry per image.

@@ -3,6 +3,7 @@
 #include "cli/preparation.hpp"
 
 #include <algorithm>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace {
@@ -13,8 +14,8 @@ using words = std::vector<std::string>;
 
 constexpr byte_count mib = byte_count{1} << 20;
 
-words governed(words outside, const std::vector<variable>& settings = {}) {
-    words out = governed_environment(std::move(outside), "/p/libmemreeve_preload.so", "/proc/7/fd/5", settings);
+words governed(words outside, const std::vector<variable>& settings = {}, bool best_effort = false) {
+    words out = governed_environment(std::move(outside), "/p/libmemreeve_preload.so", "/proc/7/fd/5", best_effort, settings);
     std::sort(out.begin(), out.end());
     return out;
 }
@@ -29,6 +30,12 @@ TEST(preparation, the_library_is_put_before_what_is_there) {
 TEST(preparation, a_run_inside_a_run_has_its_own_ledger_and_the_library_once) {
     EXPECT_EQ(governed({"MEMREEVE_LEDGER=/proc/1/fd/3", "LD_PRELOAD=/p/libmemreeve_preload.so"}),
               (words{"LD_PRELOAD=/p/libmemreeve_preload.so", "MEMREEVE_LEDGER=/proc/7/fd/5"}));
+}
+
+// Decision 20: a child that cannot open the ledger cannot read the flag in it either.
+TEST(preparation, best_effort_is_told_in_the_environment) {
+    EXPECT_THAT(governed({}, {}, true), testing::Contains("MEMREEVE_BEST_EFFORT=1"));
+    EXPECT_THAT(governed({"MEMREEVE_BEST_EFFORT=1"}), testing::Not(testing::Contains("MEMREEVE_BEST_EFFORT=1")));
 }
 
 TEST(preparation, a_name_that_only_begins_alike_is_left_alone) {

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+// The sweep over heaps, COM objects, hosts, owners and the notifier (hosting-api; F1, F2, F40).
+#include "fault/host_world.hpp"
+
+#include <atomic>
+#include <gtest/gtest.h>
+
+namespace memreeve::test {
+namespace {
+
+constexpr DWORD thread_safe = 0x1;
+
+outcome com_outcome(HRESULT hr) { return {hr == S_OK, text_of("0x%08x", static_cast<unsigned>(hr))}; }
+
+void with_heap(host_world& w) {
+    w.must(com_outcome(w.com->CreateMalloc(thread_safe, &w.heap)), "CreateMalloc");
+}
+void end_heap(host_world& w) {
+    w.heap->Release();
+    w.heap = nullptr;
+    w.settle();
+}
+// The block can be written from end to end.
+std::string usable(void* block, std::size_t size) {
+    std::memset(block, 0x5a, size);
+    return "";
+}
+
+host_script allocating(const char* name, std::size_t size, std::size_t already) {
+    host_script s;
+    s.name = name;
+    s.prepare = [=](host_world& w) {
+        with_heap(w);
+        void* block = nullptr;
+        for (std::size_t i = 0; i < already; ++i) {
+            w.must(com_outcome(w.heap->Alloc(size, eProcessCritical, &block)), "Alloc");
+        }
+    };
+    s.run = [=](host_world& w) {
+        w.block = &w;
+        const HRESULT hr = w.heap->Alloc(size, eProcessCritical, &w.block);
+        if (hr != S_OK && w.block != nullptr) {
+            throw std::string("the out pointer was not set to null");
+        }
+        return com_outcome(hr);
+    };
+    s.done = [=](host_world& w) { return usable(w.block, size); };
+    s.revert = [](host_world& w) {
+        w.must(com_outcome(w.heap->Free(w.block)), "Free");
+        end_heap(w);
+    };
+    return s;
+}
+
+struct quiet_callback final : ICLRMemoryNotificationCallback {
+    std::atomic<ULONG> references{1};
+    HRESULT STDMETHODCALLTYPE QueryInterface(REFIID, void** out) noexcept override {
+        *out = nullptr;
+        return E_NOINTERFACE;
+    }
+    ULONG STDMETHODCALLTYPE AddRef() noexcept override { return ++references; }
+    ULONG STDMETHODCALLTYPE Release() noexcept override { return --references; }
+    HRESULT STDMETHODCALLTYPE OnMemoryNotification(EMemoryAvailable) noexcept override { return S_OK; }
+};
+
+std::vector<host_script> heap_scripts() {
+    std::vector<host_script> list;
+    for (const DWORD type : {DWORD{0}, thread_safe, DWORD{thread_safe | 0x2}}) {
+        host_script s;
+        s.name = "create_malloc_" + std::to_string(type);
+        s.run = [=](host_world& w) {
+            w.heap = reinterpret_cast<IHostMalloc*>(&w);
+            const HRESULT hr = w.com->CreateMalloc(type, &w.heap);
+            if (hr != S_OK && w.heap != nullptr) {
+                throw std::string("the out pointer was not set to null");
+            }
+            return com_outcome(hr);
+        };
+        s.done = [](host_world& w) {
+            void* block = nullptr;
+            const HRESULT hr = w.heap->Alloc(100, eProcessCritical, &block);
+            return hr == S_OK ? usable(block, 100) : std::string("the heap gives nothing");
+        };
+        s.revert = end_heap;
+        list.push_back(s);
+    }
+    list.push_back(allocating("alloc_first", 40, 0));
+    list.push_back(allocating("alloc_second", 40, 1));
+    list.push_back(allocating("alloc_new_slab", 2000, 200));
+    list.push_back(allocating("alloc_medium", 20000, 0));
+    list.push_back(allocating("alloc_large", 1 << 20, 0));
+    list.push_back(allocating("alloc_large_again", 1 << 20, 2));
+    {
+        host_script s = allocating("debug_alloc", 40, 0);
+        s.run = [](host_world& w) {
+            char file[] = "sweep.cpp";
+            return com_outcome(w.heap->DebugAlloc(40, eProcessCritical, file, 17, &w.block));
+        };
+        list.push_back(s);
+    }
+    for (const std::size_t size : {std::size_t{40}, std::size_t{1} << 20}) {
+        host_script s = allocating(size == 40 ? "free_small" : "free_large", size, 0);
+        const auto prepare = s.prepare;
+        s.never_refused = true;
+        s.prepare = [=](host_world& w) {
+            prepare(w);
+            w.must(com_outcome(w.heap->Alloc(size, eProcessCritical, &w.block)), "Alloc");
+        };
+        s.run = [](host_world& w) { return com_outcome(w.heap->Free(w.block)); };
+        s.done = [](host_world& w) {
+            return w.heap->Free(w.block) == S_OK ? std::string("it can be freed twice") : std::string();
+        };
+        s.revert = end_heap;
+        list.push_back(s);
+    }
+    {
+        host_script s;
+        s.name = "release_with_live_blocks";
+        s.never_refused = true;
+        s.prepare = [](host_world& w) {
+            with_heap(w);
+            for (const std::size_t size : {40U, 2000U, 20000U, 1U << 20}) {
+                w.must(com_outcome(w.heap->Alloc(size, eProcessCritical, &w.block)), "Alloc");
+            }
+        };
+        s.run = [](host_world& w) -> outcome { return {w.heap->Release() == 0, "references are left"}; };
+        s.revert = [](host_world& w) { w.settle(); };
+        list.push_back(s);
+    }
+    // ---- the interface's own virtual memory: out pointers --------------------------------------------
+    {
+        host_script s;
+        s.name = "com_virtual_alloc";
+        s.run = [](host_world& w) {
+            void* got = &w;
+            const HRESULT hr = w.com->VirtualAlloc(nullptr, 1 << 20, w32::mem_reserve | w32::mem_commit,
+                                                   w32::page_readwrite, eProcessCritical, &got);
+            if (hr != S_OK && got != nullptr) {
+                throw std::string("the out pointer was not set to null");
+            }
+            w.a = reinterpret_cast<address>(got);
+            return com_outcome(hr);
+        };
+        s.done = [](host_world& w) { return w.expect_zeroes(w.a, 256); };
+        s.revert = [](host_world& w) { w.release(w.a); };
+        list.push_back(s);
+    }
+    // ---- hosts and owners ------------------------------------------------------------------------------
+    {
+        host_script s;
+        s.name = "host_create_destroy";
+        s.run = [](host_world& w) -> outcome {
+            const auto made = manager::host::create({});
+            if (made) {
+                (*made)->destroy();
+            }
+            return w.outcome_of(made);
+        };
+        list.push_back(s);
+    }
+    {
+        host_script s;
+        s.name = "owner_open_limit_close";
+        s.run = [](host_world& w) -> outcome {
+            const auto o = w.host->open_owner(owner_id::none, "another", {});
+            if (!o) {
+                return w.outcome_of(o);
+            }
+            budget::tree::limits l;
+            l.hard = 1 << 20;
+            const auto limited = w.host->set_limits(*o, l);
+            const bool closed = w.host->close_owner(*o);
+            return closed ? w.outcome_of(limited) : outcome{false, "not closed"};
+        };
+        list.push_back(s);
+    }
+    // ---- the notifier: the first registration starts its thread (F40) -----------------------------------
+    {
+        host_script s;
+        s.name = "register_and_unregister";
+        s.run = [](host_world& w) -> outcome {
+            // A host of its own, so that the thread is started, and ended, in each cycle.
+            manager::host::settings settings;
+            settings.memory.watch_system = false;
+            const auto made = manager::host::create(settings);
+            if (!made) {
+                return w.outcome_of(made);
+            }
+            quiet_callback callback;
+            HRESULT hr = E_FAIL;
+            {
+                com::host_memory_manager object((*made)->memory(), (*made)->process(), &(*made)->notices(),
+                                                &(*made)->records());
+                hr = object.RegisterMemoryNotificationCallback(&callback);
+                const HRESULT end = object.RegisterMemoryNotificationCallback(nullptr);
+                hr = hr == S_OK ? end : hr;
+            }
+            (*made)->destroy();
+            if (callback.references != 1) {
+                throw text_of("%u references to the callback are left", callback.references.load());
+            }
+            return com_outcome(hr);
+        };
+        list.push_back(s);
+    }
+    return list;
+}
+
+class heap_sweep : public testing::TestWithParam<std::size_t> {};
+
+TEST_P(heap_sweep, single_faults) {
+    const host_script s = heap_scripts()[GetParam()];
+    report("single", s.name, sweep_single(s));
+}
+
+TEST_P(heap_sweep, pairs_of_faults) {
+    const host_script s = heap_scripts()[GetParam()];
+    report("pairs", s.name, sweep_pairs(s));
+}
+
+INSTANTIATE_TEST_SUITE_P(fault, heap_sweep, testing::Range<std::size_t>(0, heap_scripts().size()),
+                         [](const auto& tested) { return heap_scripts()[tested.param].name; });
+
+} // namespace
+} // namespace memreeve::test

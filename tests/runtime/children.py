@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+# Contract section 4, decisions 19, 20, 27: children share the limit and are listed, one entry per
+# image; a static child runs and is named; --no-children leaves them alone.
+import os
+import subprocess
+
+import _support  # noqa: F401
+from _run import MIB, Folder, expect, expect_equal, finish, helper, memreeve, run
+
+hold = helper("hold")
+with Folder() as folder:
+    # One after another: what the first held is there for the second.
+    r = run(["sh", "-c", f"{hold} 40 && {hold} 40"], "--limit", "64M")
+    expect_equal(r.status, 0, "one after another")
+    expect_equal(r.out, "held 40960 KiB\n" * 2, "one after another")
+    names = [os.path.basename(p["image"]) for p in r.summary["processes"]]
+    expect_equal(names.count("hold"), 2, f"images {names}")
+    expect(all(p["governed"] for p in r.summary["processes"]), "a child was not governed")
+    expect(r.summary["peak_charged_bytes"] <= 64 * MIB, "peak above the limit")
+
+    # At the same time: they share it.
+    r = run(["sh", "-c", f"{hold} 60 1024 2 & {hold} 60 1024 2 & wait"], "--limit", "64M")
+    held = sum(int(line.split()[1]) for line in r.out.splitlines())
+    expect(held <= 64 * 1024, f"side by side they held {held} KiB of 64 MiB")
+    expect(held >= 40 * 1024, f"side by side they held only {held} KiB")
+    expect(sum(sum(p["refusals"].values()) for p in r.summary["processes"]) > 0, "nothing was refused")
+    expect(r.summary["peak_charged_bytes"] <= 64 * MIB, "peak above the limit")
+
+    # exec: the shell's image and its successor are two entries under one pid.
+    r = run(["sh", "-c", f"exec {hold} 8"])
+    pids = [p["pid"] for p in r.summary["processes"]]
+    ends = [p["end"] for p in r.summary["processes"]]
+    expect_equal(len(pids), 2, f"entries {r.summary['processes']}")
+    expect(len(set(pids)) == 1, f"pids {pids}")
+    expect_equal(ends, ["exec", "exited"], "ends")
+
+    # A child that was killed gives back what it held.
+    r = run(["sh", "-c", f"{hold} 40 1024 60 & sleep 1; kill -9 $!; sleep 0.5; {hold} 40"], "--limit", "64M")
+    expect_equal(r.out, "held 40960 KiB\n" * 2, "after a child was killed")
+
+    # A chain of many short ones.
+    r = run(["sh", "-c", "i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done"], "--limit", "64M")
+    expect_equal(r.status, 0, "a hundred children")
+    expect_equal(sum(os.path.basename(p["image"]) == "true" for p in r.summary["processes"]), 100, "a hundred children")
+
+    source = folder.file("p.c", "int main(void) { return 0; }\n")
+    static = folder.file("static")
+    if subprocess.run(["gcc", "-static", "-o", static, source], capture_output=True).returncode == 0:
+        r = run(["sh", "-c", f"{static}; exit $?"])
+        expect_equal(r.status, 0, "a static child runs")
+        listed = [p for p in r.summary["processes"] if not p["governed"]]
+        expect(len(listed) == 1 and listed[0]["image"] == static and "static" in listed[0]["reason"], f"listed {listed}")
+        expect(any(line.startswith(f"memreeve: not governed: {static} (pid ") for line in r.lines), f"not named: {r.err}")
+    else:
+        print("not tried: gcc -static does not work here")
+
+    r = run(["sh", "-c", f"{hold} 40"], "--limit", "16M", "--no-children")
+    expect_equal(r.out, "held 40960 KiB\n", "--no-children")
+    expect(all(os.path.basename(p["image"]) != "hold" or not p["governed"] for p in r.summary["processes"]), "--no-children")
+finish()
