@@ -7,6 +7,7 @@
 // Without a limit it stops leaking at 1 GiB by itself.
 using System;
 using System.Collections.Generic;
+using System.Runtime.CompilerServices;
 
 static class Leak
 {
@@ -17,8 +18,24 @@ static class Leak
     {
         Console.WriteLine("working: {0} primes below 200000", Work());
 
-        var cache = new List<byte[]>();
-        bool refused = false;
+        bool refused = LeakUntilRefused();
+        int most = cache.Count;
+        cache.Clear();
+        GC.Collect();
+        if (refused)
+            Console.WriteLine("OutOfMemoryException at {0} MiB: letting go of the cache", (long)most * Chunk >> 20);
+        else
+            Console.WriteLine("nobody refused anything: giving up at {0} MiB", (long)most * Chunk >> 20);
+
+        Console.WriteLine("working on: {0} primes below 200000", Work());
+        return 0;
+    }
+
+    static readonly List<byte[]> cache = new List<byte[]>();
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    static bool LeakUntilRefused()
+    {
         try
         {
             for (long held = 0; held < Enough; held += Chunk)
@@ -33,19 +50,9 @@ static class Leak
         }
         catch (OutOfMemoryException)
         {
-            refused = true;
+            return true;
         }
-        int most = cache.Count;
-        cache = null;
-        GC.Collect();
-        GC.WaitForPendingFinalizers();
-        if (refused)
-            Console.WriteLine("OutOfMemoryException at {0} MiB: letting go of the cache", (long)most * Chunk >> 20);
-        else
-            Console.WriteLine("nobody refused anything: giving up at {0} MiB", (long)most * Chunk >> 20);
-
-        Console.WriteLine("working on: {0} primes below 200000", Work());
-        return 0;
+        return false;
     }
 
     // Some work that allocates and drops small objects, as programs do.

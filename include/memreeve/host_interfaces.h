@@ -45,23 +45,33 @@ MRV_IID_(MRV_IID_IHostControl, 0x02CA073C, 0x7079, 0x4860, 0x88, 0x0A, 0xC2, 0xF
 /* The SDK's header declares these three without guards of their own, beside the interface. */
 #ifndef __IHostMemoryManager_INTERFACE_DEFINED__
 
+/* In C++ the type below is fixed, so that a caller's value that is no enumerator can be refused. */
+#if defined(__cplusplus)
+#define MRV_ENUM_BASE_ : int
+#else
+#define MRV_ENUM_BASE_
+#endif
+
 /* How much is lost when the request is refused. The ceilings: a request is refused when the memory
  * charged would pass limit - reserve (task), limit - reserve / 2 (domain), limit (process). */
-typedef enum EMemoryCriticalLevel {
+typedef enum EMemoryCriticalLevel MRV_ENUM_BASE_ {
     eTaskCritical = 0,
     eAppDomainCritical = 1,
     eProcessCritical = 2
 } EMemoryCriticalLevel;
 
 /* What the runtime is told. Low is a state: it lasts until Neutral or High is sent. */
-typedef enum EMemoryAvailable {
+typedef enum EMemoryAvailable MRV_ENUM_BASE_ {
     eMemoryAvailableLow = 1,
     eMemoryAvailableNeutral = 2,
     eMemoryAvailableHigh = 3
 } EMemoryAvailable;
 
 /* Flags of CreateMalloc. Without MALLOC_THREADSAFE the caller serialises its calls. */
-typedef enum MALLOC_TYPE { MALLOC_THREADSAFE = 0x1, MALLOC_EXECUTABLE = 0x2 } MALLOC_TYPE;
+typedef enum MALLOC_TYPE MRV_ENUM_BASE_ {
+    MALLOC_THREADSAFE = 0x1,
+    MALLOC_EXECUTABLE = 0x2
+} MALLOC_TYPE;
 
 #endif
 

@@ -168,7 +168,7 @@ typedef struct mrv_owner_figures {
     char name[32];
     uint64_t reserved_bytes;  /* address space */
     uint64_t committed_bytes; /* committed pages, heaps' included */
-    uint64_t charged_bytes;   /* what the limits see, owners below and parked credit included */
+    uint64_t charged_bytes;   /* what the limits see, owners below included */
     uint64_t peak_charged_bytes;
     uint64_t heap_bytes;            /* pages held by heaps of this owner */
     uint64_t mapped_bytes;          /* announced as acquired, not yet released */
@@ -182,7 +182,8 @@ typedef struct mrv_owner_figures {
     uint64_t notifications[3];
 } mrv_owner_figures;
 
-/* A consistent picture: taken with no operation on the address space in flight, else after 100
+/* A consistent picture: pages that threads hold prepaid are given back first, and it is taken with no
+ * operation on the address space in flight, else after 100
  * tries (then the figures may be some pages apart from each other). */
 MRV_API mrv_status mrv_owner_stats(mrv_owner* owner, mrv_owner_figures* out) MRV_NOEXCEPT;
 
@@ -190,7 +191,7 @@ typedef struct mrv_host_figures {
     size_t size;
     uint64_t limit_bytes; /* MRV_NO_LIMIT when there is none */
     uint64_t reserve_bytes;
-    uint64_t charged_bytes; /* parked credit included */
+    uint64_t charged_bytes;
     uint64_t peak_charged_bytes;
     uint64_t available_bytes; /* what GetMemoryLoad says */
     uint32_t load_percent;

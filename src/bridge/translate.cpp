@@ -405,7 +405,7 @@ bool may_grow_break(state& s, byte_count more) noexcept {
     const bool admitted =
         s.books().tree().admit(s.owner(owner_kind::malloc), pages, criticality_of(more)).has_value();
     if (!admitted) {
-        s.image().refusals[static_cast<unsigned>(criticality_of(more))].fetch_add(1, std::memory_order_relaxed);
+        s.memory().count_refusal(criticality_of(more), pages);
     }
     return admitted;
 }

@@ -91,6 +91,21 @@ void tree::lower_held(owner_id who, page_count pages) noexcept {
 }
 
 bool tree::climb(owner_id who, page_count pages, criticality level) noexcept {
+    if (!hold(who, pages, level)) {
+        return false;
+    }
+    for (owner_id up = who; up != owner_id::none; up = parent_of(up)) {
+        account& a = at(up);
+        const page_count now = a.charged.fetch_add(pages, std::memory_order_acq_rel) + pages;
+        raise_to(a.peak, now);
+    }
+    if (watcher_.moved != nullptr) {
+        watcher_.moved(watcher_.context, who);
+    }
+    return true;
+}
+
+bool tree::hold(owner_id who, page_count pages, criticality level) noexcept {
     page_count step = pages;
     owner_id id = who;
     for (; id != owner_id::none; id = parent_of(id)) {
@@ -109,14 +124,6 @@ bool tree::climb(owner_id who, page_count pages, criticality level) noexcept {
         step = claim_of(seen + step) - claim_of(seen);
     }
     if (id == owner_id::none) {
-        for (owner_id up = who; up != owner_id::none; up = parent_of(up)) {
-            account& a = at(up);
-            const page_count now = a.charged.fetch_add(pages, std::memory_order_acq_rel) + pages;
-            raise_to(a.peak, now);
-        }
-        if (watcher_.moved != nullptr) {
-            watcher_.moved(watcher_.context, who);
-        }
         return true;
     }
     // Climb down to the account below the one that refused. A concurrent refund below may have made
@@ -145,7 +152,8 @@ result<void> tree::take(owner_id who, page_count pages, criticality level, charg
         out.arm(this, who, pages);
         return {};
     }
-    if (credit_count_ != 0 && pages <= credit_request_max && climb(who, pages + credit_batch, level)) {
+    if (credit_count_ != 0 && pages <= credit_request_max &&
+        climb(who, pages + credit_batch, level)) {
         park_credit(who, credit_batch);
         out.arm(this, who, pages);
         return {};
@@ -282,14 +290,10 @@ result<owner_id> tree::open_account(owner_id parent, const char* name, limits l,
         const auto id = static_cast<owner_id>(i);
         if (l.guaranteed != 0 && !is_root) {
             const page_count pages = pages_of(l.guaranteed);
-            if (!climb(parent, pages, criticality::process)) {
+            if (!hold(parent, pages, criticality::process)) {
                 a.state.store(static_cast<std::uint32_t>(account_state::free),
                               std::memory_order_release);
                 return errc::over_budget;
-            }
-            // Admitted: the parents hold it now; it is claimed, not charged.
-            for (owner_id up = parent; up != owner_id::none; up = parent_of(up)) {
-                at(up).charged.fetch_sub(pages, std::memory_order_acq_rel);
             }
             a.usage.store(pages << 32, std::memory_order_relaxed);
         }
@@ -321,11 +325,8 @@ result<void> tree::set_limits(owner_id who, limits l) noexcept {
             const std::uint64_t next = wanted << 32 | held_of(seen);
             const page_count more =
                 claim_of(next) > claim_of(seen) ? claim_of(next) - claim_of(seen) : 0;
-            if (more != 0 && !climb(parent_of(who), more, criticality::process)) {
+            if (more != 0 && !hold(parent_of(who), more, criticality::process)) {
                 return errc::over_budget;
-            }
-            for (owner_id up = parent_of(who); more != 0 && up != owner_id::none; up = parent_of(up)) {
-                at(up).charged.fetch_sub(more, std::memory_order_acq_rel);
             }
             const page_count before = claim_of(seen);
             if (a.usage.compare_exchange_strong(seen, next, std::memory_order_acq_rel)) {

@@ -78,6 +78,8 @@ public:
 
 private:
     bool climb(owner_id who, page_count pages, criticality level) noexcept;
+    // climb() without the charge: a guarantee is held in the parents, not charged to them.
+    bool hold(owner_id who, page_count pages, criticality level) noexcept;
     void raise_held(owner_id who, page_count pages) noexcept;
     void lower_held(owner_id who, page_count pages) noexcept;
     bool take_credit(owner_id who, page_count pages) noexcept;

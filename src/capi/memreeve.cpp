@@ -285,6 +285,7 @@ mrv_status mrv_owner_stats(mrv_owner* owner, mrv_owner_figures* out) noexcept {
     budget::tree& accounts = owner->host->core->books().tree();
     const budget::account& a = accounts.at(owner->id);
     mrv_owner_figures f{};
+    accounts.drain();
     while_quiet(*owner->host, [&]() noexcept {
         __builtin_memcpy(f.name, a.name, sizeof f.name);
         f.reserved_bytes = bytes_in(a.reserved);
@@ -321,6 +322,7 @@ mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) noexcept {
     const telemetry::image_record& image = core.image();
     const auto load = core.memory().load(core.process());
     mrv_host_figures f{};
+    accounts.drain();
     while_quiet(*host, [&]() noexcept {
         f = {};
         f.limit_bytes = bytes_of_limit(root.limit.load(std::memory_order_relaxed));

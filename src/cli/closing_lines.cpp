@@ -23,7 +23,8 @@ std::string joined(const std::vector<std::string>& words, const char* between) {
 std::string ending_of(const run_report& r) {
     if (r.exit_signal != 0) {
         const char* name = ::sigabbrev_np(r.exit_signal);
-        return fmt::format("was ended by signal {}{}", r.exit_signal, name != nullptr ? fmt::format(" (SIG{})", name) : "");
+        return fmt::format("was ended by signal {}{}", r.exit_signal,
+                           name != nullptr ? fmt::format(" (SIG{})", name) : "");
     }
     return fmt::format("ended with status {}", r.exit_code);
 }
@@ -62,7 +63,8 @@ std::string charged_by_owner(const run_report& r) {
 std::string touched_by_owner(const run_report& r) {
     std::array<std::uint64_t, telemetry::owner_kind_count> touched{};
     for (const process_report& p : r.processes) {
-        for (std::size_t k = 0; p.picture && p.end != telemetry::image_end::exec && k < touched.size(); ++k) {
+        for (std::size_t k = 0;
+             p.picture && p.end != telemetry::image_end::exec && k < touched.size(); ++k) {
             touched[k] += p.picture->owners[k].touched;
         }
     }
@@ -91,17 +93,21 @@ std::string explained_failure(const run_report& r) {
             first = p.refused_after;
         }
     }
-    const bool starting = first && *first < start_up_seconds && r.wall_seconds < 2 * start_up_seconds;
+    const bool starting =
+        first && *first < start_up_seconds && r.wall_seconds < 2 * start_up_seconds;
     std::string line = fmt::format("the limit of {} was reached{}", show_size(*r.limit),
                                    starting ? " while the program was starting" : "");
-    if (first) {
+    if (first && !starting) {
         line += fmt::format(", {:.1f} s after its start", *first);
     }
     if (smallest != 0) {
         line += fmt::format("; the smallest request refused was {}", show_size(smallest));
     }
-    return line + fmt::format("; raise --limit, or run once without it and read the peak{}",
-                              starting ? ": this runtime needs more than the limit before its first line runs" : "");
+    return line +
+           fmt::format("; raise --limit, or run once without it and read the peak{}",
+                       starting
+                           ? ": this runtime needs more than the limit before its first line runs"
+                           : "");
 }
 
 } // namespace
@@ -120,8 +126,9 @@ std::vector<std::string> closing_lines(const run_report& r) {
     std::vector<std::string> lines;
     const auto governed = std::count_if(r.processes.begin(), r.processes.end(),
                                         [](const process_report& p) { return p.governed; });
-    lines.push_back(fmt::format("{} {} after {:.1f} s; {} process image{} governed", shell_word(r.command.front()),
-                                ending_of(r), r.wall_seconds, governed, governed == 1 ? "" : "s"));
+    lines.push_back(fmt::format("{} {} after {:.1f} s; {} process image{} governed",
+                                shell_word(r.command.front()), ending_of(r), r.wall_seconds,
+                                governed, governed == 1 ? "" : "s"));
 
     const auto requests = sum_of(r, &process_report::requests);
     std::vector<std::string> words;
@@ -144,7 +151,8 @@ std::vector<std::string> closing_lines(const run_report& r) {
     lines.push_back("touched beside it, by owner: " + touched_by_owner(r));
 
     const auto refusals = sum_of(r, &process_report::refusals);
-    lines.push_back(fmt::format("refusals: task {}, appdomain {}, process {}", refusals[0], refusals[1], refusals[2]));
+    lines.push_back(fmt::format("refusals: task {}, appdomain {}, process {}", refusals[0],
+                                refusals[1], refusals[2]));
     if (std::string why = explained_failure(r); !why.empty()) {
         lines.push_back(std::move(why));
     }
@@ -157,7 +165,8 @@ std::vector<std::string> closing_lines(const run_report& r) {
         }
         if (++ungoverned <= most_named) {
             ++named;
-            lines.push_back(fmt::format("not governed: {} (pid {}): {}", shell_word(p.image), p.pid, printable(p.reason)));
+            lines.push_back(fmt::format("not governed: {} (pid {}): {}", shell_word(p.image), p.pid,
+                                        printable(p.reason)));
         }
     }
     if (ungoverned > named) {

@@ -28,8 +28,10 @@ command_verdict refused(int status, std::string reason) {
     return v;
 }
 
-command_verdict ungovernable(const std::string& file, std::string_view why, std::string_view remedy) {
-    return refused(cannot_run, fmt::format("{} cannot be governed: {}; {}", shell_word(file), why, remedy));
+command_verdict ungovernable(const std::string& file, std::string_view why,
+                             std::string_view remedy) {
+    return refused(cannot_run,
+                   fmt::format("{} cannot be governed: {}; {}", shell_word(file), why, remedy));
 }
 
 // Where execvp would find it. An errno value when it would not.
@@ -71,7 +73,8 @@ std::string base_name(const std::string& path) {
 
 // The interpreter line of a script: the kernel takes the first word.
 std::string interpreter_of(std::string_view head) {
-    std::string_view line = head.substr(2, head.find('\n') == head.npos ? head.npos : head.find('\n') - 2);
+    std::string_view line =
+        head.substr(2, head.find('\n') == head.npos ? head.npos : head.find('\n') - 2);
     while (!line.empty() && (line.front() == ' ' || line.front() == '\t')) {
         line.remove_prefix(1);
     }
@@ -80,7 +83,8 @@ std::string interpreter_of(std::string_view head) {
 
 // "" when it will load glibc's loader and so the preload library; otherwise why not.
 // `remedy` is set with it.
-std::string why_not_preloadable(const std::string& file, const std::string& head, std::string& remedy) {
+std::string why_not_preloadable(const std::string& file, const std::string& head,
+                                std::string& remedy) {
     remedy = use_instead;
     Elf64_Ehdr header{};
     if (head.size() < EI_NIDENT + 4u) {
@@ -104,7 +108,8 @@ std::string why_not_preloadable(const std::string& file, const std::string& head
     std::string table;
     const std::size_t table_size = std::size_t{header.e_phnum} * sizeof(Elf64_Phdr);
     if (header.e_phentsize != sizeof(Elf64_Phdr) ||
-        prim::read_file_part(file, header.e_phoff, table_size, table) != 0 || table.size() != table_size) {
+        prim::read_file_part(file, header.e_phoff, table_size, table) != 0 ||
+        table.size() != table_size) {
         return "its program headers cannot be read";
     }
     for (std::size_t at = 0; at + sizeof(Elf64_Phdr) <= table.size(); at += sizeof(Elf64_Phdr)) {
@@ -120,12 +125,14 @@ std::string why_not_preloadable(const std::string& file, const std::string& head
         }
         loader = loader.c_str(); // up to the terminator
         if (base_name(loader) != "ld-linux-x86-64.so.2") {
-            remedy = "use a build for glibc, or a cgroup limit (systemd-run --scope -p MemoryMax=512M COMMAND)";
+            remedy = "use a build for glibc, or a cgroup limit (systemd-run --scope -p "
+                     "MemoryMax=512M COMMAND)";
             return fmt::format("its loader is {}, not glibc's", shell_word(loader));
         }
         return {};
     }
-    remedy = "use a dynamically linked build, or a cgroup limit (systemd-run --scope -p MemoryMax=512M COMMAND)";
+    remedy = "use a dynamically linked build, or a cgroup limit (systemd-run --scope -p "
+             "MemoryMax=512M COMMAND)";
     return "it is statically linked, so no library can be put before it";
 }
 
@@ -134,31 +141,40 @@ std::string why_not_preloadable(const std::string& file, const std::string& head
 command_verdict examine_command(const std::string& name, const std::string& search_path) {
     std::string file;
     if (const int e = find_in_path(name, search_path, file); e == EACCES) {
-        return refused(cannot_run, fmt::format("{}: found as {}, but it is not executable for this user; chmod +x it, "
-                                               "or name the program that reads it",
-                                               shell_word(name), shell_word(file)));
+        return refused(
+            cannot_run,
+            fmt::format("{}: found as {}, but it is not executable for this user; chmod +x it, "
+                        "or name the program that reads it",
+                        shell_word(name), shell_word(file)));
     } else if (e != 0) {
-        return refused(not_found, fmt::format("{}: command not found in PATH; check the spelling or give its path",
-                                              shell_word(name)));
+        return refused(
+            not_found,
+            fmt::format("{}: command not found in PATH; check the spelling or give its path",
+                        shell_word(name)));
     }
 
     command_verdict verdict;
     verdict.file = file;
     for (int depth = 0;; ++depth) {
         prim::file_facts facts;
-        const std::string reader = depth == 0 ? "" : fmt::format(" (the interpreter of {})", shell_word(verdict.file));
+        const std::string reader =
+            depth == 0 ? "" : fmt::format(" (the interpreter of {})", shell_word(verdict.file));
         if (const int e = prim::examine_file(file, facts); e == ENOENT || e == ENOTDIR) {
             return refused(not_found, fmt::format("{}{}: no such file", shell_word(file), reader));
         } else if (e != 0) {
-            return refused(cannot_run, fmt::format("{}{}: {}", shell_word(file), reader, std::strerror(e)));
+            return refused(cannot_run,
+                           fmt::format("{}{}: {}", shell_word(file), reader, std::strerror(e)));
         }
         if (facts.is_directory) {
-            return refused(cannot_run, fmt::format("{}{}: is a directory, not a program", shell_word(file), reader));
+            return refused(cannot_run, fmt::format("{}{}: is a directory, not a program",
+                                                   shell_word(file), reader));
         }
         if (!facts.is_regular || !facts.is_executable) {
-            return refused(cannot_run, fmt::format("{}{}: is not executable for this user; chmod +x it, or name the "
-                                                   "program that reads it",
-                                                   shell_word(file), reader));
+            return refused(
+                cannot_run,
+                fmt::format("{}{}: is not executable for this user; chmod +x it, or name the "
+                            "program that reads it",
+                            shell_word(file), reader));
         }
         std::string head;
         if (const int e = prim::read_file_part(file, 0, 256, head); e != 0) {
@@ -169,29 +185,36 @@ command_verdict examine_command(const std::string& name, const std::string& sear
             // The kernel ignores setuid on scripts.
             const std::string next = interpreter_of(head);
             if (next.empty() || depth == deepest_script) {
-                return refused(cannot_run, fmt::format("{}: has no usable interpreter line", shell_word(file)));
+                return refused(cannot_run,
+                               fmt::format("{}: has no usable interpreter line", shell_word(file)));
             }
             file = next;
             continue;
         }
         if (!head.starts_with(ELFMAG)) {
             if (head.starts_with("MZ")) {
-                return refused(cannot_run, fmt::format("{}: is a .NET or Windows program; name its runtime: "
-                                                       "memreeve run -- mono {}",
-                                                       shell_word(file), shell_word(file)));
+                return refused(cannot_run,
+                               fmt::format("{}: is a .NET or Windows program; name its runtime: "
+                                           "memreeve run -- mono {}",
+                                           shell_word(file), shell_word(file)));
             }
-            return refused(cannot_run, fmt::format("{}: is neither an ELF program nor a script with a #! line; name "
-                                                   "the program that reads it: memreeve run -- sh {}",
-                                                   shell_word(file), shell_word(file)));
+            return refused(
+                cannot_run,
+                fmt::format("{}: is neither an ELF program nor a script with a #! line; name "
+                            "the program that reads it: memreeve run -- sh {}",
+                            shell_word(file), shell_word(file)));
         }
         if (facts.is_setuid || facts.is_setgid) {
-            return ungovernable(file,
-                                fmt::format("it is {}, and the loader takes no libraries from outside there",
-                                            facts.is_setuid ? "setuid" : "setgid"),
-                                "run memreeve itself as the user it changes to, or use a cgroup limit");
+            return ungovernable(
+                file,
+                fmt::format("it is {}, and the loader takes no libraries from outside there",
+                            facts.is_setuid ? "setuid" : "setgid"),
+                "run memreeve itself as the user it changes to, or use a cgroup limit");
         }
         if (facts.has_capabilities) {
-            return ungovernable(file, "it carries file capabilities, and the loader takes no libraries from outside there",
+            return ungovernable(file,
+                                "it carries file capabilities, and the loader takes no libraries "
+                                "from outside there",
                                 "run a copy without them (setcap -r COPY), or use a cgroup limit");
         }
         std::string remedy;
@@ -202,7 +225,8 @@ command_verdict examine_command(const std::string& name, const std::string& sear
         std::string target;
         const std::string last = base_name(file);
         const bool is_link = prim::read_link(file, target) == 0;
-        verdict.is_mono = last.starts_with("mono") || (is_link && base_name(target).starts_with("mono"));
+        verdict.is_mono =
+            last.starts_with("mono") || (is_link && base_name(target).starts_with("mono"));
         return verdict;
     }
 }

@@ -8,10 +8,10 @@
 namespace memreeve::cli {
 
 struct command_verdict {
-    int status = 0;          // 0: may be started; 126, 127: exit status
-    std::string reason;      // one line: what, why, what to use instead
-    std::string file;        // what to execute
-    std::string program;     // the program the kernel will run: the file, or the script's interpreter
+    int status = 0;      // 0: may be started; 126, 127: exit status
+    std::string reason;  // one line: what, why, what to use instead
+    std::string file;    // what to execute
+    std::string program; // the program the kernel will run: the file, or the script's interpreter
     bool is_mono = false;
 };
 

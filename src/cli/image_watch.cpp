@@ -109,7 +109,8 @@ void image_watch::look() {
             continue;
         }
         if (r.governed.load(std::memory_order_relaxed) == 0 && state != image_state::claimed) {
-            ungoverned_.push_back({report_of(r, false), r.start_time.load(std::memory_order_relaxed), 0});
+            ungoverned_.push_back(
+                {report_of(r, false), r.start_time.load(std::memory_order_relaxed), 0});
             books_.free_image(r);
             continue;
         }
@@ -126,7 +127,8 @@ void image_watch::look() {
             watch(slot);
         }
         watched& w = watched_[slot];
-        if (state_of(r) == image_state::live && announced_exec(w) != nullptr && runs_another_file(r, w)) {
+        if (state_of(r) == image_state::live && announced_exec(w) != nullptr &&
+            runs_another_file(r, w)) {
             books_.end_image(r, image_end::exec);
         }
         const bool ended = state_of(r) == image_state::ended || has_ended(w);
@@ -149,7 +151,8 @@ void image_watch::look() {
     sum_touched();
 }
 
-bool image_watch::has_own_picture(const image_record& image, const watched& w, std::uint64_t* when) const {
+bool image_watch::has_own_picture(const image_record& image, const watched& w,
+                                  std::uint64_t* when) const {
     telemetry::picture last;
     const bool own = telemetry::read(image.last, last) && last.taken_at_ns != w.published_ns;
     *when = last.taken_at_ns;
@@ -157,15 +160,17 @@ bool image_watch::has_own_picture(const image_record& image, const watched& w, s
 }
 
 image_watch::ungoverned* image_watch::announced_exec(const watched& w) {
-    const auto found = std::find_if(ungoverned_.begin(), ungoverned_.end(), [&](const ungoverned& u) {
-        return u.report.pid == w.pid && u.start_time == w.start_time;
-    });
+    const auto found =
+        std::find_if(ungoverned_.begin(), ungoverned_.end(), [&](const ungoverned& u) {
+            return u.report.pid == w.pid && u.start_time == w.start_time;
+        });
     return found == ungoverned_.end() ? nullptr : &*found;
 }
 
 bool image_watch::runs_another_file(const image_record& image, const watched& w) {
     std::string running;
-    return prim::read_link(fmt::format("/proc/{}/exe", w.pid), running) == 0 && running != text_of(image.path);
+    return prim::read_link(fmt::format("/proc/{}/exe", w.pid), running) == 0 &&
+           running != text_of(image.path);
 }
 
 // The program it announced is not there some samples later: its exec failed, and it lives on.
@@ -173,8 +178,8 @@ void image_watch::drop_failed_execs() {
     for (auto& [slot, w] : watched_) {
         ungoverned* const u = announced_exec(w);
         const image_record& r = books_.image(slot);
-        if (u != nullptr && state_of(r) == image_state::live && !has_ended(w) && !runs_another_file(r, w) &&
-            ++u->outlived > samples_an_exec_may_take) {
+        if (u != nullptr && state_of(r) == image_state::live && !has_ended(w) &&
+            !runs_another_file(r, w) && ++u->outlived > samples_an_exec_may_take) {
             ungoverned_.erase(ungoverned_.begin() + (u - ungoverned_.data()));
         }
     }
@@ -190,12 +195,16 @@ bool image_watch::take_picture(image_record& image, watched& w, unsigned tries, 
     const bool taken = telemetry::take_picture(
         image, *reader_, view, tries, prim::now_ns(),
         [&](telemetry::smaps_reader& reader) noexcept {
-            return prim::pump_file(smaps.c_str(), [&](const char* text, std::size_t size) { reader.feed(text, size); });
+            return prim::pump_file(smaps.c_str(), [&](const char* text, std::size_t size) {
+                reader.feed(text, size);
+            });
         },
         [&](owner_kind k) noexcept {
-            const auto account = image.owner_account[static_cast<std::uint32_t>(k)].load(std::memory_order_relaxed);
-            return account == 0 ? telemetry::owner_books{}
-                                : telemetry::books_of(books_.tree().at(static_cast<owner_id>(account)));
+            const auto account =
+                image.owner_account[static_cast<std::uint32_t>(k)].load(std::memory_order_relaxed);
+            return account == 0
+                       ? telemetry::owner_books{}
+                       : telemetry::books_of(books_.tree().at(static_cast<owner_id>(account)));
         },
         []() noexcept { prim::yield(); }, p);
     if (pagemap >= 0) {
@@ -208,7 +217,8 @@ bool image_watch::take_picture(image_record& image, watched& w, unsigned tries, 
     // An image pictures itself when it ends: that one is not replaced by a look at what is left of
     // it. Where it lives on (its exec failed), we go on after a while.
     std::uint64_t when = 0;
-    if (!insist && has_own_picture(image, w, &when) && prim::now_ns() - when < own_picture_stands_ns) {
+    if (!insist && has_own_picture(image, w, &when) &&
+        prim::now_ns() - when < own_picture_stands_ns) {
         return false;
     }
     if (!telemetry::publish(image.last, p, insist)) {
@@ -225,12 +235,16 @@ void image_watch::note_touched(image_record& image, watched& w, const telemetry:
         w.touched += pages;
         const auto account = image.owner_account[k].load(std::memory_order_relaxed);
         if (account != 0) {
-            books_.tree().at(static_cast<owner_id>(account)).touched.store(pages, std::memory_order_relaxed);
+            books_.tree()
+                .at(static_cast<owner_id>(account))
+                .touched.store(pages, std::memory_order_relaxed);
         }
     }
     const auto process = image.process_account.load(std::memory_order_relaxed);
     if (process != 0) {
-        books_.tree().at(static_cast<owner_id>(process)).touched.store(w.touched, std::memory_order_relaxed);
+        books_.tree()
+            .at(static_cast<owner_id>(process))
+            .touched.store(w.touched, std::memory_order_relaxed);
     }
 }
 
@@ -269,7 +283,7 @@ void image_watch::fold(std::uint32_t slot, watched& w) {
     if (how == image_end::running) {
         // Only its parent is told how a process ended; one that ends by itself leaves its picture.
         std::uint64_t when = 0;
-        how = announced_exec(w) != nullptr     ? image_end::exec
+        how = announced_exec(w) != nullptr   ? image_end::exec
               : has_own_picture(r, w, &when) ? image_end::exited
                                              : image_end::killed;
         for (const known_end& e : ends_) {
@@ -294,7 +308,8 @@ process_report image_watch::report_of(image_record& r, bool is_running) {
     p.runtime = static_cast<telemetry::runtime_kind>(r.runtime.load(std::memory_order_relaxed));
     p.governed = r.governed.load(std::memory_order_relaxed) != 0;
     p.reason = text_of(r.reason);
-    p.end = is_running ? image_end::running : static_cast<image_end>(r.end.load(std::memory_order_relaxed));
+    p.end = is_running ? image_end::running
+                       : static_cast<image_end>(r.end.load(std::memory_order_relaxed));
     for (std::size_t i = 0; i < p.requests.size(); ++i) {
         p.requests[i] = r.requests[i].load(std::memory_order_relaxed);
     }
@@ -319,7 +334,8 @@ process_report image_watch::report_of(image_record& r, bool is_running) {
 
     const auto account = r.process_account.load(std::memory_order_relaxed);
     if (account != 0) { // open until the record is freed
-        p.peak_charged = bytes_of(books_.tree().at(static_cast<owner_id>(account)).peak.load(std::memory_order_relaxed));
+        p.peak_charged = bytes_of(
+            books_.tree().at(static_cast<owner_id>(account)).peak.load(std::memory_order_relaxed));
     }
     p.smallest_refused = r.smallest_refused.load(std::memory_order_relaxed);
     const std::uint64_t refused_at = r.first_refused_at_ns.load(std::memory_order_relaxed);
@@ -332,7 +348,8 @@ process_report image_watch::report_of(image_record& r, bool is_running) {
     if (p.governed && telemetry::read(r.last, last)) {
         p.picture = last;
         if (p.end == image_end::killed || p.end == image_end::running) {
-            p.as_of = last.taken_at_ns > started_at_ns_ ? seconds(last.taken_at_ns - started_at_ns_) : 0.0;
+            p.as_of = last.taken_at_ns > started_at_ns_ ? seconds(last.taken_at_ns - started_at_ns_)
+                                                        : 0.0;
         }
     }
     return p;

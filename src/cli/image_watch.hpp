@@ -43,8 +43,9 @@ private:
         int pid = 0;
         std::uint64_t start_time = 0;
         int pidfd = -1;
-        std::uint64_t touched = 0;      // pages
-        std::uint64_t published_ns = 0; // taken_at_ns of our last picture; another is the image's own
+        std::uint64_t touched = 0; // pages
+        std::uint64_t published_ns =
+            0; // taken_at_ns of our last picture; another is the image's own
     };
     // A program without us: started by another, or about to take the place of a governed image.
     struct ungoverned {
@@ -64,7 +65,8 @@ private:
     void note_touched(telemetry::image_record& image, watched& w, const telemetry::picture& p);
     void sum_touched();
     void fold(std::uint32_t slot, watched& w);
-    bool has_own_picture(const telemetry::image_record& image, const watched& w, std::uint64_t* when) const;
+    bool has_own_picture(const telemetry::image_record& image, const watched& w,
+                         std::uint64_t* when) const;
     // The program that the image announced to exec, null when it did not.
     ungoverned* announced_exec(const watched& w);
     static bool runs_another_file(const telemetry::image_record& image, const watched& w);

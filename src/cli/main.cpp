@@ -17,29 +17,34 @@
 namespace {
 
 using memreeve::cli::memreeve_failed;
-using memreeve::cli::shell_word;
 using memreeve::cli::say;
+using memreeve::cli::shell_word;
 
-constexpr const char* overview = R"(Gives an unmodified program a memory budget: what its runtime asks of the system is asked of memreeve,
-charged to an owner, and refused at the limit, where the runtime can still throw its exception.)";
+constexpr const char* overview =
+    R"(Gives an unmodified program a memory budget: what its runtime asks of the system is asked of
+memreeve, charged to an owner, and refused at the limit, where the runtime can still throw its
+exception.)";
 
 constexpr const char* overview_footer = R"(Examples:
   memreeve run --limit 256M -- mono app.exe
   memreeve run --limit 25% --summary mem.json -- ./service.sh
-  memreeve run -- mono app.exe          accounts and refuses nothing: read the peak, then set a limit
+  memreeve run -- mono app.exe      accounts and refuses nothing: read the peak, then set a limit
 
 memreeve run --help tells the rest.)";
 
-constexpr const char* run_footer = R"(SIZE: bytes, a number with K M G T or KiB MiB GiB TiB (powers of 1024), a percentage of this machine's or
-container's memory, or max.
+constexpr const char* run_footer =
+    R"(SIZE: bytes, a number with K M G T or KiB MiB GiB TiB (powers of 1024), a percentage of this
+machine's or container's memory, or max.
 
-The limit is a ceiling for what is charged: committed memory, of all processes of the run together. A request
-that would pass it is refused, and the runtime throws its exception: in Mono OutOfMemoryException, where an
-array does not fit. The reserve is the part of the limit that only requests a runtime cannot do without may use
-(default: 5 %, at least 8M, at most a quarter). Child processes share the limit.
+The limit is a ceiling for what is charged: committed memory, of all processes of the run together.
+A request that would pass it is refused, and the runtime throws its exception: in Mono
+OutOfMemoryException, where an array does not fit. The reserve is the part of the limit that only
+requests a runtime cannot do without may use (default: 5 %, at least 8M, at most a quarter). Child
+processes share the limit.
 
-Exit status: the program's own; 128+n when signal n ended it; 125 memreeve failed or its arguments are wrong;
-126 the command cannot be run or cannot be governed (static, setuid, foreign libc); 127 it was not found.
+Exit status: the program's own; 128+n when signal n ended it; 125 memreeve failed or its arguments
+are wrong; 126 the command cannot be run or cannot be governed (static, setuid, foreign libc); 127
+it was not found.
 
 Examples:
   memreeve run --limit 256M -- mono app.exe
@@ -64,22 +69,27 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
     CLI::App app(overview, "memreeve");
     app.formatter(std::make_shared<teaching_formatter>());
     app.footer(overview_footer);
-    app.set_version_flag("--version", fmt::format("memreeve {} (ledger layout {}, Linux x86-64)", MEMREEVE_VERSION,
-                                                  memreeve::manager::ledger_version),
+    app.set_version_flag("--version",
+                         fmt::format("memreeve {} (ledger layout {}, Linux x86-64)",
+                                     MEMREEVE_VERSION, memreeve::manager::ledger_version),
                          "Print the version and end");
     app.set_help_flag("-h,--help", "Print this help and end");
     CLI::App* run = app.add_subcommand("run", "Run a program with its memory governed");
     run->footer(run_footer);
-    run->add_option("--limit", o.limit, "Ceiling for all memory charged; without it memreeve only accounts")
+    run->add_option("--limit", o.limit,
+                    "Ceiling for all memory charged; without it memreeve only accounts")
         ->type_name("SIZE");
-    run->add_option("--reserve", o.reserve, "Part of the limit kept for what a runtime cannot do without")
+    run->add_option("--reserve", o.reserve,
+                    "Part of the limit kept for what a runtime cannot do without")
         ->type_name("SIZE");
     run->add_option("--summary", o.summary, "Write figures as JSON at the end")->type_name("FILE");
     run->add_flag("-q,--quiet", o.quiet, "No closing lines");
     run->add_flag("--no-knobs", o.no_knobs, "Set no variables for the runtime (MONO_GC_PARAMS)");
     run->add_flag("--no-children", o.no_children, "Leave child processes alone");
-    run->add_flag("--best-effort", o.best_effort, "Children that cannot be governed run all the same");
-    run->add_option("--exit-code-on-limit", o.exit_code_on_limit, "Exit status when anything was refused")
+    run->add_flag("--best-effort", o.best_effort,
+                  "Children that cannot be governed run all the same");
+    run->add_option("--exit-code-on-limit", o.exit_code_on_limit,
+                    "Exit status when anything was refused")
         ->type_name("N")
         ->check(CLI::Range(1, 255).description(""));
 
@@ -100,9 +110,10 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
             return wrong_arguments(fmt::format("unknown option {}", shell_word(first)), in_run);
         }
         if (in_run) {
-            return wrong_arguments(fmt::format("{} stands before --; write memreeve run [OPTIONS] -- COMMAND [ARG...]",
-                                               shell_word(first)),
-                                   in_run);
+            return wrong_arguments(
+                fmt::format("{} stands before --; write memreeve run [OPTIONS] -- COMMAND [ARG...]",
+                            shell_word(first)),
+                in_run);
         }
         return wrong_arguments(fmt::format("unknown verb {}", shell_word(first)), in_run);
     } catch (const CLI::ParseError& e) {
@@ -112,7 +123,8 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
         return wrong_arguments("no verb given", false);
     }
     if (!has_separator || command.empty()) {
-        return wrong_arguments("no command given; write memreeve run [OPTIONS] -- COMMAND [ARG...]", true);
+        return wrong_arguments("no command given; write memreeve run [OPTIONS] -- COMMAND [ARG...]",
+                               true);
     }
     o.command = std::move(command);
     return memreeve::cli::run(o);

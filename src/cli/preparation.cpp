@@ -14,7 +14,8 @@ namespace {
 constexpr const char* library_name = "libmemreeve_preload.so";
 constexpr byte_count tight_limit = byte_count{128} << 20;
 
-std::vector<std::string>::iterator find_variable(std::vector<std::string>& environment, std::string_view name) {
+std::vector<std::string>::iterator find_variable(std::vector<std::string>& environment,
+                                                 std::string_view name) {
     return std::find_if(environment.begin(), environment.end(), [&](const std::string& v) {
         return v.size() > name.size() && v.starts_with(name) && v[name.size()] == '=';
     });
@@ -44,14 +45,16 @@ bool names_library(std::string_view list, std::string_view library) {
 
 std::optional<std::string> find_preload_library(std::string& tried) {
     std::vector<std::string> places;
-    if (const char* given = prim::trusted_variable("MEMREEVE_PRELOAD"); given != nullptr && *given != '\0') {
+    if (const char* given = prim::trusted_variable("MEMREEVE_PRELOAD");
+        given != nullptr && *given != '\0') {
         places.emplace_back(given);
     } else {
         std::string self;
         if (prim::read_link("/proc/self/exe", self) == 0) {
             const std::string bin = self.substr(0, self.rfind('/'));
             const std::string prefix = bin.substr(0, bin.rfind('/'));
-            for (const char* folder : {"/lib/", "/lib/memreeve/", "/lib/x86_64-linux-gnu/memreeve/", "/lib64/memreeve/"}) {
+            for (const char* folder : {"/lib/", "/lib/memreeve/", "/lib/x86_64-linux-gnu/memreeve/",
+                                       "/lib64/memreeve/"}) {
                 places.push_back(prefix + folder + library_name);
             }
         }
@@ -71,14 +74,16 @@ std::vector<variable> runtime_settings(bool is_mono, std::optional<byte_count> l
                                        const std::vector<std::string>& environment) {
     std::vector<std::string> copy = environment;
     std::vector<variable> out;
-    if (is_mono && limit && *limit <= tight_limit && find_variable(copy, "MONO_GC_PARAMS") == copy.end()) {
+    if (is_mono && limit && *limit <= tight_limit &&
+        find_variable(copy, "MONO_GC_PARAMS") == copy.end()) {
         out.emplace_back("MONO_GC_PARAMS", "nursery-size=1m");
     }
     return out;
 }
 
-std::vector<std::string> governed_environment(std::vector<std::string> environment, const std::string& library,
-                                              const std::string& ledger, bool best_effort,
+std::vector<std::string> governed_environment(std::vector<std::string> environment,
+                                              const std::string& library, const std::string& ledger,
+                                              bool best_effort,
                                               const std::vector<variable>& settings) {
     std::string preload = library;
     if (const auto at = find_variable(environment, "LD_PRELOAD"); at != environment.end()) {

@@ -25,8 +25,9 @@ std::vector<variable> runtime_settings(bool is_mono, std::optional<byte_count> l
 
 // `environment` with `library` before what LD_PRELOAD already names, MEMREEVE_LEDGER, the variable
 // that tells a child that finds no ledger to run all the same, and `settings`.
-std::vector<std::string> governed_environment(std::vector<std::string> environment, const std::string& library,
-                                              const std::string& ledger, bool best_effort,
+std::vector<std::string> governed_environment(std::vector<std::string> environment,
+                                              const std::string& library, const std::string& ledger,
+                                              bool best_effort,
                                               const std::vector<variable>& settings);
 
 } // namespace memreeve::cli

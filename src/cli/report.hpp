@@ -30,7 +30,7 @@ struct process_report {
     std::uint64_t smallest_refused = 0;
     std::optional<double> refused_after; // seconds from its attaching to its first refusal
     std::optional<telemetry::picture> picture;
-    std::optional<double> as_of;         // of a picture that is older than the image's end
+    std::optional<double> as_of; // of a picture that is older than the image's end
 };
 
 struct run_report {

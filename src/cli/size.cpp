@@ -101,7 +101,8 @@ std::string show_size(byte_count bytes) {
         ++u;
     }
     const bool is_whole = (bytes & ((byte_count{1} << (10 * u)) - 1)) == 0;
-    return is_whole ? fmt::format("{:.0f} {}", value, units[u]) : fmt::format("{:.1f} {}", value, units[u]);
+    return is_whole ? fmt::format("{:.0f} {}", value, units[u])
+                    : fmt::format("{:.1f} {}", value, units[u]);
 }
 
 } // namespace memreeve::cli

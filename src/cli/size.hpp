@@ -11,7 +11,8 @@
 namespace memreeve::cli {
 
 inline constexpr const char* accepted_sizes =
-    "bytes (268435456), a number with K, M, G, T or KiB, MiB, GiB, TiB (512M, 1.5GiB; powers of 1024), "
+    "bytes (268435456), a number with K, M, G, T or KiB, MiB, GiB, TiB (512M, 1.5GiB; powers of "
+    "1024), "
     "a percentage of this machine's or container's memory (25%), or max";
 
 struct size {

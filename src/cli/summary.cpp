@@ -40,7 +40,10 @@ json owners_of(const telemetry::picture& p) {
 }
 
 json process_of(const process_report& p) {
-    json out = {{"pid", p.pid}, {"image", p.image}, {"runtime", telemetry::name_of(p.runtime)}, {"governed", p.governed}};
+    json out = {{"pid", p.pid},
+                {"image", p.image},
+                {"runtime", telemetry::name_of(p.runtime)},
+                {"governed", p.governed}};
     if (!p.governed) {
         out["reason"] = p.reason;
     }

@@ -63,7 +63,8 @@ std::string printable(std::string_view text) {
 void say(std::string_view text) { prim::say(fmt::format("memreeve: {}", text).c_str()); }
 
 std::string shell_word(std::string_view word) {
-    constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,+@%";
+    constexpr std::string_view plain =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,+@%";
     if (!word.empty() && word.find_first_not_of(plain) == std::string_view::npos) {
         return std::string(word);
     }

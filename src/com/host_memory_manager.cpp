@@ -150,6 +150,7 @@ HRESULT host_memory_manager::RegisterMemoryNotificationCallback(
     if (pCallback == nullptr) {
         if (notices_ != nullptr) {
             end_registration(registration_.exchange(none, std::memory_order_acq_rel));
+            notices_->await_calls(this); // one that ended or replaced itself may still run
         }
         return S_OK;
     }
@@ -157,7 +158,7 @@ HRESULT host_memory_manager::RegisterMemoryNotificationCallback(
         return to_hresult(errc::not_supported);
     }
     pCallback->AddRef(); // before the old one's Release: it may be the same (D18)
-    const auto next = notices_->prepare(who_, &tell_clr, pCallback);
+    const auto next = notices_->prepare(who_, &tell_clr, pCallback, this);
     if (!next) {
         pCallback->Release();
         return to_hresult(next.error());

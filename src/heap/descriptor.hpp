@@ -35,13 +35,13 @@ struct alignas(unit_size) descriptor {
     std::uint32_t next_of_all = 0;               // unit + 1
     std::uint32_t unit = 0;
     std::uint32_t bin = large_bin;
-    std::uint32_t capacity = 0;                  // blocks; 1 for a large block
-    std::uint32_t block_size = 0;                // 0 for a large block
-    std::atomic<std::uint32_t> hint{0};          // word of the bitmap to look at first
+    std::uint32_t capacity = 0;         // blocks; 1 for a large block
+    std::uint32_t block_size = 0;       // 0 for a large block
+    std::atomic<std::uint32_t> hint{0}; // word of the bitmap to look at first
     std::uint32_t has_origins = 0;
     std::atomic<address> base{0};
-    std::atomic<byte_count> bytes{0};            // of the range; of the block when it is large
-    std::atomic<std::uint64_t> origin{0};        // of a large block
+    std::atomic<byte_count> bytes{0};     // of the range; of the block when it is large
+    std::atomic<std::uint64_t> origin{0}; // of a large block
 
     std::uint32_t words() const noexcept { return (capacity + 63) / 64; }
     std::atomic<std::uint64_t>* bits() noexcept {
@@ -109,8 +109,8 @@ public:
         std::uint64_t seen = head_.load(std::memory_order_acquire);
         while (static_cast<std::uint32_t>(seen) != 0) {
             auto* d = static_cast<descriptor*>(records.at(static_cast<std::uint32_t>(seen) - 1));
-            const std::uint64_t next = ((seen >> 32) + 1) << 32 |
-                                       d->next_in_stack.load(std::memory_order_relaxed);
+            const std::uint64_t next =
+                ((seen >> 32) + 1) << 32 | d->next_in_stack.load(std::memory_order_relaxed);
             if (head_.compare_exchange_weak(seen, next, std::memory_order_acq_rel,
                                             std::memory_order_acquire)) {
                 return d;

@@ -8,8 +8,8 @@ namespace {
 
 constinit std::atomic<std::uint32_t> last_number{0};
 
-constexpr std::uint32_t records_tag = ~0u;     // low half of the tag of memory without blocks
-constexpr std::uint32_t origin_blocks = 512;   // a debug slab keeps a word for each block
+constexpr std::uint32_t records_tag = ~0u;   // low half of the tag of memory without blocks
+constexpr std::uint32_t origin_blocks = 512; // a debug slab keeps a word for each block
 
 constexpr byte_count own_bytes(std::size_t object) noexcept {
     return round_up(object, unit_size) + first_chunk_units * unit_size;
@@ -117,14 +117,16 @@ result<descriptor*> heap::next_slab(std::uint32_t bin_index, criticality level) 
         if (with_origins && bytes / size > origin_blocks) {
             bytes = static_cast<std::uint32_t>(round_up(origin_blocks * size, page_size));
         }
-        const result<descriptor*> made = new_descriptor(bin_index, size, bytes, with_origins, level);
+        const result<descriptor*> made =
+            new_descriptor(bin_index, size, bytes, with_origins, level);
         if (!made) {
             return made.error();
         }
         d = *made;
         b.slabs.fetch_add(1, std::memory_order_relaxed);
     }
-    if (const result<void> backed = back(*d, d->bytes.load(std::memory_order_relaxed), level); !backed) {
+    if (const result<void> backed = back(*d, d->bytes.load(std::memory_order_relaxed), level);
+        !backed) {
         b.unbacked.push(*d);
         return backed.error();
     }
@@ -151,7 +153,8 @@ result<descriptor*> heap::new_descriptor(std::uint32_t bin_index, std::uint32_t 
     d->bytes.store(bytes, std::memory_order_relaxed);
     if (!large && capped % 64 != 0) {
         // No block: set for ever, so that looking for a clear bit never finds them.
-        d->bits()[d->words() - 1].store(~std::uint64_t{0} << (capped % 64), std::memory_order_relaxed);
+        d->bits()[d->words() - 1].store(~std::uint64_t{0} << (capped % 64),
+                                        std::memory_order_relaxed);
     }
     std::uint32_t first = all_.load(std::memory_order_relaxed);
     do {
@@ -163,8 +166,7 @@ result<descriptor*> heap::new_descriptor(std::uint32_t bin_index, std::uint32_t 
 
 // Pages for a descriptor in our hands that has none.
 result<void> heap::back(descriptor& d, byte_count bytes, criticality level) noexcept {
-    const result<address> taken =
-        source_.take(bytes, options_.executable, level, tag_for(d.unit));
+    const result<address> taken = source_.take(bytes, options_.executable, level, tag_for(d.unit));
     if (!taken) {
         return taken.error();
     }
@@ -183,14 +185,14 @@ address heap::hand_out(descriptor& d, std::uint64_t origin) noexcept {
     return d.base.load(std::memory_order_acquire) + address{block} * d.block_size;
 }
 
-result<address> heap::allocate_large(byte_count size, criticality level, std::uint64_t origin) noexcept {
+result<address> heap::allocate_large(byte_count size, criticality level,
+                                     std::uint64_t origin) noexcept {
     if (size > top_address) {
         return errc::out_of_address_space;
     }
     descriptor* d = unbacked_large_.pop(records_);
     if (d == nullptr) {
-        const result<descriptor*> made =
-            new_descriptor(descriptor::large_bin, 0, 0, false, level);
+        const result<descriptor*> made = new_descriptor(descriptor::large_bin, 0, 0, false, level);
         if (!made) {
             return made.error();
         }
@@ -274,7 +276,8 @@ void heap::close_if_empty(descriptor& d) noexcept {
 // Precondition: closed by the caller. The descriptor may be backed again afterwards.
 void heap::release_pages(descriptor& d) noexcept {
     const address base = d.base.exchange(0, std::memory_order_acq_rel);
-    slab_pages_.fetch_sub(pages_of(d.bytes.load(std::memory_order_relaxed)), std::memory_order_relaxed);
+    slab_pages_.fetch_sub(pages_of(d.bytes.load(std::memory_order_relaxed)),
+                          std::memory_order_relaxed);
     source_.give_back(base);
     d.used.store(descriptor::closed | descriptor::unbacked, std::memory_order_seq_cst);
 }
@@ -309,7 +312,8 @@ byte_count heap::size_of(address block) noexcept {
     }
     descriptor& d = *f.slab;
     if (d.block_size == 0) {
-        return d.used.load(std::memory_order_acquire) == 1 ? d.bytes.load(std::memory_order_relaxed) : 0;
+        return d.used.load(std::memory_order_acquire) == 1 ? d.bytes.load(std::memory_order_relaxed)
+                                                           : 0;
     }
     const std::uint64_t word = d.bits()[f.block / 64].load(std::memory_order_acquire);
     return (word >> (f.block % 64) & 1) != 0 ? d.block_size : 0;

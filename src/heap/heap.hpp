@@ -28,8 +28,8 @@ struct options {
 
 struct heap_stats {
     std::uint64_t live_blocks = 0;
-    byte_count live_bytes = 0;  // sum of size_of over the live blocks
-    page_count pages_held = 0;  // taken from the source and not given back, the heap's own included
+    byte_count live_bytes = 0; // sum of size_of over the live blocks
+    page_count pages_held = 0; // taken from the source and not given back, the heap's own included
 };
 
 class heap {
@@ -78,7 +78,8 @@ private:
 
     result<address> allocate_small(std::uint32_t bin_index, criticality level,
                                    std::uint64_t origin) noexcept;
-    result<address> allocate_large(byte_count size, criticality level, std::uint64_t origin) noexcept;
+    result<address> allocate_large(byte_count size, criticality level,
+                                   std::uint64_t origin) noexcept;
     result<descriptor*> next_slab(std::uint32_t bin_index, criticality level) noexcept;
     result<descriptor*> new_descriptor(std::uint32_t bin_index, std::uint32_t block_size,
                                        std::uint32_t bytes, bool with_origins,

@@ -2,6 +2,7 @@
 #include "manager/foreign.hpp"
 
 #include "prim/prim.hpp"
+#include "vm/saved_access.hpp"
 #include "vm/win32.hpp"
 
 namespace memreeve::manager {
@@ -10,6 +11,8 @@ using namespace vm::win32;
 
 namespace {
 
+constexpr int no_mapping_above = 2; // ENOENT of prim::find_mapping
+
 // A file mapping belongs to an image when some mapping of the same file next to it is executable.
 // Walks from the mapping to the one of offset 0, then up. Bounded: an ELF image has a handful.
 struct image_search {
@@ -17,27 +20,37 @@ struct image_search {
     bool is_image = false;
 };
 
-image_search find_image(const prim::mapping& m) noexcept {
+result<image_search> find_image(const prim::mapping& m) noexcept {
     constexpr int most_segments = 16;
-    image_search found{m.where.begin, allows(m.allowed, access::execute)};
+    const auto same_file = [&m](const prim::mapping& other) {
+        return other.has_file && other.inode == m.inode && other.device == m.device;
+    };
     prim::mapping lowest = m;
     for (int step = 0; step < most_segments && lowest.offset != 0; ++step) {
         // Where offset 0 would lie if addresses ran with offsets; linkers leave gaps of pages above.
-        const address guess = lowest.where.begin > lowest.offset ? lowest.where.begin - lowest.offset : 0;
+        if (lowest.where.begin <= lowest.offset) {
+            break;
+        }
         prim::mapping below;
-        if (guess == 0 || prim::find_mapping(guess, &below) != 0 || below.inode != m.inode ||
-            below.device != m.device || below.where.begin >= lowest.where.begin) {
+        const int e = prim::find_mapping(lowest.where.begin - lowest.offset, &below);
+        if (e != 0 && e != no_mapping_above) {
+            return failure{errc::out_of_address_space, e};
+        }
+        if (e != 0 || !same_file(below) || below.where.begin >= lowest.where.begin) {
             break;
         }
         lowest = below;
     }
-    found.base = lowest.where.begin;
+    image_search found{lowest.where.begin, allows(m.allowed, access::execute)};
     prim::mapping at = lowest;
     for (int step = 0; step < most_segments && !found.is_image; ++step) {
         found.is_image = allows(at.allowed, access::execute);
         prim::mapping next;
-        if (prim::find_mapping(at.where.end, &next) != 0 || next.inode != m.inode ||
-            next.device != m.device) {
+        const int e = prim::find_mapping(at.where.end, &next);
+        if (e != 0 && e != no_mapping_above) {
+            return failure{errc::out_of_address_space, e};
+        }
+        if (e != 0 || !same_file(next)) {
             break;
         }
         at = next;
@@ -70,9 +83,13 @@ result<region_info> query_outside(vm::address_space& space, address page) noexce
         }
         prim::mapping m;
         const int e = prim::find_mapping(end, &m);
-        if (e != 0) {
-            end = limit; // nothing above
+        if (e == no_mapping_above) {
+            end = limit;
             break;
+        }
+        if (e != 0) {
+            // No descriptor, no /proc: what is there is not known, and "free" would be a guess.
+            return failure{errc::out_of_address_space, e};
         }
         if (m.where.begin > end) {
             end = m.where.begin < limit ? m.where.begin : limit;
@@ -90,10 +107,13 @@ result<region_info> query_outside(vm::address_space& space, address page) noexce
         r.protect = vm::encode_access(m.allowed);
         r.type = mem_private;
         if (m.has_file) {
-            const image_search image = find_image(m);
-            r.type = image.is_image ? mem_image : mem_mapped;
-            r.allocation_base = image.base;
-            r.allocation_protect = image.is_image ? page_execute_writecopy : r.protect;
+            const auto image = find_image(m);
+            if (!image) {
+                return image.error();
+            }
+            r.type = image->is_image ? mem_image : mem_mapped;
+            r.allocation_base = image->base;
+            r.allocation_protect = image->is_image ? page_execute_writecopy : r.protect;
         } else if (m.shared) {
             r.type = mem_mapped;
         } else if (m.allowed == access::none) {
@@ -111,36 +131,16 @@ result<std::uint32_t> protect_outside(vm::address_space& space, range span,
     if (space.next_base(span.begin, span.end) < span.end || !space.arena_at(span.begin).is_empty()) {
         return errc::invalid_address;
     }
-    constexpr int most_runs = 48;
-    struct run {
-        range where;
-        access before;
-    } runs[most_runs];
-    int count = 0;
-    for (address a = span.begin; a < span.end; ++count) {
-        prim::mapping m;
-        if (count == most_runs) {
-            return errc::not_supported; // could not be undone from here
-        }
-        if (prim::find_mapping(a, &m) != 0 || m.where.begin > a) {
-            return errc::invalid_address;
-        }
-        const address end = m.where.end < span.end ? m.where.end : span.end;
-        runs[count] = {{a, end}, m.allowed};
-        a = end;
+    vm::saved_access<48> before;
+    if (const int e = before.save(span); e != 0) {
+        return failure{e == no_mapping_above ? errc::invalid_address : errc::out_of_address_space, e};
     }
-    if ((wanted.value & page_guard) != 0) {
-        return errc::not_supported; // D27: no page state to keep it in (free memory is V4's 487)
-    }
-    const access kernel = vm::access_of(wanted.value);
-    if (const int e = prim::protect(span.begin, span.size(), kernel); e != 0) {
-        for (int i = 0; i < count; ++i) {
-            static_cast<void>(prim::protect(runs[i].where.begin, runs[i].where.size(), runs[i].before));
-        }
+    if (const int e = prim::protect(span.begin, span.size(), vm::access_of(wanted.value)); e != 0) {
+        before.put_back();
         // EACCES: a shared mapping of a file that is open for reading only.
         return failure{e == 12 ? errc::out_of_address_space : errc::invalid_address, e};
     }
-    return vm::encode_access(runs[0].before);
+    return vm::encode_access(before.first());
 }
 
 } // namespace memreeve::manager

@@ -77,7 +77,7 @@ void manager::enter(owner_id who, const vm::differences& d) noexcept {
 result<void> manager::carry_out(vm::planned& p, criticality level) noexcept {
     budget::charge taken;
     if (auto r = tree().take(p.owner(), p.to_charge(), level, taken); !r) {
-        image_->refusals[static_cast<unsigned>(level)].fetch_add(1, std::memory_order_relaxed);
+        count_refusal(level, p.to_charge());
         return r;
     }
     if (auto r = space_.apply(p); !r) {
@@ -188,9 +188,10 @@ result<region_info> manager::virtual_query(address where) noexcept {
         if (f.code == vm::page_code::replaced) {
             prim::mapping m;
             r.type = vm::win32::mem_mapped;
-            if (prim::find_mapping(f.at, &m) == 0 && m.where.contains(f.at)) {
-                r.protect = vm::encode_access(m.allowed);
+            if (const int e = prim::find_mapping(f.at, &m); e != 0) {
+                return failure{errc::out_of_address_space, e};
             }
+            r.protect = m.where.contains(f.at) ? vm::encode_access(m.allowed) : vm::win32::page_noaccess;
         }
     } else {
         r.state = vm::win32::mem_reserve;
@@ -304,9 +305,13 @@ result<void> manager::charge_acquired(owner_id who, page_count pages, criticalit
                                       budget::charge& out) noexcept {
     auto r = tree().take(who, pages, level, out);
     if (!r) {
-        image_->refusals[static_cast<unsigned>(level)].fetch_add(1, std::memory_order_relaxed);
+        count_refusal(level, pages);
     }
     return r;
+}
+
+void manager::count_refusal(criticality level, page_count pages) noexcept {
+    telemetry::count_refusal(*image_, level, bytes_of(pages), prim::now_ns());
 }
 
 void manager::record_acquired(owner_id who, range where, page_count charged) noexcept {

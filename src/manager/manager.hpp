@@ -85,6 +85,8 @@ public:
     result<void> charge_acquired(owner_id who, page_count pages, criticality level,
                                  budget::charge& out) noexcept;
     void record_acquired(owner_id who, range where, page_count charged) noexcept;
+    // A request for memory that is only measured, not charged, was refused by the budget.
+    void count_refusal(criticality level, page_count pages) noexcept;
     // It is gone, or something else lies there now: takes it out of the records and refunds.
     void forget_acquired(range where) noexcept;
 

@@ -128,7 +128,9 @@ std::uint64_t notifier::look(std::uint32_t index, std::uint64_t now, bool* has_i
         const pressure::policy::step step = s.policy.update(permille_of(s.who, has_inside), now);
         look_again_at = step.look_again_at;
         if (step.notify && !s.is_muted) {
+            visiting_group_.store(s.group, std::memory_order_seq_cst);
             call(s, step.level);
+            visiting_group_.store(nullptr, std::memory_order_seq_cst);
         }
         if (ended_inside_) {
             ended_inside_ = false;
@@ -252,7 +254,8 @@ void notifier::close() noexcept {
     accounts_ = nullptr;
 }
 
-result<subscription_id> notifier::prepare(owner_id who, deliver function, void* context) noexcept {
+result<subscription_id> notifier::prepare(owner_id who, deliver function, void* context,
+                                          const void* group) noexcept {
     if (auto started = start(); !started) {
         return started.error();
     }
@@ -269,6 +272,7 @@ result<subscription_id> notifier::prepare(owner_id who, deliver function, void* 
         s.who = who;
         s.tell = function;
         s.context = context;
+        s.group = group;
         std::uint32_t high = high_.load(std::memory_order_relaxed);
         while (high <= i && !high_.compare_exchange_weak(high, i + 1, std::memory_order_release)) {
         }
@@ -321,20 +325,35 @@ void* notifier::unsubscribe(subscription_id id) noexcept {
     }
     void* const context = s.context;
     live_.fetch_sub(1, std::memory_order_relaxed);
-    if (thread_process_ == prim::process_id() && is_own_thread()) {
-        if (visiting_.load(std::memory_order_relaxed) == index + 1) {
+    if (thread_process_ == prim::process_id()) {
+        if (!is_own_thread()) {
+            leaving_.fetch_add(1, std::memory_order_seq_cst);
+            while (visiting_.load(std::memory_order_seq_cst) == index + 1) {
+                prim::wait_on(futex(visiting_), index + 1, 0);
+            }
+            leaving_.fetch_sub(1, std::memory_order_relaxed);
+        } else if (visiting_.load(std::memory_order_relaxed) == index + 1) {
             ended_inside_ = true;
             return context;
         }
-    } else if (thread_process_ == prim::process_id()) {
-        leaving_.fetch_add(1, std::memory_order_seq_cst);
-        while (visiting_.load(std::memory_order_seq_cst) == index + 1) {
-            prim::wait_on(futex(visiting_), index + 1, 0);
-        }
-        leaving_.fetch_sub(1, std::memory_order_relaxed);
     }
     s.word.store(generation | slot_free, std::memory_order_release);
     return context;
+}
+
+void notifier::await_calls(const void* group) noexcept {
+    if (thread_process_ != prim::process_id() || is_own_thread()) {
+        return;
+    }
+    leaving_.fetch_add(1, std::memory_order_seq_cst);
+    for (;;) {
+        const std::uint32_t visited = visiting_.load(std::memory_order_seq_cst);
+        if (visited == 0 || visiting_group_.load(std::memory_order_seq_cst) != group) {
+            break;
+        }
+        prim::wait_on(futex(visiting_), visited, 0);
+    }
+    leaving_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 } // namespace memreeve::manager

@@ -57,7 +57,9 @@ public:
     // the thread may fail, going live cannot: so a caller that replaces a subscription can prepare
     // the new one before it ends the old one.
     // Errors: out_of_address_space (every slot is taken, or no thread can be started: os_code).
-    result<subscription_id> prepare(owner_id who, deliver function, void* context) noexcept;
+    // `group`, if not null, is what await_calls asks for.
+    result<subscription_id> prepare(owner_id who, deliver function, void* context,
+                                    const void* group = nullptr) noexcept;
     void go_live(subscription_id id) noexcept;
     result<subscription_id> subscribe(owner_id who, deliver function, void* context) noexcept;
     // Also ends what was prepared and has not gone live (go_live then does nothing).
@@ -65,6 +67,9 @@ public:
     // then that one goes on. Returns the context, null when there was no such subscription any more
     // (of two that end the same one, one gets it).
     void* unsubscribe(subscription_id id) noexcept;
+    // Waits until no call of this group runs, not even one whose subscription was ended from inside.
+    // Returns at once inside a call.
+    void await_calls(const void* group) noexcept;
 
     // Limits or the system have changed: look again.
     void ring() noexcept;
@@ -80,6 +85,7 @@ private:
         owner_id who = owner_id::none;
         deliver tell = nullptr;
         void* context = nullptr;
+        const void* group = nullptr;
         // The thread's own:
         std::uint64_t seen_generation = 0;
         bool is_muted = false;
@@ -104,6 +110,7 @@ private:
     alignas(64) std::atomic<std::uint32_t> bell_{0};
     std::atomic<std::uint32_t> is_waiting_{0};
     std::atomic<std::uint32_t> visiting_{0};               // slot + 1, 0: none; waited on
+    std::atomic<const void*> visiting_group_{nullptr};     // of the call that runs
     std::atomic<std::uint32_t> leaving_{0};                // unsubscribers that may be waiting
     std::atomic<std::uint32_t> thread_state_{thread_none}; // waited on
     std::atomic<std::uint32_t> stop_{0};

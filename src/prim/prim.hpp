@@ -26,7 +26,8 @@ namespace memreeve::prim {
 
 // ---- the seam ------------------------------------------------------------------------------
 // One system call. Returns the kernel's value: negative errno on failure.
-long sys(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) noexcept;
+long sys(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
+         long f = 0) noexcept;
 
 // ---- memory --------------------------------------------------------------------------------
 enum class placement : unsigned char {
@@ -48,6 +49,8 @@ int discard(address where, byte_count size) noexcept;
 int discard_lazily(address where, byte_count size) noexcept;
 // Puts inaccessible anonymous memory over whatever is mapped there.
 int replace_by_reserved(address where, byte_count size) noexcept;
+// The same with access: zero-filled memory that may be used so.
+int replace_by_anonymous(address where, byte_count size, access allowed) noexcept;
 // Zero-filled in a child after fork; untouched in a child that shares memory.
 int wipe_on_fork(address where, byte_count size) noexcept;
 // Moves the pages of a private anonymous range and leaves the source mapped and empty.
@@ -55,22 +58,24 @@ int move_pages(address from, address to, byte_count size) noexcept;
 
 // ---- a foreign program's own calls, passed on as they are (bridge) ---------------------------
 // Arguments and results are the kernel's: unaligned addresses allowed, negative errno on failure.
-long pass_mmap(address where, byte_count size, int prot, int flags, int fd, std::int64_t offset) noexcept;
+long pass_mmap(address where, byte_count size, int prot, int flags, int fd,
+               std::int64_t offset) noexcept;
 long pass_munmap(address where, byte_count size) noexcept;
 long pass_mprotect(address where, byte_count size, int prot) noexcept;
 long pass_madvise(address where, byte_count size, int advice) noexcept;
-long pass_mremap(address where, byte_count old_size, byte_count new_size, int flags, address to) noexcept;
-long pass_brk(address end) noexcept;   // the kernel's: returns the break in force
+long pass_mremap(address where, byte_count old_size, byte_count new_size, int flags,
+                 address to) noexcept;
+long pass_brk(address end) noexcept; // the kernel's: returns the break in force
 
 // ---- what the kernel says is mapped ---------------------------------------------------------
 struct mapping {
     range where;
     access allowed = access::none;
     bool shared = false;
-    bool has_file = false;      // backed by a file (or a memfd, or SysV memory)
-    std::uint64_t offset = 0;   // into the file
+    bool has_file = false;    // backed by a file (or a memfd, or SysV memory)
+    std::uint64_t offset = 0; // into the file
     std::uint64_t inode = 0;
-    std::uint32_t device = 0;   // major << 20 | minor
+    std::uint32_t device = 0; // major << 20 | minor
 };
 // The mapping that contains `at`, or else the next above it. ENOENT when there is none.
 // Uses PROCMAP_QUERY where the kernel has it (6.11), else a raw read of /proc/self/maps.
@@ -80,7 +85,7 @@ int find_mapping(address at, mapping* out) noexcept;
 long open_read(const char* path) noexcept;
 long open_read_write(const char* path) noexcept;
 long create_memfd(const char* name) noexcept;
-long read(int fd, void* buffer, std::size_t size) noexcept;      // retried on EINTR
+long read(int fd, void* buffer, std::size_t size) noexcept; // retried on EINTR
 long read_at(int fd, void* buffer, std::size_t size, std::uint64_t offset) noexcept;
 long write(int fd, const void* buffer, std::size_t size) noexcept; // retried on EINTR
 int resize(int fd, std::uint64_t size) noexcept;

@@ -35,12 +35,19 @@ constexpr const char* name_of(runtime_kind k) noexcept {
 enum class owner_kind : std::uint32_t { gc = 0, code, malloc, stacks, images, files, runtime };
 inline constexpr std::uint32_t owner_kind_count = 7;
 inline constexpr const char* owner_names[owner_kind_count] = {"gc",     "code",  "malloc", "stacks",
-                                                             "images", "files", "runtime"};
+                                                              "images", "files", "runtime"};
 
 // Requests as the interface counts them.
 enum class request_kind : std::uint32_t {
-    virtual_alloc = 0, virtual_free, virtual_protect, virtual_query,
-    malloc, free, needs, acquired, released,
+    virtual_alloc = 0,
+    virtual_free,
+    virtual_protect,
+    virtual_query,
+    malloc,
+    free,
+    needs,
+    acquired,
+    released,
 };
 inline constexpr std::uint32_t request_kind_count = 9;
 inline constexpr const char* request_names[request_kind_count] = {
@@ -51,32 +58,33 @@ inline constexpr const char* request_names[request_kind_count] = {
 // address, or a foreign mapping that was recorded. Claimed by compare-and-swap on `begin`
 // (0 = empty, 1 = being written); `end` and `about` are valid once begin is an address.
 enum class extent_kind : std::uint32_t {
-    arena = 0,   // reserved by us; the page states are in the region map
-    placed,      // a reservation of ours outside the arenas; likewise
-    acquired,    // anonymous memory got elsewhere and recorded; about carries what is charged for it
-    records,     // memreeve's own
-    loader,      // mapped before memreeve was there
+    arena = 0, // reserved by us; the page states are in the region map
+    placed,    // a reservation of ours outside the arenas; likewise
+    acquired,  // anonymous memory got elsewhere and recorded; about carries what is charged for it
+    records,   // memreeve's own
+    loader,    // mapped before memreeve was there
 };
 struct extent {
     std::atomic<std::uint64_t> begin{0};
     std::atomic<std::uint64_t> end{0};
-    std::atomic<std::uint32_t> owner{0};         // account index (owner_id)
-    std::atomic<std::uint32_t> kind{0};          // extent_kind
-    std::atomic<std::uint64_t> charged{0};       // pages charged for it (acquired only)
+    std::atomic<std::uint32_t> owner{0};   // account index (owner_id)
+    std::atomic<std::uint32_t> kind{0};    // extent_kind
+    std::atomic<std::uint64_t> charged{0}; // pages charged for it (acquired only)
 };
 inline constexpr std::uint32_t extent_capacity = 2048;
 
 // One picture of an image, taken by whoever asked (decision 4). All bytes.
 struct owner_figures {
-    std::uint64_t reserved, committed, charged, touched, mapped_writable, slack, resident, peak_charged;
+    std::uint64_t reserved, committed, charged, touched, mapped_writable, slack, resident,
+        peak_charged;
 };
 struct kernel_figures {
     std::uint64_t rss, private_writable, private_resident, unclassified, unclassified_resident;
 };
 struct picture {
-    std::uint64_t taken_at_ns = 0;       // monotonic; 0: never taken
+    std::uint64_t taken_at_ns = 0; // monotonic; 0: never taken
     std::uint32_t retries = 0;
-    std::uint32_t in_flight = 0;         // 1: taken although an operation was in flight throughout
+    std::uint32_t in_flight = 0; // 1: taken although an operation was in flight throughout
     owner_figures owners[owner_kind_count]{};
     kernel_figures kernel{};
 };
@@ -89,24 +97,25 @@ struct published_picture {
 };
 
 struct image_record {
-    std::atomic<std::uint32_t> state{0};       // image_state
-    std::atomic<std::uint32_t> end{0};         // image_end
+    std::atomic<std::uint32_t> state{0}; // image_state
+    std::atomic<std::uint32_t> end{0};   // image_end
     std::atomic<std::int32_t> pid{0};
-    std::atomic<std::uint32_t> runtime{0};     // runtime_kind
-    std::atomic<std::uint64_t> start_time{0};  // /proc/PID/stat field 22: pid and this name a process
+    std::atomic<std::uint32_t> runtime{0}; // runtime_kind
+    std::atomic<std::uint64_t> start_time{
+        0}; // /proc/PID/stat field 22: pid and this name a process
     std::atomic<std::uint64_t> attached_at_ns{0};
     std::atomic<std::uint32_t> process_account{0};
     std::atomic<std::uint32_t> owner_account[owner_kind_count]{};
-    std::atomic<std::uint32_t> forked{0};      // 1: came by fork, 0: by exec
+    std::atomic<std::uint32_t> forked{0}; // 1: came by fork, 0: by exec
     std::atomic<std::uint32_t> governed{0};
-    char path[256]{};                          // /proc/PID/exe, or the file for an ungoverned child
-    char reason[128]{};                        // why it is not governed
-    char settings[256]{};                      // NAME=value, newline separated
+    char path[256]{};     // /proc/PID/exe, or the file for an ungoverned child
+    char reason[128]{};   // why it is not governed
+    char settings[256]{}; // NAME=value, newline separated
 
     alignas(64) std::atomic<std::uint64_t> requests[request_kind_count]{};
     std::atomic<std::uint64_t> refusals[criticality_count]{};
     std::atomic<std::uint64_t> notifications[3]{};  // low, neutral, high
-    std::atomic<std::uint64_t> smallest_refused{0}; // bytes of the smallest request refused; 0: none
+    std::atomic<std::uint64_t> smallest_refused{0}; // bytes; 0: nothing was refused
     std::atomic<std::uint64_t> first_refused_at_ns{0};
 
     // Operations begun and done on the address space: equal and unchanged round a picture means
@@ -118,7 +127,7 @@ struct image_record {
     // sets picture_served to the value it saw.
     alignas(64) std::atomic<std::uint32_t> picture_wanted{0};
     std::atomic<std::uint32_t> picture_served{0};
-    published_picture last{};                  // at exit, at exec, on request, or the last sample
+    published_picture last{}; // at exit, at exec, on request, or the last sample
 
     extent extents[extent_capacity]{};
     std::atomic<std::uint32_t> extents_used{0}; // one past the highest slot ever used
@@ -126,14 +135,16 @@ struct image_record {
 };
 
 // Whoever refuses counts it here: level, and how little was too much (for the closing lines).
-inline void count_refusal(image_record& image, criticality level, byte_count bytes, std::uint64_t now_ns) noexcept {
+inline void count_refusal(image_record& image, criticality level, byte_count bytes,
+                          std::uint64_t now_ns) noexcept {
     image.refusals[static_cast<unsigned>(level)].fetch_add(1, std::memory_order_relaxed);
     std::uint64_t least = image.smallest_refused.load(std::memory_order_relaxed);
     while ((least == 0 || bytes < least) &&
            !image.smallest_refused.compare_exchange_weak(least, bytes, std::memory_order_relaxed)) {
     }
     std::uint64_t never = 0;
-    (void)image.first_refused_at_ns.compare_exchange_strong(never, now_ns, std::memory_order_relaxed);
+    (void)image.first_refused_at_ns.compare_exchange_strong(never, now_ns,
+                                                            std::memory_order_relaxed);
 }
 
 } // namespace memreeve::telemetry

@@ -62,7 +62,7 @@ bool equals(const char* at, const char* end, const char* word) noexcept {
     return at == end && *word == '\0';
 }
 
-// "libc.so", "libc.so.6", "libmono.so.2 (deleted)": ".so" behind which the name ends or a dot comes.
+// "libc.so", "libc.so.6", "libmono.so.2 (deleted)": ".so", then the end of the name or a dot.
 bool is_library_name(const char* path, const char* end) noexcept {
     const char* name = path;
     for (const char* p = path; p != end; ++p) {
@@ -79,7 +79,9 @@ bool is_library_name(const char* path, const char* end) noexcept {
     return false;
 }
 
-constexpr std::uint64_t less(std::uint64_t a, std::uint64_t b) noexcept { return a > b ? a - b : 0; }
+constexpr std::uint64_t less(std::uint64_t a, std::uint64_t b) noexcept {
+    return a > b ? a - b : 0;
+}
 
 // Lower is asked first where extents overlap.
 constexpr int precedence(extent_kind k) noexcept {
@@ -101,7 +103,8 @@ void add(kind_figures& to, const kind_figures& more) noexcept {
 
 } // namespace
 
-owner_kind smaps_reader::kind_of_account(const image_record& image, std::uint32_t account) const noexcept {
+owner_kind smaps_reader::kind_of_account(const image_record& image,
+                                         std::uint32_t account) const noexcept {
     for (std::uint32_t k = 0; k < owner_kind_count; ++k) {
         if (image.owner_account[k].load(std::memory_order_relaxed) == account) {
             return static_cast<owner_kind>(k);
@@ -156,8 +159,8 @@ void smaps_reader::begin(const image_record& image, memory_view view) noexcept {
 // The span that owns `at`, or null; `boundary` is where the answer may change next.
 smaps_reader::span* smaps_reader::find(std::uint64_t at, std::uint64_t* boundary) noexcept {
     span* const end = spans_ + span_count_;
-    span* const above =
-        std::upper_bound(spans_, end, at, [](std::uint64_t a, const span& s) { return a < s.begin; });
+    span* const above = std::upper_bound(
+        spans_, end, at, [](std::uint64_t a, const span& s) { return a < s.begin; });
     *boundary = above == end ? ~std::uint64_t{0} : above->begin;
     span* best = nullptr;
     for (span* s = above; s != spans_ && (s - 1)->reach > at; --s) {
@@ -265,7 +268,8 @@ void smaps_reader::take_field() noexcept {
         return true;
     };
     (void)(value("Rss:", current_.rss) || value("Anonymous:", current_.anonymous) ||
-           value("Private_Clean:", current_.exclusive) || value("Private_Dirty:", current_.exclusive));
+           value("Private_Clean:", current_.exclusive) ||
+           value("Private_Dirty:", current_.exclusive));
 }
 
 // Shifts the window before, held, current: a mapping is judged with its neighbours known.
@@ -326,7 +330,8 @@ void smaps_reader::enter_group(const vma& v, const span* in) noexcept {
         group_.device = v.device;
         group_.inode = v.inode;
     }
-    group_.is_image = group_.is_image || v.like_image || (in != nullptr && in->kind == extent_kind::loader);
+    group_.is_image =
+        group_.is_image || v.like_image || (in != nullptr && in->kind == extent_kind::loader);
 }
 
 // How far [begin, end) is tiled by chunks that glibc's malloc got by mmap: header
@@ -429,7 +434,8 @@ void smaps_reader::attribute(const vma& v, const vma* before, const vma* next) n
         if (v.has_file()) {
             enter_group(v, in);
         }
-        if (v.name == name_kind::heap || v.name == name_kind::stack || v.name == name_kind::kernel) {
+        if (v.name == name_kind::heap || v.name == name_kind::stack ||
+            v.name == name_kind::kernel) {
             to = v.end;
             what = verdict::owner;
             who = v.name == name_kind::heap    ? owner_kind::malloc
@@ -456,9 +462,9 @@ void smaps_reader::attribute(const vma& v, const vma* before, const vma* next) n
             to = tiled;
             what = verdict::owner;
             who = owner_kind::malloc;
-        } else if (at == v.begin && before != nullptr && before->end == v.begin && before->has_file() &&
-                   before->is_private && group_.is_open && group_.inode == before->inode &&
-                   group_.device == before->device) {
+        } else if (at == v.begin && before != nullptr && before->end == v.begin &&
+                   before->has_file() && before->is_private && group_.is_open &&
+                   group_.inode == before->inode && group_.device == before->device) {
             what = verdict::group_behind;
         } else if (at == v.begin && is_above_guard(v, before)) {
             what = verdict::owner;
@@ -489,7 +495,8 @@ void smaps_reader::attribute(const vma& v, const vma* before, const vma* next) n
 
 // ---- pictures ---------------------------------------------------------------------------------
 
-void compose(const smaps_figures& seen, const owner_books (&books)[owner_kind_count], picture& out) noexcept {
+void compose(const smaps_figures& seen, const owner_books (&books)[owner_kind_count],
+             picture& out) noexcept {
     for (std::uint32_t k = 0; k < owner_kind_count; ++k) {
         const owner_books& b = books[k];
         const kind_figures& outside = seen.outside[k];
@@ -502,7 +509,8 @@ void compose(const smaps_figures& seen, const owner_books (&books)[owner_kind_co
         o.slack = b.slack;
         o.mapped_writable = b.writable + outside.mapped_writable;
         o.resident = served.resident + outside.resident;
-        o.touched = outside.touched + less(served.touched, less(b.charged, seen.acquired_charged[k]));
+        o.touched =
+            outside.touched + less(served.touched, less(b.charged, seen.acquired_charged[k]));
     }
     out.kernel = seen.kernel;
 }
@@ -520,7 +528,8 @@ bool adds_up(const picture& p) noexcept {
 namespace {
 
 // A picture is copied word by word: a reader may look while it is written.
-static_assert(sizeof(picture) % sizeof(std::uint64_t) == 0 && alignof(picture) == alignof(std::uint64_t));
+static_assert(sizeof(picture) % sizeof(std::uint64_t) == 0 &&
+              alignof(picture) == alignof(std::uint64_t));
 constexpr std::size_t picture_words = sizeof(picture) / sizeof(std::uint64_t);
 constexpr unsigned patience = 1u << 16;
 
@@ -550,7 +559,8 @@ bool publish(published_picture& to, const picture& p, bool insist) noexcept {
     }
     std::atomic_thread_fence(std::memory_order_release);
     for (std::size_t i = 0; i < picture_words; ++i) {
-        word_of(to.value, i).store(word_of(p, i).load(std::memory_order_relaxed), std::memory_order_relaxed);
+        word_of(to.value, i)
+            .store(word_of(p, i).load(std::memory_order_relaxed), std::memory_order_relaxed);
     }
     // Fails when somebody took over: then it is his to end.
     return to.sequence.compare_exchange_strong(mine, mine + 1, std::memory_order_release,

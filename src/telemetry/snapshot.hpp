@@ -53,9 +53,9 @@ struct kind_figures {
 
 // What one reading of smaps says. Bytes.
 struct smaps_figures {
-    kind_figures outside[owner_kind_count]{};  // what the kernel alone knows of
-    kind_figures served[owner_kind_count]{};   // in arenas and placed reservations; `touched` is
-                                               // what is there anonymously, charged or not
+    kind_figures outside[owner_kind_count]{}; // what the kernel alone knows of
+    kind_figures served[owner_kind_count]{};  // in arenas and placed reservations; `touched` is
+                                              // what is there anonymously, charged or not
     std::uint64_t acquired_charged[owner_kind_count]{};
     kernel_figures kernel{};
     std::uint64_t mappings = 0;
@@ -130,12 +130,14 @@ private:
 };
 
 // Kernel figures and books together. Bytes charged for acquired memory are part of books.charged.
-void compose(const smaps_figures& seen, const owner_books (&books)[owner_kind_count], picture& out) noexcept;
+void compose(const smaps_figures& seen, const owner_books (&books)[owner_kind_count],
+             picture& out) noexcept;
 
 // The sums of the contract, to the page.
 bool adds_up(const picture& p) noexcept;
 
-// Puts a picture where others read it. False when somebody else is writing it. `insist`: take over from a writer that does not come to an end (it may have been killed).
+// Puts a picture where others read it. False when somebody else is writing it. `insist`: take over
+// from a writer that does not come to an end (it may have been killed).
 bool publish(published_picture& to, const picture& p, bool insist) noexcept;
 // False when none was ever published, or a writer is stuck in it.
 bool read(const published_picture& from, picture& out) noexcept;
@@ -143,7 +145,9 @@ bool read(const published_picture& from, picture& out) noexcept;
 // Works on any account layout with these members (budget::account), pages to bytes.
 template <class Account>
 owner_books books_of(const Account& a) noexcept {
-    const auto bytes = [](const auto& pages) { return bytes_of(pages.load(std::memory_order_relaxed)); };
+    const auto bytes = [](const auto& pages) {
+        return bytes_of(pages.load(std::memory_order_relaxed));
+    };
     return {bytes(a.reserved), bytes(a.committed), bytes(a.charged),
             bytes(a.writable), bytes(a.slack),     bytes(a.peak)};
 }

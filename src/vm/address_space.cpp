@@ -4,6 +4,7 @@
 
 #include "base/check.hpp"
 #include "prim/prim.hpp"
+#include "vm/saved_access.hpp"
 
 namespace memreeve::vm {
 
@@ -272,23 +273,22 @@ result<void> address_space::apply_access(planned& p) noexcept {
     range change{p.span_.end, p.span_.begin};
     int failed = 0;
     const bool distrust = (map_.at(p.index_).flags.load(std::memory_order_acquire) & may_be_open) != 0;
+    const bool commits = p.kind_ == planned::kind::commit;
     map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
-        if (p.kind_ == planned::kind::commit) {
-            const bool open = code == page_code::reserved_writable || (distrust && is_reserved(code));
-            if (open && failed == 0) {
-                failed = prim::discard(run.begin, run.size());
-            }
-            if (code == page_code::replaced && failed == 0) {
-                failed = prim::replace_by_reserved(run.begin, run.size());
-                code = page_code::reserved;
-            }
+        const bool unsure = distrust && is_reserved(code);
+        if (commits && (unsure || code == page_code::reserved_writable) && failed == 0) {
+            failed = prim::discard(run.begin, run.size());
         }
-        const bool unsure = code == page_code::replaced || (distrust && is_reserved(code));
-        if (kernel_access(code) != p.kernel_ || unsure) {
+        if (code == page_code::replaced) {
+            p.over_mappings_ = true;
+        } else if (kernel_access(code) != p.kernel_ || unsure) {
             change.begin = change.begin < run.begin ? change.begin : run.begin;
             change.end = run.end;
         }
     });
+    if (p.over_mappings_) {
+        return apply_access_over_mappings(p, distrust);
+    }
     if (failed == 0 && !change.is_empty()) {
         failed = prim::protect(change.begin, change.size(), p.kernel_);
         if (failed != 0) {
@@ -298,14 +298,61 @@ result<void> address_space::apply_access(planned& p) noexcept {
     return failed == 0 ? result<void>{} : from_os(failed);
 }
 
-// Gives every run the access its code asks for. A prefix of a refused mprotect has been split
-// already, so putting it back needs no new mapping and does not fail for want of one.
-void address_space::restore_access(range span, bool distrust) noexcept {
-    map_.for_each_run(span, [&](range run, page_code code, bool) {
-        if (code != page_code::replaced && !(distrust && is_reserved(code))) {
-            static_cast<void>(prim::protect(run.begin, run.size(), kernel_access(code)));
+// The same where the program has mappings of its own among the pages: a protect changes their access
+// as the program's call would, a commit takes the pages back, and does so last, because a mapping
+// once replaced cannot be put back.
+result<void> address_space::apply_access_over_mappings(const planned& p, bool distrust) noexcept {
+    const bool commits = p.kind_ == planned::kind::commit;
+    saved_access<16> theirs;
+    int failed = 0;
+    map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
+        if (code == page_code::replaced && !commits && failed == 0) {
+            failed = theirs.save(run);
         }
     });
+    if (failed != 0) {
+        return from_os(failed);
+    }
+    map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
+        if (failed == 0 && !(commits && code == page_code::replaced)) {
+            failed = prim::protect(run.begin, run.size(), p.kernel_);
+        }
+    });
+    if (failed == 0 && commits) {
+        failed = replace_mappings(p.span_, p.kernel_);
+    }
+    if (failed != 0) {
+        restore_access(p.span_, distrust);
+        theirs.put_back();
+    }
+    return failed == 0 ? result<void>{} : from_os(failed);
+}
+
+int address_space::replace_mappings(range span, access allowed) noexcept {
+    int failed = 0;
+    map_.for_each_run(span, [&](range run, page_code code, bool) {
+        if (failed == 0 && code == page_code::replaced) {
+            failed = prim::replace_by_anonymous(run.begin, run.size(), allowed);
+        }
+    });
+    return failed;
+}
+
+// Gives every run the access its code asks for. At the mapping limit the refused call may have used
+// up the mapping that putting back needs: then the ballast is given up for it.
+void address_space::restore_access(range span, bool distrust) noexcept {
+    const auto restore = [&] {
+        bool all = true;
+        map_.for_each_run(span, [&](range run, page_code code, bool) {
+            if (code != page_code::replaced && !(distrust && is_reserved(code))) {
+                all = prim::protect(run.begin, run.size(), kernel_access(code)) == 0 && all;
+            }
+        });
+        return all;
+    };
+    if (!restore() && drop_ballast()) {
+        static_cast<void>(restore());
+    }
 }
 
 result<void> address_space::apply_discard(const planned& p) noexcept {
@@ -345,9 +392,14 @@ result<void> address_space::apply_decommit(planned& p) noexcept {
     if (hull.is_empty()) {
         return {};
     }
-    bool foreign = false;
-    map_.for_each_run(hull, [&](range, page_code code, bool) { foreign |= code == page_code::replaced; });
-    if (foreign || prim::discard(hull.begin, hull.size()) != 0) {
+    if ((map_.at(p.index_).flags.load(std::memory_order_acquire) & holds_mappings) != 0) {
+        // One by one, or the whole at once, which needs no new mapping.
+        if (replace_mappings(hull, access::none) != 0) {
+            const int e = prim::replace_by_reserved(hull.begin, hull.size());
+            return e == 0 ? result<void>{} : from_os(e);
+        }
+    }
+    if (prim::discard(hull.begin, hull.size()) != 0) {
         const int e = prim::replace_by_reserved(hull.begin, hull.size());
         return e == 0 ? result<void>{} : from_os(e);
     }
@@ -364,8 +416,11 @@ void address_space::keep(planned& p) noexcept {
     }
     switch (p.kind_) {
     case planned::kind::reserve: map_.install(p.index_, p.target_); break;
-    case planned::kind::commit:
-    case planned::kind::replace: map_.publish(p.span_, p.target_, true); break;
+    case planned::kind::replace:
+        map_.at(p.index_).flags.fetch_or(holds_mappings, std::memory_order_acq_rel);
+        map_.publish(p.span_, p.target_, true);
+        break;
+    case planned::kind::commit: map_.publish(p.span_, p.target_, true); break;
     case planned::kind::protect:
         map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
             map_.publish(run, code == page_code::replaced ? code : p.target_, true);
@@ -412,8 +467,9 @@ void address_space::keep_release(planned& p) noexcept {
     map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
         writable += is_kernel_writable(code) ? run.pages() : 0;
     });
+    const std::uint32_t flags = map_.at(p.index_).flags.load(std::memory_order_acquire);
     map_.remove(p.index_);
-    if (close_off(used) && give_space(p.span_)) {
+    if (close_off(used, flags) && give_space(p.span_)) {
         map_.forget(p.index_);
     } else {
         reservation& r = map_.at(p.index_);

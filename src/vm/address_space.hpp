@@ -89,6 +89,7 @@ private:
     bool anywhere_ = false;
     bool took_space_ = false;
     bool lazily_ = false;
+    bool over_mappings_ = false; // some pages are `replaced`
     bool stuck_ = false;         // decommit: the kernel would not take the access away in one call
     access kernel_ = access::none;
     page_code target_ = page_code::reserved;
@@ -188,6 +189,8 @@ private:
 
     result<void> apply_reserve(planned& p) noexcept;
     result<void> apply_access(planned& p) noexcept;
+    result<void> apply_access_over_mappings(const planned& p, bool distrust) noexcept;
+    int replace_mappings(range span, access allowed) noexcept;
     result<void> apply_discard(const planned& p) noexcept;
     result<void> apply_decommit(planned& p) noexcept;
     void keep_decommit(planned& p) noexcept;
@@ -201,7 +204,9 @@ private:
     result<void> take_space(planned& p) noexcept;
     void undo_take(range where, std::uint32_t index) noexcept;
     bool give_space(range where) noexcept;
-    bool close_off(range used) noexcept;
+    void make_ballast() noexcept;
+    bool drop_ballast() noexcept;
+    bool close_off(range used, std::uint32_t flags) noexcept;
     arena* arena_of(address a) const noexcept;
     arena* make_arena(owner_id owner, bool low, std::uint32_t at_least) noexcept;
     result<address> map_placed(byte_count size, owner_id owner) noexcept;
@@ -216,6 +221,8 @@ private:
     std::atomic<std::uint32_t> arenas_high_{0};
     byte_count arena_bytes_ = 0;
     range records_{};
+    address ballast_ = 0;
+    std::atomic<bool> has_ballast_{false};
     space_listener listener_{};
     std::atomic<std::uint64_t> owed_{0};       // tag << 32 | index: stack through reservation::link
     std::atomic<std::uint32_t> owed_count_{0};

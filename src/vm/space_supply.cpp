@@ -16,6 +16,17 @@ constexpr std::uint32_t largest_from_arena = arena_max_granules / 4;
 constexpr std::uint32_t low_arena_granules = 1024;              // 64 MiB
 constexpr std::uint32_t smallest_arena_granules = 256;          // 16 MiB
 
+// Nine pages in nine kernel mappings. Made into one, they leave eight for an undo that would
+// otherwise fail at the mapping limit. Made with the first arena, and again once there is room.
+constexpr byte_count ballast_size = 9 * page_size;
+
+// At the end there is nobody left to owe it to: once more, then it is the process's end that frees it.
+void unmap_at_close(address where, byte_count size) noexcept {
+    if (prim::unmap(where, size) != 0) {
+        static_cast<void>(prim::unmap(where, size));
+    }
+}
+
 int grow_records(address begin, byte_count size) noexcept {
     return prim::protect(begin, size, access::read_write);
 }
@@ -27,13 +38,15 @@ int grow_records(address begin, byte_count size) noexcept {
 result<void> address_space::open(space_listener listener) noexcept {
     static_assert(region_map::root_entries * sizeof(std::uint64_t) % page_size == 0);
     const byte_count root_bytes = region_map::root_entries * sizeof(std::uint64_t);
+    // | root | arenas | reservations | nodes | a gap | ballast |
+    constexpr byte_count tail = page_size + ballast_size;
     arena_bytes_ = root_bytes + round_up(arena_capacity * sizeof(arena), page_size);
     address base = 0;
     byte_count nodes = node_space;
     byte_count reservations = reservation_space;
     int e = 0;
     for (unsigned step = 0; step < ladder_steps; ++step, nodes /= 2, reservations /= 2) {
-        e = prim::reserve(0, arena_bytes_ + nodes + reservations, prim::placement::anywhere, &base);
+        e = prim::reserve(0, arena_bytes_ + nodes + reservations + tail, prim::placement::anywhere, &base);
         if (e == 0) {
             break;
         }
@@ -41,13 +54,14 @@ result<void> address_space::open(space_listener listener) noexcept {
     if (e == 0) {
         e = prim::protect(base, arena_bytes_, access::read_write);
         if (e != 0) {
-            static_cast<void>(prim::unmap(base, arena_bytes_ + nodes + reservations));
+            static_cast<void>(prim::unmap(base, arena_bytes_ + nodes + reservations + tail));
         }
     }
     if (e != 0) {
         return failure{errc::out_of_address_space, e};
     }
-    records_ = {base, base + arena_bytes_ + nodes + reservations};
+    records_ = {base, base + arena_bytes_ + nodes + reservations + tail};
+    ballast_ = records_.end - ballast_size;
     root_ = reinterpret_cast<std::atomic<std::uint64_t>*>(base);
     arenas_ = reinterpret_cast<arena*>(base + root_bytes);
     reservations_.open(base + arena_bytes_, reservations, sizeof(reservation), grow_records);
@@ -68,19 +82,38 @@ void address_space::close() noexcept {
         const reservation& r = map_.at(i);
         const bool holds = r.stage() == reservation_stage::live || r.stage() == reservation_stage::going;
         if (holds && arena_of(r.base()) == nullptr) {
-            static_cast<void>(prim::unmap(r.base(), r.where().size()));
+            unmap_at_close(r.base(), r.where().size());
         }
     }
     for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
         arena& a = arenas_[i];
         if (a.state.load(std::memory_order_acquire) == 2) {
             const address begin = a.mapped_begin.load(std::memory_order_relaxed);
-            static_cast<void>(prim::unmap(begin, a.mapped_end.load(std::memory_order_relaxed) - begin));
+            unmap_at_close(begin, a.mapped_end.load(std::memory_order_relaxed) - begin);
         }
     }
-    static_cast<void>(prim::unmap(records_.begin, records_.size()));
+    unmap_at_close(records_.begin, records_.size());
     records_ = {};
     arenas_high_.store(0, std::memory_order_relaxed);
+}
+
+void address_space::make_ballast() noexcept {
+    bool none = false;
+    if (!has_ballast_.compare_exchange_strong(none, true, std::memory_order_acq_rel)) {
+        return;
+    }
+    bool made = true;
+    for (address page = ballast_ + page_size; made && page < ballast_ + ballast_size; page += 2 * page_size) {
+        made = prim::protect(page, page_size, access::read) == 0;
+    }
+    if (!made) {
+        static_cast<void>(drop_ballast());
+    }
+}
+
+bool address_space::drop_ballast() noexcept {
+    return has_ballast_.exchange(false, std::memory_order_acq_rel) &&
+           prim::protect(ballast_, ballast_size, access::none) == 0;
 }
 
 // ---- arenas -----------------------------------------------------------------------------------------
@@ -126,6 +159,7 @@ address address_space::run_end(address a, address limit) const noexcept {
 }
 
 arena* address_space::make_arena(owner_id owner, bool low, std::uint32_t at_least) noexcept {
+    make_ballast();
     for (std::uint32_t i = 0; i < arena_capacity; ++i) {
         arena& a = arenas_[i];
         std::uint32_t expected = 0;
@@ -305,7 +339,7 @@ result<void> address_space::take_exactly(range where, owner_id owner) noexcept {
 
 // `index`: the record of what was to lie there; free afterwards, or in use for what is owed.
 void address_space::undo_take(range where, std::uint32_t index) noexcept {
-    if (close_off(where) && give_space(where)) {
+    if (close_off(where, 0) && give_space(where)) {
         map_.forget(index);
         return;
     }
@@ -314,11 +348,12 @@ void address_space::undo_take(range where, std::uint32_t index) noexcept {
 }
 
 // Takes contents and access away from what lies in an arena; what does not is about to be unmapped.
-bool address_space::close_off(range used) noexcept {
+bool address_space::close_off(range used, std::uint32_t flags) noexcept {
     if (used.is_empty() || arena_of(used.begin) == nullptr) {
         return true;
     }
-    return (prim::discard(used.begin, used.size()) == 0 &&
+    const bool foreign = (flags & holds_mappings) != 0;
+    return (!foreign && prim::discard(used.begin, used.size()) == 0 &&
             prim::protect(used.begin, used.size(), access::none) == 0) ||
            prim::replace_by_reserved(used.begin, used.size()) == 0;
 }
@@ -375,7 +410,7 @@ std::uint32_t address_space::settle_owed() noexcept {
         reservation& r = map_.at(index);
         const std::uint32_t next = r.link.load(std::memory_order_relaxed);
         owed_count_.fetch_sub(1, std::memory_order_relaxed);
-        if (close_off(r.where()) && give_space(r.where())) {
+        if (close_off(r.where(), r.flags.load(std::memory_order_relaxed)) && give_space(r.where())) {
             const page_count writable = r.living.load(std::memory_order_relaxed);
             const auto owner = static_cast<owner_id>(r.owner.load(std::memory_order_relaxed));
             map_.forget(index);

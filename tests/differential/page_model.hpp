@@ -14,21 +14,21 @@ namespace memreeve::differential {
 // One deliberate mistake each: the checker must find every one of them.
 enum class plant {
     none,
-    size_rounds_to_64k,          // A8
-    recommit_keeps_protection,   // A13
-    commit_spans_reservations,   // A11
-    free_of_nothing_is_87,       // F4
-    overrun_is_487,              // F5
-    decommit_keeps_contents,     // S2
-    release_at_any_page,         // F6
-    protect_skips_uncommitted,   // V6
-    old_of_the_last_page,        // V7
-    protect_changes_allocation,  // V8
-    guard_stays,                 // G2
-    guard_on_reserved,           // G3
-    execute_is_not_readable,     // G1
-    neighbours_merge,            // Q7
-    query_from_region_start,     // Q4
+    size_rounds_to_64k,         // A8
+    recommit_keeps_protection,  // A13
+    commit_spans_reservations,  // A11
+    free_of_nothing_is_87,      // F4
+    overrun_is_487,             // F5
+    decommit_keeps_contents,    // S2
+    release_at_any_page,        // F6
+    protect_skips_uncommitted,  // V6
+    old_of_the_last_page,       // V7
+    protect_changes_allocation, // V8
+    guard_stays,                // G2
+    guard_on_reserved,          // G3
+    execute_is_not_readable,    // G1
+    neighbours_merge,           // Q7
+    query_from_region_start,    // Q4
     count,
 };
 
@@ -39,10 +39,10 @@ public:
     static constexpr std::uint64_t top = 0x7fffffff0000;
 
     struct outcome {
-        unsigned error = 0;        // Win32
-        std::uint64_t value = 0;   // address or old protection
-        bool anywhere = false;     // success: the implementation chooses, tell placed()
-        std::uint64_t size = 0;    // then: bytes wanted
+        unsigned error = 0;      // Win32
+        std::uint64_t value = 0; // address or old protection
+        bool anywhere = false;   // success: the implementation chooses, tell placed()
+        std::uint64_t size = 0;  // then: bytes wanted
         bool operator==(const outcome&) const = default;
     };
     struct region {
@@ -53,12 +53,13 @@ public:
     explicit page_model(plant mistake) : mistake_(mistake) {}
 
     outcome alloc(std::uint64_t a, std::uint64_t size, std::uint32_t type, std::uint32_t protect) {
-        constexpr std::uint32_t commit = 0x1000, reserve = 0x2000, reset = 0x80000, top_down = 0x100000;
+        constexpr std::uint32_t commit = 0x1000, reserve = 0x2000, reset = 0x80000,
+                                top_down = 0x100000;
         if (a != 0 && a < granule) {
             return refuse(87); // A1
         }
-        if ((type & ~(commit | reserve | reset | top_down)) != 0 || (type & (commit | reserve | reset)) == 0 ||
-            ((type & reset) != 0 && type != reset)) {
+        if ((type & ~(commit | reserve | reset | top_down)) != 0 ||
+            (type & (commit | reserve | reset)) == 0 || ((type & reset) != 0 && type != reset)) {
             return refuse(87); // A2
         }
         if (!is_valid(protect) || a >= top || size == 0 || size > top - a) {
@@ -132,7 +133,8 @@ public:
     }
 
     outcome free(std::uint64_t a, std::uint64_t size, std::uint32_t type) {
-        if ((type != 0x4000 && type != 0x8000) || (type == 0x8000 && size != 0) || a >= top || size > top - a) {
+        if ((type != 0x4000 && type != 0x8000) || (type == 0x8000 && size != 0) || a >= top ||
+            size > top - a) {
             return refuse(87); // F1 to F3
         }
         std::uint64_t begin = down(a);
@@ -212,7 +214,8 @@ public:
         const auto it = pages_.find(r.base);
         if (it == pages_.end()) {
             const auto next = pages_.lower_bound(r.base);
-            const std::uint64_t end = next == pages_.end() || next->first > limit ? limit : next->first;
+            const std::uint64_t end =
+                next == pages_.end() || next->first > limit ? limit : next->first;
             r.size = end - r.base;
             r.state = 0x10000;
             r.protect = 1;
@@ -220,13 +223,14 @@ public:
         }
         const reservation& v = reservations_.at(it->second.owner);
         if (is(plant::query_from_region_start)) {
-            for (auto p = pages_.find(r.base - page); p != pages_.end() && same(p->second, it->second);
-                 p = pages_.find(r.base - page)) {
+            for (auto p = pages_.find(r.base - page);
+                 p != pages_.end() && same(p->second, it->second); p = pages_.find(r.base - page)) {
                 r.base -= page;
             }
         }
         std::uint64_t end = down(a);
-        for (auto p = it; p != pages_.end() && p->first == end && same(p->second, it->second); ++p) {
+        for (auto p = it; p != pages_.end() && p->first == end && same(p->second, it->second);
+             ++p) {
             end += page;
         }
         r.size = end - r.base;
@@ -246,7 +250,8 @@ public:
         }
         auto& state = it->second.protect;
         if (!state) {
-            const bool stale = is(plant::guard_on_reserved) && (reservations_.at(it->second.owner).protect & 0x100) != 0;
+            const bool stale = is(plant::guard_on_reserved) &&
+                               (reservations_.at(it->second.owner).protect & 0x100) != 0;
             return std::string(stale ? "fGP," : "fAV,") + kind; // G3
         }
         if ((*state & 0x100) != 0) { // G2
@@ -327,7 +332,9 @@ private:
 
     static std::uint64_t down(std::uint64_t a) { return a & ~(page - 1); }
     static std::uint64_t up(std::uint64_t a) { return (a + page - 1) & ~(page - 1); }
-    static std::uint64_t up_to_granule(std::uint64_t a) { return (a + granule - 1) & ~(granule - 1); }
+    static std::uint64_t up_to_granule(std::uint64_t a) {
+        return (a + granule - 1) & ~(granule - 1);
+    }
     static outcome refuse(unsigned error) { return {error, 0, false, 0}; }
     bool is(plant p) const { return mistake_ == p; }
 
@@ -349,8 +356,8 @@ private:
         }
         for (std::uint64_t p = begin; p < end; p += page) {
             const auto it = pages_.find(p);
-            if (it == pages_.end() ||
-                (it->second.owner != first->second.owner && !is(plant::commit_spans_reservations))) {
+            if (it == pages_.end() || (it->second.owner != first->second.owner &&
+                                       !is(plant::commit_spans_reservations))) {
                 return false;
             }
         }
@@ -374,8 +381,8 @@ private:
     plant mistake_;
     std::map<std::uint64_t, page_state> pages_;
     std::map<std::uint64_t, reservation> reservations_;
-    std::map<std::uint64_t, unsigned> contents_;    // bytes written
-    std::map<std::uint64_t, bool> undefined_;       // pages after MEM_RESET, until decommitted
+    std::map<std::uint64_t, unsigned> contents_; // bytes written
+    std::map<std::uint64_t, bool> undefined_;    // pages after MEM_RESET, until decommitted
     struct {
         std::uint64_t size = 0;
         bool commit = false;

@@ -49,18 +49,38 @@ bool has_quick_map_query() {
 }
 
 enum class event : unsigned {
-    reserved, committed, reserved_committed, placed, reset, alloc_87, alloc_487,
-    decommitted, released, free_87, free_487,
-    changed, protect_87, protect_487, protect_998,
-    query_free, query_reserved, query_committed, query_87,
-    read, written, called, violation, guard, count,
+    reserved,
+    committed,
+    reserved_committed,
+    placed,
+    reset,
+    alloc_87,
+    alloc_487,
+    decommitted,
+    released,
+    free_87,
+    free_487,
+    changed,
+    protect_87,
+    protect_487,
+    protect_998,
+    query_free,
+    query_reserved,
+    query_committed,
+    query_87,
+    read,
+    written,
+    called,
+    violation,
+    guard,
+    count,
 };
 constexpr const char* event_names[] = {
-    "reserved", "committed", "reserved_committed", "placed", "reset", "alloc_87", "alloc_487",
-    "decommitted", "released", "free_87", "free_487",
-    "changed", "protect_87", "protect_487", "protect_998",
-    "query_free", "query_reserved", "query_committed", "query_87",
-    "read", "written", "called", "violation", "guard"};
+    "reserved",   "committed",      "reserved_committed", "placed",      "reset",
+    "alloc_87",   "alloc_487",      "decommitted",        "released",    "free_87",
+    "free_487",   "changed",        "protect_87",         "protect_487", "protect_998",
+    "query_free", "query_reserved", "query_committed",    "query_87",    "read",
+    "written",    "called",         "violation",          "guard"};
 using tally = std::array<std::uint64_t, static_cast<std::size_t>(event::count)>;
 
 struct host {
@@ -153,7 +173,13 @@ private:
             return one_in(3) ? a : a & ~(page - 1);
         }
         if (one_in(40)) {
-            constexpr std::uint64_t odd[] = {0, 1, 0x8000, 0xffff, 0x7fffffff0000, 0x7ffffffef000, 0xffff800000000000,
+            constexpr std::uint64_t odd[] = {0,
+                                             1,
+                                             0x8000,
+                                             0xffff,
+                                             0x7fffffff0000,
+                                             0x7ffffffef000,
+                                             0xffff800000000000,
                                              ~std::uint64_t{0}};
             return odd[random_() % 8];
         }
@@ -182,8 +208,11 @@ private:
         return a >= begin_ && a + size <= end_;
     }
     std::uint32_t some_protection() {
-        static constexpr std::uint32_t usual[] = {1, 2, 4, 4, 4, 4, 0x10, 0x20, 0x40, 0x40, 0x102, 0x104, 0x104, 0x140, 0x120, 0x204, 0x404};
-        static constexpr std::uint32_t odd[] = {0, 3, 8, 0x80, 0x101, 0x201, 0x304, 0x804, 0x108, 0x604, 0x1000004};
+        static constexpr std::uint32_t usual[] = {1,     2,     4,     4,     4,     4,
+                                                  0x10,  0x20,  0x40,  0x40,  0x102, 0x104,
+                                                  0x104, 0x140, 0x120, 0x204, 0x404};
+        static constexpr std::uint32_t odd[] = {0,     3,     8,     0x80,  0x101,    0x201,
+                                                0x304, 0x804, 0x108, 0x604, 0x1000004};
         return one_in(12) ? one_of(odd) : one_of(usual);
     }
 
@@ -205,8 +234,11 @@ private:
     }
 
     std::string alloc() {
-        static constexpr std::uint32_t types[] = {0x1000, 0x1000, 0x1000, 0x1000, 0x2000, 0x2000, 0x3000, 0x3000, 0x80000, 0x103000, 0x101000};
-        static constexpr std::uint32_t odd[] = {0, 0x4000, 0x81000, 0x100000, 0x200000 | 0x1000, 0x180000, 0x9000, 1};
+        static constexpr std::uint32_t types[] = {0x1000,  0x1000,   0x1000,  0x1000,
+                                                  0x2000,  0x2000,   0x3000,  0x3000,
+                                                  0x80000, 0x103000, 0x101000};
+        static constexpr std::uint32_t odd[] = {
+            0, 0x4000, 0x81000, 0x100000, 0x200000 | 0x1000, 0x180000, 0x9000, 1};
         const std::uint32_t type = one_in(20) ? one_of(odd) : one_of(types);
         std::uint64_t a = some_address();
         std::uint64_t size = some_size();
@@ -223,7 +255,8 @@ private:
         }
         describe("VirtualAlloc", a, size, type, value);
         void* got = nullptr;
-        const HRESULT hr = host_.manager->VirtualAlloc(pointer(a), size, type, value, eTaskCritical, &got);
+        const HRESULT hr =
+            host_.manager->VirtualAlloc(pointer(a), size, type, value, eTaskCritical, &got);
         const unsigned error = hr == S_OK ? 0 : replay::win32_error(hr);
         const page_model::outcome expected = model_.alloc(a, size, type, value);
         if (error != expected.error || (hr != S_OK && error == 0)) {
@@ -250,7 +283,9 @@ private:
         static constexpr std::uint32_t odd[] = {0, 0xc000, 0x10000, 0x8001, 0x1000};
         const std::uint32_t type = one_in(20) ? one_of(odd) : one_in(3) ? 0x8000 : 0x4000;
         const std::uint64_t a = some_address();
-        const std::uint64_t size = type == 0x8000 ? (one_in(12) ? 1 + up_to(9000) : 0) : one_in(8) ? 0 : some_size();
+        const std::uint64_t size = type == 0x8000 ? (one_in(12) ? 1 + up_to(9000) : 0)
+                                   : one_in(8)    ? 0
+                                                  : some_size();
         describe("VirtualFree", a, size, type, 0);
         const HRESULT hr = host_.manager->VirtualFree(pointer(a), size, type);
         const unsigned error = hr == S_OK ? 0 : replay::win32_error(hr);
@@ -259,7 +294,10 @@ private:
         if (error != expected.error || (hr != S_OK && error == 0)) {
             return differs("error", expected.error, error);
         }
-        note(error == 87 ? event::free_87 : error == 487 ? event::free_487 : type == 0x4000 ? event::decommitted : event::released);
+        note(error == 87      ? event::free_87
+             : error == 487   ? event::free_487
+             : type == 0x4000 ? event::decommitted
+                              : event::released);
         return {};
     }
 
@@ -270,7 +308,8 @@ private:
         const bool has_old = !one_in(25);
         describe("VirtualProtect", a, size, value, has_old ? 1 : 0);
         DWORD old = 0;
-        const HRESULT hr = host_.manager->VirtualProtect(pointer(a), size, value, has_old ? &old : nullptr);
+        const HRESULT hr =
+            host_.manager->VirtualProtect(pointer(a), size, value, has_old ? &old : nullptr);
         const unsigned error = hr == S_OK ? 0 : replay::win32_error(hr);
         touched_ = a;
         const page_model::outcome expected = model_.protect(a, size, value, has_old);
@@ -281,7 +320,8 @@ private:
              : error == 487 ? event::protect_487
              : error == 998 ? event::protect_998
                             : event::changed);
-        return error != 0 || old == expected.value ? "" : differs("old protection", expected.value, old);
+        return error != 0 || old == expected.value ? ""
+                                                   : differs("old protection", expected.value, old);
     }
 
     std::string query(std::uint64_t a) {
@@ -290,7 +330,9 @@ private:
         const HRESULT hr = host_.manager->VirtualQuery(pointer(a), &info, sizeof info, &got);
         if (a >= page_model::top) {
             note(event::query_87);
-            return hr != S_OK && replay::win32_error(hr) == 87 ? "" : "VirtualQuery beyond user space succeeded";
+            return hr != S_OK && replay::win32_error(hr) == 87
+                       ? ""
+                       : "VirtualQuery beyond user space succeeded";
         }
         if (hr != S_OK || got != sizeof info) {
             return "VirtualQuery failed";
@@ -324,12 +366,15 @@ private:
             return wrong("AllocationProtect", r.allocation_protect, info.AllocationProtect);
         }
         if (reinterpret_cast<std::uint64_t>(info.AllocationBase) != r.allocation_base) {
-            return wrong("AllocationBase", r.allocation_base, reinterpret_cast<std::uint64_t>(info.AllocationBase));
+            return wrong("AllocationBase", r.allocation_base,
+                         reinterpret_cast<std::uint64_t>(info.AllocationBase));
         }
         if (info.Type != (r.state == 0x10000 ? 0u : 0x20000u)) {
             return wrong("Type", 0x20000, info.Type);
         }
-        note(r.state == 0x10000 ? event::query_free : r.state == 0x2000 ? event::query_reserved : event::query_committed);
+        note(r.state == 0x10000  ? event::query_free
+             : r.state == 0x2000 ? event::query_reserved
+                                 : event::query_committed);
         return {};
     }
 
@@ -357,7 +402,9 @@ private:
              : got == "ok"              ? (op == 'W' ? event::written : event::called)
              : got.rfind("fGP", 0) == 0 ? event::guard
                                         : event::violation);
-        return got == expected || (expected == "v?" && got[0] == 'v') ? "" : "expected " + expected + ", got " + got;
+        return got == expected || (expected == "v?" && got[0] == 'v')
+                   ? ""
+                   : "expected " + expected + ", got " + got;
     }
 
     // ---- the other two witnesses -----------------------------------------------------------------
@@ -395,7 +442,8 @@ private:
         const bool mapped = prim::find_mapping(a, &m) == 0 && m.where.contains(a);
         const unsigned allowed = mapped ? static_cast<unsigned>(m.allowed) : 0;
         if (allowed != model_.kernel_access(a)) {
-            return "the kernel's access at " + replay::hex(a) + ": " + differs("rwx", model_.kernel_access(a), allowed);
+            return "the kernel's access at " + replay::hex(a) + ": " +
+                   differs("rwx", model_.kernel_access(a), allowed);
         }
         return model_.is_free(a) || mapped ? "" : "the kernel has nothing at " + replay::hex(a);
     }
@@ -430,16 +478,22 @@ private:
             return differs("committed_bytes", t.committed * page, s.committed_bytes);
         }
         if (s.mapped_writable_bytes != (t.writable * page) + s.slack_bytes) {
-            return differs("mapped_writable_bytes", t.writable * page + s.slack_bytes, s.mapped_writable_bytes);
+            return differs("mapped_writable_bytes", t.writable * page + s.slack_bytes,
+                           s.mapped_writable_bytes);
         }
-        return s.charged_bytes >= s.committed_bytes ? "" : differs("charged_bytes at least", s.committed_bytes, s.charged_bytes);
+        return s.charged_bytes >= s.committed_bytes
+                   ? ""
+                   : differs("charged_bytes at least", s.committed_bytes, s.charged_bytes);
     }
 
-    void describe(const char* what, std::uint64_t a, std::uint64_t b, std::uint64_t c, std::uint64_t d) {
-        last_ = std::string(what) + "(" + replay::hex(a) + ", " + replay::hex(b) + ", " + replay::hex(c) + ", " + replay::hex(d) + ")";
+    void describe(const char* what, std::uint64_t a, std::uint64_t b, std::uint64_t c,
+                  std::uint64_t d) {
+        last_ = std::string(what) + "(" + replay::hex(a) + ", " + replay::hex(b) + ", " +
+                replay::hex(c) + ", " + replay::hex(d) + ")";
     }
     static std::string differs(const char* what, std::uint64_t expected, std::uint64_t got) {
-        return std::string(what) + " expected " + replay::hex(expected) + ", got " + replay::hex(got);
+        return std::string(what) + " expected " + replay::hex(expected) + ", got " +
+               replay::hex(got);
     }
 
     host& host_;
@@ -471,7 +525,8 @@ TEST(vm_random, agrees_with_the_model_the_kernel_and_the_books) {
     for (std::size_t e = 0; e < d.events.size(); ++e) {
         std::printf(" %s %llu", event_names[e], static_cast<unsigned long long>(d.events[e]));
         if (operations >= 50'000) {
-            EXPECT_GT(d.events[e], operations / 5000) << event_names[e] << ": the generator lost its variety";
+            EXPECT_GT(d.events[e], operations / 5000)
+                << event_names[e] << ": the generator lost its variety";
         }
     }
     std::printf("\n");
@@ -480,7 +535,8 @@ TEST(vm_random, agrees_with_the_model_the_kernel_and_the_books) {
 // Threads on windows of their own, each with its exact model, while others ask about all windows.
 TEST(vm_random, threads_on_disjoint_windows_agree_with_their_models) {
     constexpr unsigned threads = 4;
-    const std::uint64_t operations = number_from("MEMREEVE_OPS", is_long() ? 4'000'000 : 160'000) / threads;
+    const std::uint64_t operations =
+        number_from("MEMREEVE_OPS", is_long() ? 4'000'000 : 160'000) / threads;
     const std::uint64_t first_seed = seed();
     host h;
     std::array<std::string, threads> what;
@@ -504,15 +560,21 @@ TEST(vm_random, threads_on_disjoint_windows_agree_with_their_models) {
             std::mt19937_64 random(t + 77);
             while (!stop) {
                 const std::uint64_t middle = 0x7e9000000000 + ((random() % threads) << 36);
-                const std::uint64_t a = middle + random() % (window_pages * page) - window_pages / 2 * page;
+                const std::uint64_t a =
+                    middle + random() % (window_pages * page) - window_pages / 2 * page;
                 MEMORY_BASIC_INFORMATION i{};
                 SIZE_T got = 0;
-                const HRESULT hr = h.manager->VirtualQuery(reinterpret_cast<void*>(a), &i, sizeof i, &got);
-                const bool sane = hr == S_OK && got == sizeof i && reinterpret_cast<std::uint64_t>(i.BaseAddress) == (a & ~(page - 1)) &&
-                                  i.RegionSize != 0 && i.RegionSize % page == 0 &&
-                                  (i.State == 0x10000 ? i.AllocationBase == nullptr && i.Protect == 1
-                                                      : i.AllocationBase != nullptr && i.AllocationProtect != 0 &&
-                                                            (i.State == 0x2000 ? i.Protect == 0 : i.State == 0x1000 && i.Protect != 0));
+                const HRESULT hr =
+                    h.manager->VirtualQuery(reinterpret_cast<void*>(a), &i, sizeof i, &got);
+                const bool sane =
+                    hr == S_OK && got == sizeof i &&
+                    reinterpret_cast<std::uint64_t>(i.BaseAddress) == (a & ~(page - 1)) &&
+                    i.RegionSize != 0 && i.RegionSize % page == 0 &&
+                    (i.State == 0x10000
+                         ? i.AllocationBase == nullptr && i.Protect == 1
+                         : i.AllocationBase != nullptr && i.AllocationProtect != 0 &&
+                               (i.State == 0x2000 ? i.Protect == 0
+                                                  : i.State == 0x1000 && i.Protect != 0));
                 nonsense.fetch_add(sane ? 0u : 1u);
                 asked.fetch_add(1, std::memory_order_relaxed);
             }

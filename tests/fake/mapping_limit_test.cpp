@@ -50,9 +50,11 @@ protected:
     bool done_or_as_before(const char* what, F f) {
         const picture before = world->capture();
         const outcome o = f();
-        EXPECT_EQ(world->invariants(strictness::as_before), "") << what << (o.done ? " done" : " refused");
+        EXPECT_EQ(world->invariants(strictness::as_before), "")
+            << what << (o.done ? " done" : " refused");
         if (!o.done) {
-            EXPECT_EQ(world->difference(before, world->capture(), strictness::as_before), "") << what;
+            EXPECT_EQ(world->difference(before, world->capture(), strictness::as_before), "")
+                << what;
         }
         return o.done;
     }
@@ -73,7 +75,8 @@ TEST_F(mapping_limit, every_operation_works_or_is_refused_cleanly) {
     page_count isolated = 0;
     for (; isolated < pages_of(4 << 20); isolated += 2) {
         if (!done_or_as_before("isolated commit", [&] {
-                return w.alloc(a + bytes_of(isolated), page_size, w32::mem_commit, w32::page_readwrite);
+                return w.alloc(a + bytes_of(isolated), page_size, w32::mem_commit,
+                               w32::page_readwrite);
             })) {
             break;
         }
@@ -89,25 +92,36 @@ TEST_F(mapping_limit, every_operation_works_or_is_refused_cleanly) {
         return w.alloc(a + page_size, page_size, w32::mem_commit, w32::page_readwrite);
     }));
     for (int round = 0; round < 2; ++round) {
-        done_or_as_before("reserve", [&] { return w.alloc(0, granule_size, w32::mem_reserve, w32::page_noaccess); });
-        done_or_as_before("reserve and commit",
-                          [&] { return w.alloc(0, granule_size, reserve_commit, w32::page_readwrite); });
-        done_or_as_before("reserve much",
-                          [&] { return w.alloc(0, 512 << 20, w32::mem_reserve, w32::page_noaccess); });
-        done_or_as_before("reserve and commit much",
-                          [&] { return w.alloc(0, 512 << 20, reserve_commit, w32::page_readwrite); });
-        done_or_as_before("reserve at an address", [&] {
-            return w.alloc(fake::universe.begin + (1 << 30), granule_size, reserve_commit, w32::page_readwrite);
+        done_or_as_before("reserve", [&] {
+            return w.alloc(0, granule_size, w32::mem_reserve, w32::page_noaccess);
         });
-        done_or_as_before("protect the middle", [&] { return w.protect(b + bytes_of(5), page_size, w32::page_noaccess); });
-        done_or_as_before("protect a mix", [&] { return w.protect(b + bytes_of(1), bytes_of(3), w32::page_execute_read); });
+        done_or_as_before("reserve and commit", [&] {
+            return w.alloc(0, granule_size, reserve_commit, w32::page_readwrite);
+        });
+        done_or_as_before("reserve much", [&] {
+            return w.alloc(0, 512 << 20, w32::mem_reserve, w32::page_noaccess);
+        });
+        done_or_as_before("reserve and commit much", [&] {
+            return w.alloc(0, 512 << 20, reserve_commit, w32::page_readwrite);
+        });
+        done_or_as_before("reserve at an address", [&] {
+            return w.alloc(fake::universe.begin + (1 << 30), granule_size, reserve_commit,
+                           w32::page_readwrite);
+        });
+        done_or_as_before("protect the middle", [&] {
+            return w.protect(b + bytes_of(5), page_size, w32::page_noaccess);
+        });
+        done_or_as_before("protect a mix", [&] {
+            return w.protect(b + bytes_of(1), bytes_of(3), w32::page_execute_read);
+        });
         done_or_as_before("commit over a mix", [&] {
             return w.alloc(a + bytes_of(1), bytes_of(7), w32::mem_commit, w32::page_readonly);
         });
         done_or_as_before("guard", [&] {
             return w.protect(b + bytes_of(6), page_size, w32::page_readwrite | w32::page_guard);
         });
-        done_or_as_before("needs", [&] { return w.outcome_of(w.memory().needs_address_space(0, granule_size)); });
+        done_or_as_before(
+            "needs", [&] { return w.outcome_of(w.memory().needs_address_space(0, granule_size)); });
     }
     EXPECT_GT(fake::refused_for_count(), refused) << "the limit was met";
 
@@ -124,8 +138,8 @@ TEST_F(mapping_limit, every_operation_works_or_is_refused_cleanly) {
 // Fact 1: at the limit even a free may be refused by the kernel. Outwardly it is done: the pages are
 // reserved, uncharged, and zero when they come back.
 TEST_F(mapping_limit, a_decommit_that_the_kernel_refuses_is_done_outwardly) {
-    for (const std::uint32_t protection :
-         {w32::page_readwrite, w32::page_readonly, w32::page_execute_read, w32::page_execute_readwrite}) {
+    for (const std::uint32_t protection : {w32::page_readwrite, w32::page_readonly,
+                                           w32::page_execute_read, w32::page_execute_readwrite}) {
         host_world& w = *world;
         const address a = w.reserved(granule_size);
         w.commit_filled(a, 16, protection);
@@ -139,7 +153,8 @@ TEST_F(mapping_limit, a_decommit_that_the_kernel_refuses_is_done_outwardly) {
         EXPECT_EQ(w.host->books().tree().charged(w.owner), charged - 4);
         EXPECT_EQ(w.expect_filled(a, 4), "");
         // What Windows promises of a page that is committed again, whatever the kernel kept.
-        for (const std::uint32_t again : {w32::page_noaccess, w32::page_readwrite | w32::page_guard}) {
+        for (const std::uint32_t again :
+             {w32::page_noaccess, w32::page_readwrite | w32::page_guard}) {
             if (w.alloc(a + bytes_of(5), page_size, w32::mem_commit, again).done) {
                 EXPECT_EQ(w.invariants(strictness::degraded), "")
                     << "committed with " << again << " over a refused decommit of " << protection;
@@ -174,7 +189,8 @@ TEST_F(mapping_limit, what_is_owed_drains_to_nothing_when_the_pressure_ends) {
     const std::uint32_t owed = w.memory().space().owed();
     EXPECT_GT(owed, 0u) << "the kernel was meant to refuse something";
     w.host->books().tree().drain();
-    EXPECT_EQ(w.host->books().tree().charged(w.owner), page_count{16} * 10) << "what is freed is not charged";
+    EXPECT_EQ(w.host->books().tree().charged(w.owner), page_count{16} * 10)
+        << "what is freed is not charged";
     // Addresses that are owed are not handed out again.
     for (int i = 0; i < 5; ++i) {
         address fresh = 0;
@@ -219,9 +235,8 @@ TEST_F(mapping_limit, the_limit_on_address_space_refuses_reservations_only) {
     EXPECT_FALSE(done_or_as_before("reserve much", [&] {
         return w.alloc(0, 512 << 20, w32::mem_reserve, w32::page_noaccess);
     }));
-    EXPECT_TRUE(done_or_as_before("commit", [&] {
-        return w.alloc(a, granule_size, w32::mem_commit, w32::page_readwrite);
-    }));
+    EXPECT_TRUE(done_or_as_before(
+        "commit", [&] { return w.alloc(a, granule_size, w32::mem_commit, w32::page_readwrite); }));
     EXPECT_TRUE(done_or_as_before("reserve in the arena", [&] {
         return w.alloc(0, granule_size, reserve_commit, w32::page_readwrite);
     }));
@@ -240,12 +255,9 @@ TEST_P(random_operations, map_books_and_kernel_stay_one) {
     std::vector<address> live;
     std::size_t done = 0;
     std::size_t refused = 0;
-    const std::uint32_t protections[] = {w32::page_noaccess,
-                                         w32::page_readonly,
-                                         w32::page_readwrite,
-                                         w32::page_execute_read,
-                                         w32::page_execute_readwrite,
-                                         w32::page_readwrite | w32::page_guard};
+    const std::uint32_t protections[] = {
+        w32::page_noaccess,     w32::page_readonly,          w32::page_readwrite,
+        w32::page_execute_read, w32::page_execute_readwrite, w32::page_readwrite | w32::page_guard};
     fake::settings s;
     for (int step = 0; step < 1200; ++step) {
         if (step % 100 == 0) {
@@ -261,7 +273,8 @@ TEST_P(random_operations, map_books_and_kernel_stay_one) {
             address a = 0;
             const bool commits = random() % 2 == 0;
             what = "reserve";
-            o = w.alloc(0, granule_size, commits ? reserve_commit : w32::mem_reserve, protection, &a);
+            o = w.alloc(0, granule_size, commits ? reserve_commit : w32::mem_reserve, protection,
+                        &a);
             if (o.done) {
                 live.push_back(a);
             } else if (live.empty()) {

@@ -34,7 +34,8 @@ struct line {
 std::vector<line> real_mappings(range inside) {
     std::vector<line> list;
     mapping m;
-    for (address at = inside.begin; at < inside.end && find_mapping(at, &m) == 0; at = m.where.end) {
+    for (address at = inside.begin; at < inside.end && find_mapping(at, &m) == 0;
+         at = m.where.end) {
         if (inside.contains(m.where)) {
             list.push_back({m.where, m.allowed});
         }
@@ -70,9 +71,11 @@ struct twin {
     std::pair<int, int> step() {
         const page_count pages = area.pages();
         const page_count first = random() % pages;
-        const page_count length = 1 + random() % std::min<page_count>(pages - first, 1 + random() % 12);
+        const page_count length =
+            1 + random() % std::min<page_count>(pages - first, 1 + random() % 12);
         const range r{area.begin + bytes_of(first), area.begin + bytes_of(first + length)};
-        const access wanted = std::array{access::none, access::read, access::read_write}[random() % 3];
+        const access wanted =
+            std::array{access::none, access::read, access::read_write}[random() % 3];
         const unsigned kind = static_cast<unsigned>(random() % 10);
         char text[120];
         std::snprintf(text, sizeof text, "kind %u pages %lu+%lu access %d", kind, first, length,
@@ -85,7 +88,9 @@ struct twin {
             v.allowed = wanted;
             const int ours = m.map(v);
             const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-            return {ours, mmap(p, r.size(), static_cast<int>(wanted), flags, -1, 0) == MAP_FAILED ? errno : 0};
+            return {ours, mmap(p, r.size(), static_cast<int>(wanted), flags, -1, 0) == MAP_FAILED
+                              ? errno
+                              : 0};
         }
         if (kind < 4) {
             const int ours = m.unmap(r);
@@ -138,14 +143,16 @@ TEST(fake_model, refuses_at_the_limit_what_the_kernel_refuses) {
         const address filler = base + (address{1} << 36);
         const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
         twin t{{}, std::mt19937_64(7), {base, base + 64 * page_size}, {}};
-        if (mmap(reinterpret_cast<void*>(base), t.area.size(), PROT_NONE, flags, -1, 0) == MAP_FAILED ||
-            mmap(reinterpret_cast<void*>(filler), (limit + 1000) * page_size, PROT_NONE, flags, -1, 0) ==
-                MAP_FAILED) {
+        if (mmap(reinterpret_cast<void*>(base), t.area.size(), PROT_NONE, flags, -1, 0) ==
+                MAP_FAILED ||
+            mmap(reinterpret_cast<void*>(filler), (limit + 1000) * page_size, PROT_NONE, flags, -1,
+                 0) == MAP_FAILED) {
             _exit(77);
         }
         // Up to eight below the limit, then random calls that move about it.
         std::size_t others = count_all() - 1;
-        for (address next = filler + page_size; others + 2 <= limit - 8; next += 2 * page_size, others += 2) {
+        for (address next = filler + page_size; others + 2 <= limit - 8;
+             next += 2 * page_size, others += 2) {
             if (mprotect(reinterpret_cast<void*>(next), page_size, PROT_READ) != 0) {
                 _exit(78);
             }
@@ -165,8 +172,8 @@ TEST(fake_model, refuses_at_the_limit_what_the_kernel_refuses) {
             refused += t.m.refused_for_count() - before.refused_for_count();
             allowed += kernels == 0 ? 1 : 0;
             if (ours != kernels || model_mappings(t.m) != real_mappings(t.area)) {
-                std::fprintf(stderr, "step %d %s: model %d kernel %d, %zu of %zu mappings\n", i, t.what.c_str(),
-                             ours, kernels, before.count(), s.mapping_limit);
+                std::fprintf(stderr, "step %d %s: model %d kernel %d, %zu of %zu mappings\n", i,
+                             t.what.c_str(), ours, kernels, before.count(), s.mapping_limit);
                 wrong = 1;
             }
             if (i == 0 && count_all() != others + t.m.count()) {

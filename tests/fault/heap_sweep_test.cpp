@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The sweep over heaps, COM objects, hosts, owners and the notifier (hosting-api; F1, F2, F40).
+#include "budget/charge.hpp"
 #include "fault/host_world.hpp"
 
 #include <atomic>
@@ -10,7 +11,9 @@ namespace {
 
 constexpr DWORD thread_safe = 0x1;
 
-outcome com_outcome(HRESULT hr) { return {hr == S_OK, text_of("0x%08x", static_cast<unsigned>(hr))}; }
+outcome com_outcome(HRESULT hr) {
+    return {hr == S_OK, text_of("0x%08x", static_cast<unsigned>(hr))};
+}
 
 void with_heap(host_world& w) {
     w.must(com_outcome(w.com->CreateMalloc(thread_safe, &w.heap)), "CreateMalloc");
@@ -60,7 +63,9 @@ struct quiet_callback final : ICLRMemoryNotificationCallback {
     }
     ULONG STDMETHODCALLTYPE AddRef() noexcept override { return ++references; }
     ULONG STDMETHODCALLTYPE Release() noexcept override { return --references; }
-    HRESULT STDMETHODCALLTYPE OnMemoryNotification(EMemoryAvailable) noexcept override { return S_OK; }
+    HRESULT STDMETHODCALLTYPE OnMemoryNotification(EMemoryAvailable) noexcept override {
+        return S_OK;
+    }
 };
 
 std::vector<host_script> heap_scripts() {
@@ -108,7 +113,8 @@ std::vector<host_script> heap_scripts() {
         };
         s.run = [](host_world& w) { return com_outcome(w.heap->Free(w.block)); };
         s.done = [](host_world& w) {
-            return w.heap->Free(w.block) == S_OK ? std::string("it can be freed twice") : std::string();
+            return w.heap->Free(w.block) == S_OK ? std::string("it can be freed twice")
+                                                 : std::string();
         };
         s.revert = end_heap;
         list.push_back(s);
@@ -123,7 +129,9 @@ std::vector<host_script> heap_scripts() {
                 w.must(com_outcome(w.heap->Alloc(size, eProcessCritical, &w.block)), "Alloc");
             }
         };
-        s.run = [](host_world& w) -> outcome { return {w.heap->Release() == 0, "references are left"}; };
+        s.run = [](host_world& w) -> outcome {
+            return {w.heap->Release() == 0, "references are left"};
+        };
         s.revert = [](host_world& w) { w.settle(); };
         list.push_back(s);
     }
@@ -133,8 +141,9 @@ std::vector<host_script> heap_scripts() {
         s.name = "com_virtual_alloc";
         s.run = [](host_world& w) {
             void* got = &w;
-            const HRESULT hr = w.com->VirtualAlloc(nullptr, 1 << 20, w32::mem_reserve | w32::mem_commit,
-                                                   w32::page_readwrite, eProcessCritical, &got);
+            const HRESULT hr =
+                w.com->VirtualAlloc(nullptr, 1 << 20, w32::mem_reserve | w32::mem_commit,
+                                    w32::page_readwrite, eProcessCritical, &got);
             if (hr != S_OK && got != nullptr) {
                 throw std::string("the out pointer was not set to null");
             }
@@ -149,6 +158,7 @@ std::vector<host_script> heap_scripts() {
     {
         host_script s;
         s.name = "host_create_destroy";
+        s.may_lose_address_space = true;
         s.run = [](host_world& w) -> outcome {
             const auto made = manager::host::create({});
             if (made) {
@@ -174,10 +184,60 @@ std::vector<host_script> heap_scripts() {
         };
         list.push_back(s);
     }
+    // ---- the shared ledger, as `memreeve run` and its children use it (decision 20) ---------------------
+    {
+        host_script s;
+        s.name = "ledger_in_a_memfd";
+        s.may_lose_address_space = true;
+        s.run = [](host_world&) -> outcome {
+            const manager::ledger_shape shape{64, 16, 4};
+            const byte_count size = manager::ledger::size_for(shape);
+            const long fd = prim::create_memfd("ledger");
+            if (fd < 0) {
+                return {false, "no memfd"};
+            }
+            address at = 0;
+            int code = prim::resize(static_cast<int>(fd), size);
+            code = code != 0 ? code : prim::map_shared(static_cast<int>(fd), size, true, &at);
+            (void)prim::close(static_cast<int>(fd));
+            if (code != 0) {
+                return {false, "not mapped"};
+            }
+            manager::ledger books;
+            books.format(reinterpret_cast<void*>(at), shape, {});
+            // The same process again: the first image ends as by exec and returns what it charged.
+            std::string wrong;
+            for (int i = 0; i < 3; ++i) {
+                const auto image = books.begin_image(prim::process_id(), 7, false);
+                if (!image) {
+                    wrong = "no image";
+                    break;
+                }
+                const auto owner = static_cast<owner_id>((*image)->owner_account[0].load());
+                budget::charge taken;
+                if (!books.tree().take(owner, 10, criticality::process, taken)) {
+                    wrong = "no charge";
+                    break;
+                }
+                taken.keep();
+                books.tree().drain();
+                if (books.tree().charged(owner_id::root) != 10) {
+                    wrong = text_of("%lu pages are charged", books.tree().charged(owner_id::root));
+                }
+            }
+            (void)prim::unmap(at, size);
+            if (!wrong.empty()) {
+                throw wrong;
+            }
+            return {true, ""};
+        };
+        list.push_back(s);
+    }
     // ---- the notifier: the first registration starts its thread (F40) -----------------------------------
     {
         host_script s;
         s.name = "register_and_unregister";
+        s.may_lose_address_space = true;
         s.run = [](host_world& w) -> outcome {
             // A host of its own, so that the thread is started, and ended, in each cycle.
             manager::host::settings settings;
@@ -189,8 +249,8 @@ std::vector<host_script> heap_scripts() {
             quiet_callback callback;
             HRESULT hr = E_FAIL;
             {
-                com::host_memory_manager object((*made)->memory(), (*made)->process(), &(*made)->notices(),
-                                                &(*made)->records());
+                com::host_memory_manager object((*made)->memory(), (*made)->process(),
+                                                &(*made)->notices(), &(*made)->records());
                 hr = object.RegisterMemoryNotificationCallback(&callback);
                 const HRESULT end = object.RegisterMemoryNotificationCallback(nullptr);
                 hr = hr == S_OK ? end : hr;

@@ -53,11 +53,13 @@ inline std::vector<kernel_line> read_proc_maps() {
         unsigned long end = 0;
         unsigned long inode = 0;
         char perms[8] = {};
-        if (std::sscanf(line.c_str(), "%lx-%lx %7s %*s %*s %lu", &begin, &end, perms, &inode) == 4) {
-            list.push_back({{begin, end},
-                            static_cast<access>((perms[0] == 'r' ? 1 : 0) | (perms[1] == 'w' ? 2 : 0) |
-                                                (perms[2] == 'x' ? 4 : 0)),
-                            perms[3] == 'p' && inode == 0});
+        if (std::sscanf(line.c_str(), "%lx-%lx %7s %*s %*s %lu", &begin, &end, perms, &inode) ==
+            4) {
+            list.push_back(
+                {{begin, end},
+                 static_cast<access>((perms[0] == 'r' ? 1 : 0) | (perms[1] == 'w' ? 2 : 0) |
+                                     (perms[2] == 'x' ? 4 : 0)),
+                 perms[3] == 'p' && inode == 0});
         }
     }
     return list;
@@ -70,8 +72,9 @@ public:
 
     kernel_view() : lines_(source()) {}
     const kernel_line* at(address a) const {
-        const auto i = std::upper_bound(lines_.begin(), lines_.end(), a,
-                                        [](address x, const kernel_line& l) { return x < l.where.begin; });
+        const auto i =
+            std::upper_bound(lines_.begin(), lines_.end(), a,
+                             [](address x, const kernel_line& l) { return x < l.where.begin; });
         return i != lines_.begin() && std::prev(i)->where.contains(a) ? &*std::prev(i) : nullptr;
     }
     // f(piece, line or null) for the pieces of `r`.
@@ -83,9 +86,9 @@ public:
             if (l != nullptr) {
                 end = std::min(end, l->where.end);
             } else {
-                const auto i =
-                    std::upper_bound(lines_.begin(), lines_.end(), a,
-                                     [](address x, const kernel_line& k) { return x < k.where.begin; });
+                const auto i = std::upper_bound(
+                    lines_.begin(), lines_.end(), a,
+                    [](address x, const kernel_line& k) { return x < k.where.begin; });
                 end = i == lines_.end() ? end : std::min(end, i->where.begin);
             }
             f(range{a, end}, l);
@@ -112,7 +115,8 @@ struct page_run {
 struct books_of_account {
     std::string name;
     std::uint32_t state = 0;
-    page_count charged = 0, reserved = 0, committed = 0, writable = 0, slack = 0, heap = 0, mapped = 0;
+    page_count charged = 0, reserved = 0, committed = 0, writable = 0, slack = 0, heap = 0,
+               mapped = 0;
     bool operator==(const books_of_account&) const = default;
 };
 
@@ -137,7 +141,8 @@ struct picture {
 inline std::uint64_t hash_of_page(address page) {
     static const int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
     unsigned char bytes[page_size];
-    if (pread(fd, bytes, sizeof bytes, static_cast<off_t>(page)) != static_cast<ssize_t>(sizeof bytes)) {
+    if (pread(fd, bytes, sizeof bytes, static_cast<off_t>(page)) !=
+        static_cast<ssize_t>(sizeof bytes)) {
         return 1;
     }
     std::uint64_t h = 14695981039346656037u;
@@ -182,7 +187,8 @@ public:
             throw std::string("no owner");
         }
         owner = *opened;
-        com = std::make_unique<com::host_memory_manager>(host->memory(), owner, &host->notices(), &host->records());
+        com = std::make_unique<com::host_memory_manager>(host->memory(), owner, &host->notices(),
+                                                         &host->records());
         (void)hash_of_page(0); // opens its descriptor
     }
     host_world(const host_world&) = delete;
@@ -201,8 +207,10 @@ public:
             throw std::string(what) + ": " + o.why;
         }
     }
-    outcome alloc(address where, byte_count size, std::uint32_t type, std::uint32_t protect, address* out = nullptr) {
-        const auto r = memory().virtual_alloc(owner, where, size, type, protect, criticality::process);
+    outcome alloc(address where, byte_count size, std::uint32_t type, std::uint32_t protect,
+                  address* out = nullptr) {
+        const auto r =
+            memory().virtual_alloc(owner, where, size, type, protect, criticality::process);
         if (r && out != nullptr) {
             *out = *r;
         }
@@ -223,7 +231,8 @@ public:
         must(alloc(where, bytes_of(pages), w32::mem_commit, wanted), "commit");
     }
     // Committed read-write, filled with something, then protected.
-    void commit_filled(address where, page_count pages, std::uint32_t wanted = w32::page_readwrite) {
+    void commit_filled(address where, page_count pages,
+                       std::uint32_t wanted = w32::page_readwrite) {
         commit(where, pages);
         fill(where, pages);
         if (wanted != w32::page_readwrite) {
@@ -232,7 +241,8 @@ public:
     }
     static void fill(address where, page_count pages) {
         for (page_count i = 0; i < pages; ++i) {
-            std::memset(reinterpret_cast<void*>(where + bytes_of(i)), static_cast<int>(0x41 + i % 50), page_size);
+            std::memset(reinterpret_cast<void*>(where + bytes_of(i)),
+                        static_cast<int>(0x41 + i % 50), page_size);
         }
     }
     void release(address where) {
@@ -293,7 +303,7 @@ public:
         for_each_run([&](const vm::found& f, range run) {
             p.runs.push_back({run, f.code, f.whole, f.owner, f.protect, f.tag});
             add_kernel(p, kernel, run);
-            if (vm::is_committed(f.code)) {
+            if (vm::is_committed(f.code) && f.tag == 0) { // a heap may write in its own pages
                 for (address page = run.begin; page < run.end; page += page_size) {
                     p.contents[page] = hash_of_page(page);
                 }
@@ -339,11 +349,11 @@ public:
         const auto plain = [&](std::vector<page_run> runs) {
             std::vector<page_run> merged;
             for (page_run r : runs) {
-                if (how == strictness::degraded && r.code == vm::page_code::reserved_writable) {
+                if (how != strictness::as_before && r.code == vm::page_code::reserved_writable) {
                     r.code = vm::page_code::reserved;
                 }
-                if (!merged.empty() && merged.back().where.end == r.where.begin && merged.back().code == r.code &&
-                    merged.back().whole == r.whole) {
+                if (!merged.empty() && merged.back().where.end == r.where.begin &&
+                    merged.back().code == r.code && merged.back().whole == r.whole) {
                     merged.back().where.end = r.where.end;
                 } else {
                     merged.push_back(r);
@@ -360,7 +370,7 @@ public:
         }
         for (const auto& [page, hash] : before.contents) {
             const auto now = after.contents.find(page);
-            if (now == after.contents.end() || now->second != hash) {
+            if (how != strictness::torn && (now == after.contents.end() || now->second != hash)) {
                 return text_of("contents of page %lx", page);
             }
         }
@@ -370,16 +380,17 @@ public:
         for (std::size_t i = 0; i < before.books.size(); ++i) {
             books_of_account o = before.books[i];
             books_of_account n = after.books[i];
-            if (how == strictness::degraded) {
+            if (how != strictness::as_before) {
                 o.writable = n.writable;
                 o.slack = n.slack;
             }
             if (!(o == n)) {
-                return text_of("books of %zu %s: charged %lu>%lu reserved %lu>%lu committed %lu>%lu "
-                               "writable %lu>%lu slack %lu>%lu heap %lu>%lu mapped %lu>%lu",
-                               i, n.name.c_str(), o.charged, n.charged, o.reserved, n.reserved,
-                               o.committed, n.committed, o.writable, n.writable, o.slack, n.slack, o.heap, n.heap,
-                               o.mapped, n.mapped);
+                return text_of(
+                    "books of %zu %s: charged %lu>%lu reserved %lu>%lu committed %lu>%lu "
+                    "writable %lu>%lu slack %lu>%lu heap %lu>%lu mapped %lu>%lu",
+                    i, n.name.c_str(), o.charged, n.charged, o.reserved, n.reserved, o.committed,
+                    n.committed, o.writable, n.writable, o.slack, n.slack, o.heap, n.heap, o.mapped,
+                    n.mapped);
             }
         }
         if (how == strictness::as_before && !(before.extents == after.extents)) {
@@ -421,16 +432,18 @@ public:
 
 private:
     static std::string show(const std::vector<page_run>& runs, std::size_t i) {
-        return i >= runs.size() ? "nothing"
-                                : text_of("%lx+%lu code %d of %lx+%lu owner %u", runs[i].where.begin,
-                                          runs[i].where.pages(), static_cast<int>(runs[i].code),
-                                          runs[i].whole.begin, runs[i].whole.pages(),
-                                          static_cast<unsigned>(runs[i].owner));
+        return i >= runs.size()
+                   ? "nothing"
+                   : text_of("%lx+%lu code %d of %lx+%lu owner %u", runs[i].where.begin,
+                             runs[i].where.pages(), static_cast<int>(runs[i].code),
+                             runs[i].whole.begin, runs[i].whole.pages(),
+                             static_cast<unsigned>(runs[i].owner));
     }
     // Adjacent lines that agree are one: the kernel may leave two after a refused split.
     static void add_kernel(picture& p, const kernel_view& kernel, range r) {
         kernel.for_each(r, [&](range piece, const kernel_line* l) {
-            kernel_line x{piece, l == nullptr ? access::none : l->allowed, l != nullptr && l->is_private_anonymous};
+            kernel_line x{piece, l == nullptr ? access::none : l->allowed,
+                          l != nullptr && l->is_private_anonymous};
             if (!p.kernel.empty() && p.kernel.back().where.end == x.where.begin &&
                 p.kernel.back().allowed == x.allowed &&
                 p.kernel.back().is_private_anonymous == x.is_private_anonymous) {
@@ -446,7 +459,10 @@ private:
         if (got == vm::kernel_access(code)) {
             return true;
         }
-        return how == strictness::degraded && vm::is_reserved(code) &&
+        if (vm::is_committed(code)) {
+            return how == strictness::torn;
+        }
+        return how != strictness::as_before &&
                (code == vm::page_code::reserved_writable || !allows(got, access::write));
     }
     std::string kernel_agrees(strictness how) {
@@ -460,9 +476,13 @@ private:
                 if (!wrong.empty()) {
                     return;
                 }
-                if (l == nullptr || !l->is_private_anonymous || !access_fits(f.code, l->allowed, how)) {
-                    wrong = text_of("page %lx: code %d, kernel %s %d", piece.begin, static_cast<int>(f.code),
-                                    l == nullptr ? "nothing" : l->is_private_anonymous ? "anonymous" : "other",
+                if (l == nullptr || !l->is_private_anonymous ||
+                    !access_fits(f.code, l->allowed, how)) {
+                    wrong = text_of("page %lx: code %d, kernel %s %d", piece.begin,
+                                    static_cast<int>(f.code),
+                                    l == nullptr              ? "nothing"
+                                    : l->is_private_anonymous ? "anonymous"
+                                                              : "other",
                                     l == nullptr ? 0 : static_cast<int>(l->allowed));
                 }
             });
@@ -480,9 +500,10 @@ private:
                             wrong = text_of("page %lx of an arena: not mapped", page);
                         } else if (f.index == 0 &&
                                    (l->allowed != access::none || !l->is_private_anonymous)) {
-                            wrong = text_of("page %lx of an arena, in no reservation: %s, access %d", page,
-                                            l->is_private_anonymous ? "anonymous" : "a file",
-                                            static_cast<int>(l->allowed));
+                            wrong =
+                                text_of("page %lx of an arena, in no reservation: %s, access %d",
+                                        page, l->is_private_anonymous ? "anonymous" : "a file",
+                                        static_cast<int>(l->allowed));
                         }
                         page = f.index == 0 ? next_in(page, piece.end) : f.run_end;
                     }
@@ -498,7 +519,8 @@ private:
     // I2: every owner's books are the sum over the map.
     std::string books_agree() {
         struct sums {
-            page_count reserved = 0, committed = 0, charged = 0, writable = 0, slack = 0, mapped = 0;
+            page_count reserved = 0, committed = 0, charged = 0, writable = 0, slack = 0,
+                       mapped = 0;
         };
         std::map<std::uint32_t, sums> of;
         address last = 0;
@@ -525,7 +547,8 @@ private:
         for (std::uint32_t i = 1; i < 64; ++i) {
             const auto id = static_cast<owner_id>(i);
             const budget::account& t = tree.at(id);
-            if (t.state != static_cast<std::uint32_t>(budget::account_state::live) || id == process) {
+            if (t.state != static_cast<std::uint32_t>(budget::account_state::live) ||
+                id == process) {
                 continue;
             }
             const sums& s = of[i];
@@ -533,13 +556,14 @@ private:
             const bool owes = memory().space().owed() != 0;
             const bool slack_fits = owes ? t.writable >= s.writable && t.slack >= s.slack
                                          : t.writable == s.writable && t.slack == s.slack;
-            if (tree.charged(id) != s.charged || t.reserved != s.reserved || t.committed != s.committed ||
-                t.mapped != s.mapped || !slack_fits) {
-                return text_of("books of %s: charged %lu, map %lu; reserved %lu, %lu; committed %lu, %lu; writable "
+            if (tree.charged(id) != s.charged || t.reserved != s.reserved ||
+                t.committed != s.committed || t.mapped != s.mapped || !slack_fits) {
+                return text_of("books of %s: charged %lu, map %lu; reserved %lu, %lu; committed "
+                               "%lu, %lu; writable "
                                "%lu, %lu; slack %lu, %lu; mapped %lu, %lu",
                                t.name, tree.charged(id), s.charged, t.reserved.load(), s.reserved,
-                               t.committed.load(), s.committed, t.writable.load(), s.writable, t.slack.load(),
-                               s.slack, t.mapped.load(), s.mapped);
+                               t.committed.load(), s.committed, t.writable.load(), s.writable,
+                               t.slack.load(), s.slack, t.mapped.load(), s.mapped);
             }
         }
         if (tree.charged(process) != below || tree.charged(owner_id::root) != below) {

@@ -45,7 +45,8 @@ void with_slack(host_world& w) {
 void release_a(host_world& w) { w.release(w.a); }
 // An address that nobody uses, outside the arenas.
 address free_place(byte_count size) {
-    void* p = mmap(nullptr, size + granule, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* p = mmap(nullptr, size + granule, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
     munmap(p, size + granule);
     return round_up(reinterpret_cast<address>(p), granule);
 }
@@ -56,15 +57,17 @@ host_script reserving(const char* name, byte_count size, std::uint32_t type, std
     s.name = name;
     s.run = [=](host_world& w) { return w.alloc(0, size, type, protect, &w.a); };
     s.done = [=](host_world& w) {
-        const std::string wrong = w.expect_code(w.a, std::min<page_count>(pages_of(size), 64), code);
-        return !wrong.empty() || vm::kernel_access(code) == access::none ? wrong : w.expect_zeroes(w.a, 16);
+        const std::string wrong =
+            w.expect_code(w.a, std::min<page_count>(pages_of(size), 64), code);
+        return !wrong.empty() || vm::kernel_access(code) == access::none ? wrong
+                                                                         : w.expect_zeroes(w.a, 16);
     };
     s.revert = release_a;
     return s;
 }
 
-host_script committing(const char* name, void (*prepare)(host_world&), page_count first, page_count pages,
-                       std::uint32_t protect, page_code code) {
+host_script committing(const char* name, void (*prepare)(host_world&), page_count first,
+                       page_count pages, std::uint32_t protect, page_code code) {
     host_script s;
     s.name = name;
     s.prepare = prepare;
@@ -76,10 +79,12 @@ host_script committing(const char* name, void (*prepare)(host_world&), page_coun
     return s;
 }
 
-host_script protecting(const char* name, void (*prepare)(host_world&), page_count first, page_count pages,
-                       std::uint32_t protect, page_code code) {
+host_script protecting(const char* name, void (*prepare)(host_world&), page_count first,
+                       page_count pages, std::uint32_t protect, page_code code) {
     host_script s = committing(name, prepare, first, pages, protect, code);
-    s.run = [=](host_world& w) { return w.protect(w.a + bytes_of(first), bytes_of(pages), protect); };
+    s.run = [=](host_world& w) {
+        return w.protect(w.a + bytes_of(first), bytes_of(pages), protect);
+    };
     return s;
 }
 
@@ -96,13 +101,18 @@ std::string is_decommitted(host_world& w, address where, page_count pages) {
     return wrong;
 }
 
-host_script decommitting(const char* name, void (*prepare)(host_world&), page_count first, page_count pages) {
+host_script decommitting(const char* name, void (*prepare)(host_world&), page_count first,
+                         page_count pages) {
     host_script s;
     s.name = name;
     s.never_refused = true;
     s.prepare = prepare;
-    s.run = [=](host_world& w) { return w.free(w.a + bytes_of(first), bytes_of(pages), w32::mem_decommit); };
-    s.done = [=](host_world& w) { return is_decommitted(w, w.a + bytes_of(first), pages == 0 ? 16 : pages); };
+    s.run = [=](host_world& w) {
+        return w.free(w.a + bytes_of(first), bytes_of(pages), w32::mem_decommit);
+    };
+    s.done = [=](host_world& w) {
+        return is_decommitted(w, w.a + bytes_of(first), pages == 0 ? 16 : pages);
+    };
     s.revert = release_a;
     return s;
 }
@@ -130,22 +140,27 @@ void placed_prepare(host_world& w) {
 std::vector<host_script> memory_scripts() {
     std::vector<host_script> list;
     // ---- reserve (A8, A9) -----------------------------------------------------------------------
-    list.push_back(reserving("reserve", granule, w32::mem_reserve, w32::page_noaccess, page_code::reserved));
-    list.push_back(reserving("reserve_commit_rw", granule, reserve_commit, w32::page_readwrite, page_code::rw));
-    list.push_back(reserving("reserve_commit_r", granule, reserve_commit, w32::page_readonly, page_code::r));
+    list.push_back(
+        reserving("reserve", granule, w32::mem_reserve, w32::page_noaccess, page_code::reserved));
+    list.push_back(reserving("reserve_commit_rw", granule, reserve_commit, w32::page_readwrite,
+                             page_code::rw));
+    list.push_back(
+        reserving("reserve_commit_r", granule, reserve_commit, w32::page_readonly, page_code::r));
     list.push_back(reserving("reserve_commit_guard", granule, reserve_commit,
                              w32::page_readwrite | w32::page_guard, page_code::guard_rw));
-    list.push_back(reserving("reserve_commit_odd_size", 5 * page_size, reserve_commit, w32::page_readwrite,
+    list.push_back(reserving("reserve_commit_odd_size", 5 * page_size, reserve_commit,
+                             w32::page_readwrite, page_code::rw));
+    list.push_back(reserving("reserve_2_mib", 2 << 20, w32::mem_reserve, w32::page_noaccess,
+                             page_code::reserved));
+    list.push_back(reserving("reserve_commit_2_mib", 2 << 20, reserve_commit, w32::page_readwrite,
                              page_code::rw));
-    list.push_back(reserving("reserve_2_mib", 2 << 20, w32::mem_reserve, w32::page_noaccess, page_code::reserved));
-    list.push_back(reserving("reserve_commit_2_mib", 2 << 20, reserve_commit, w32::page_readwrite, page_code::rw));
-    list.push_back(reserving("reserve_placed_512_mib", 512 << 20, w32::mem_reserve, w32::page_noaccess,
-                             page_code::reserved));
-    list.push_back(reserving("reserve_placed_1_tib", byte_count{1} << 40, w32::mem_reserve, w32::page_noaccess,
-                             page_code::reserved));
+    list.push_back(reserving("reserve_placed_512_mib", 512 << 20, w32::mem_reserve,
+                             w32::page_noaccess, page_code::reserved));
+    list.push_back(reserving("reserve_placed_1_tib", byte_count{1} << 40, w32::mem_reserve,
+                             w32::page_noaccess, page_code::reserved));
     {
-        host_script s = reserving("reserve_in_a_used_arena", granule, w32::mem_reserve, w32::page_noaccess,
-                                  page_code::reserved);
+        host_script s = reserving("reserve_in_a_used_arena", granule, w32::mem_reserve,
+                                  w32::page_noaccess, page_code::reserved);
         s.prepare = [](host_world& w) { w.b = w.reserved(granule); };
         s.revert = [](host_world& w) {
             w.release(w.a);
@@ -158,9 +173,12 @@ std::vector<host_script> memory_scripts() {
         s.name = commits ? "reserve_commit_at_an_address" : "reserve_at_an_address";
         s.prepare = [](host_world& w) { w.a = free_place(4 * granule); };
         s.run = [=](host_world& w) {
-            return w.alloc(w.a, granule, commits ? reserve_commit : w32::mem_reserve, w32::page_readwrite);
+            return w.alloc(w.a, granule, commits ? reserve_commit : w32::mem_reserve,
+                           w32::page_readwrite);
         };
-        s.done = [=](host_world& w) { return w.expect_code(w.a, 16, commits ? page_code::rw : page_code::reserved); };
+        s.done = [=](host_world& w) {
+            return w.expect_code(w.a, 16, commits ? page_code::rw : page_code::reserved);
+        };
         s.revert = release_a;
         list.push_back(s);
     }
@@ -171,7 +189,9 @@ std::vector<host_script> memory_scripts() {
             w.a = w.reserved(granule);
             w.release(w.a);
         };
-        s.run = [](host_world& w) { return w.alloc(w.a, granule, reserve_commit, w32::page_readwrite); };
+        s.run = [](host_world& w) {
+            return w.alloc(w.a, granule, reserve_commit, w32::page_readwrite);
+        };
         s.done = [](host_world& w) { return w.expect_code(w.a, 16, page_code::rw); };
         s.revert = release_a;
         list.push_back(s);
@@ -179,22 +199,30 @@ std::vector<host_script> memory_scripts() {
     // ---- commit (A11 to A14) ------------------------------------------------------------------------
     const auto plain = [](host_world& w) { w.a = w.reserved(granule); };
     list.push_back(committing("commit_middle", plain, 4, 4, w32::page_readwrite, page_code::rw));
-    list.push_back(committing("commit_all", plain, 0, 16, w32::page_execute_readwrite, page_code::rwx));
-    list.push_back(committing("commit_noaccess", plain, 4, 4, w32::page_noaccess, page_code::noaccess));
-    list.push_back(committing("commit_over_mixed_rw", mixed, 0, 12, w32::page_readwrite, page_code::rw));
-    list.push_back(committing("commit_over_mixed_r", mixed, 0, 12, w32::page_readonly, page_code::r));
-    list.push_back(committing("commit_over_mixed_guard", mixed, 0, 12, w32::page_readwrite | w32::page_guard,
-                              page_code::guard_rw));
+    list.push_back(
+        committing("commit_all", plain, 0, 16, w32::page_execute_readwrite, page_code::rwx));
+    list.push_back(
+        committing("commit_noaccess", plain, 4, 4, w32::page_noaccess, page_code::noaccess));
+    list.push_back(
+        committing("commit_over_mixed_rw", mixed, 0, 12, w32::page_readwrite, page_code::rw));
+    list.push_back(
+        committing("commit_over_mixed_r", mixed, 0, 12, w32::page_readonly, page_code::r));
+    list.push_back(committing("commit_over_mixed_guard", mixed, 0, 12,
+                              w32::page_readwrite | w32::page_guard, page_code::guard_rw));
     list.push_back(committing("recommit_rearms_guards", mixed_committed, 2, 6,
                               w32::page_readwrite | w32::page_guard, page_code::guard_rw));
-    list.push_back(committing("commit_over_slack", with_slack, 0, 8, w32::page_readwrite, page_code::rw));
-    list.push_back(committing("commit_over_slack_r", with_slack, 0, 8, w32::page_readonly, page_code::r));
+    list.push_back(
+        committing("commit_over_slack", with_slack, 0, 8, w32::page_readwrite, page_code::rw));
+    list.push_back(
+        committing("commit_over_slack_r", with_slack, 0, 8, w32::page_readonly, page_code::r));
     {
         // 4 MiB: the change crosses nodes of the map.
-        host_script s = committing("commit_across_nodes", plain, 0, 0, w32::page_readwrite, page_code::rw);
+        host_script s =
+            committing("commit_across_nodes", plain, 0, 0, w32::page_readwrite, page_code::rw);
         s.prepare = [](host_world& w) { w.a = w.reserved(8 << 20); };
         s.run = [](host_world& w) {
-            return w.alloc(w.a + (1 << 20) + page_size, 6 << 20, w32::mem_commit, w32::page_readwrite);
+            return w.alloc(w.a + (1 << 20) + page_size, 6 << 20, w32::mem_commit,
+                           w32::page_readwrite);
         };
         s.done = [](host_world& w) {
             return w.expect_code(w.a + (1 << 20) + page_size, pages_of(6 << 20), page_code::rw);
@@ -207,13 +235,16 @@ std::vector<host_script> memory_scripts() {
         w.commit_filled(w.a, 10);
     };
     list.push_back(protecting("protect_one", committed, 4, 1, w32::page_readonly, page_code::r));
-    list.push_back(protecting("protect_guard", committed, 2, 4, w32::page_readwrite | w32::page_guard,
-                              page_code::guard_rw));
-    list.push_back(protecting("protect_mixed_r", mixed_committed, 0, 10, w32::page_readonly, page_code::r));
+    list.push_back(protecting("protect_guard", committed, 2, 4,
+                              w32::page_readwrite | w32::page_guard, page_code::guard_rw));
+    list.push_back(
+        protecting("protect_mixed_r", mixed_committed, 0, 10, w32::page_readonly, page_code::r));
     list.push_back(protecting("protect_mixed_noaccess", mixed_committed, 0, 10, w32::page_noaccess,
                               page_code::noaccess));
-    list.push_back(protecting("protect_mixed_rw", mixed_committed, 0, 10, w32::page_readwrite, page_code::rw));
-    list.push_back(protecting("protect_mixed_part", mixed_committed, 1, 8, w32::page_execute_read, page_code::rx));
+    list.push_back(
+        protecting("protect_mixed_rw", mixed_committed, 0, 10, w32::page_readwrite, page_code::rw));
+    list.push_back(protecting("protect_mixed_part", mixed_committed, 1, 8, w32::page_execute_read,
+                              page_code::rx));
     // ---- decommit, release (F) ------------------------------------------------------------------------
     list.push_back(decommitting("decommit_middle", committed, 3, 3));
     list.push_back(decommitting("decommit_all_by_size_zero", committed, 0, 0));
@@ -235,7 +266,9 @@ std::vector<host_script> memory_scripts() {
         host_script s;
         s.name = "reset";
         s.prepare = committed;
-        s.run = [](host_world& w) { return w.alloc(w.a, bytes_of(10), w32::mem_reset, w32::page_readwrite); };
+        s.run = [](host_world& w) {
+            return w.alloc(w.a, bytes_of(10), w32::mem_reset, w32::page_readwrite);
+        };
         s.done = [](host_world& w) {
             const std::string wrong = w.expect_code(w.a, 10, page_code::rw);
             w.fill(w.a, 10);
@@ -257,7 +290,8 @@ std::vector<host_script> memory_scripts() {
         };
         s.done = [](host_world& w) {
             const std::string wrong = w.expect_code(w.a + page_size, 1, page_code::rw);
-            return wrong.empty() ? w.expect_code(w.a + 2 * page_size, 2, page_code::guard_rw) : wrong;
+            return wrong.empty() ? w.expect_code(w.a + 2 * page_size, 2, page_code::guard_rw)
+                                 : wrong;
         };
         s.revert = release_a;
         list.push_back(s);
@@ -303,7 +337,8 @@ TEST_P(memory_sweep, pairs_of_faults) {
     report("pairs", s.name, sweep_pairs(s));
 }
 
-INSTANTIATE_TEST_SUITE_P(fault, memory_sweep, testing::Range<std::size_t>(0, memory_scripts().size()),
+INSTANTIATE_TEST_SUITE_P(fault, memory_sweep,
+                         testing::Range<std::size_t>(0, memory_scripts().size()),
                          [](const auto& tested) { return memory_scripts()[tested.param].name; });
 
 } // namespace

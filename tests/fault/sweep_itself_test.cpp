@@ -24,7 +24,9 @@ struct small_world {
     }
     int capture() const { return value; }
     std::string difference(int before, int after, strictness) const {
-        return before == after ? "" : "value " + std::to_string(before) + " became " + std::to_string(after);
+        return before == after
+                   ? ""
+                   : "value " + std::to_string(before) + " became " + std::to_string(after);
     }
     std::string invariants(strictness) const { return broken == 0 ? "" : "broken"; }
 };
@@ -46,7 +48,9 @@ small_script careful() {
         }
         return {true, ""};
     };
-    s.done = [](small_world& w) { return w.value == 1 ? std::string() : std::string("not counted"); };
+    s.done = [](small_world& w) {
+        return w.value == 1 ? std::string() : std::string("not counted");
+    };
     s.revert = [](small_world& w) { w.value = 0; };
     return s;
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Looks into the ledger of a running `memreeve run` from outside, for the tests.
 //
-//   ledger_probe LAUNCHER_PID images          a line of JSON per live image
-//   ledger_probe LAUNCHER_PID picture PID     asks the launcher for a picture of the image (decision
-//                                             4) and prints it as JSON
-//   ledger_probe LAUNCHER_PID root            the root account
+//   ledger_probe LAUNCHER_PID images        a line of JSON per live image
+//   ledger_probe LAUNCHER_PID picture PID   asks the launcher for a picture of the image and prints
+//                                           it as JSON (decision 4)
+//   ledger_probe LAUNCHER_PID root          the root account
 //
 // Exit status 0; 3 when there is no such ledger or image, 4 when no picture was served in 10 s.
 #include "manager/ledger.hpp"
@@ -28,7 +28,9 @@ std::string find_ledger(const std::string& launcher) {
     namespace fs = std::filesystem;
     std::error_code ignored;
     for (const auto& entry : fs::directory_iterator("/proc/" + launcher + "/fd", ignored)) {
-        if (fs::read_symlink(entry.path(), ignored).string().starts_with("/memfd:memreeve-ledger")) {
+        if (fs::read_symlink(entry.path(), ignored)
+                .string()
+                .starts_with("/memfd:memreeve-ledger")) {
             return entry.path().string();
         }
     }
@@ -52,14 +54,19 @@ bool is_live(const telemetry::image_record& r) {
 }
 
 json show(const telemetry::picture& p) {
-    json out = {{"retries", p.retries}, {"in_flight", p.in_flight}, {"adds_up", telemetry::adds_up(p)}};
+    json out = {
+        {"retries", p.retries}, {"in_flight", p.in_flight}, {"adds_up", telemetry::adds_up(p)}};
     out["owners"] = json::object();
     for (std::uint32_t k = 0; k < telemetry::owner_kind_count; ++k) {
         const auto& o = p.owners[k];
-        out["owners"][telemetry::owner_names[k]] = {
-            {"reserved", o.reserved}, {"committed", o.committed},         {"charged", o.charged},
-            {"touched", o.touched},   {"mapped_writable", o.mapped_writable}, {"slack", o.slack},
-            {"resident", o.resident}, {"peak", o.peak_charged}};
+        out["owners"][telemetry::owner_names[k]] = {{"reserved", o.reserved},
+                                                    {"committed", o.committed},
+                                                    {"charged", o.charged},
+                                                    {"touched", o.touched},
+                                                    {"mapped_writable", o.mapped_writable},
+                                                    {"slack", o.slack},
+                                                    {"resident", o.resident},
+                                                    {"peak", o.peak_charged}};
     }
     out["kernel"] = {{"rss", p.kernel.rss},
                      {"private_writable", p.kernel.private_writable},
@@ -83,7 +90,8 @@ int ask_for_picture(manager::ledger& books, int pid) {
             if (prim::now_ns() - since > patience_ns) {
                 return 4;
             }
-            prim::wait_on(reinterpret_cast<const std::uint32_t*>(&r.picture_served), served, 100'000'000);
+            prim::wait_on(reinterpret_cast<const std::uint32_t*>(&r.picture_served), served,
+                          100'000'000);
             served = r.picture_served.load();
         }
         telemetry::picture p;
@@ -126,7 +134,8 @@ int main(int argc, char** argv) {
         if (is_live(r)) {
             std::cout << json{{"pid", r.pid.load()},
                               {"image", std::string(r.path)},
-                              {"runtime", telemetry::name_of(static_cast<telemetry::runtime_kind>(r.runtime.load()))},
+                              {"runtime", telemetry::name_of(static_cast<telemetry::runtime_kind>(
+                                              r.runtime.load()))},
                               {"governed", r.governed.load() != 0},
                               {"extents", r.extents_used.load()},
                               {"extents_lost", r.extents_lost.load()}}

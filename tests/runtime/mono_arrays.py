@@ -19,7 +19,7 @@ with Folder() as folder:
         expect(sum(p["refusals"].values()) >= 3, f"refusals {p['refusals']}")
         expect(s["peak_charged_bytes"] <= limit * MIB, f"peak {s['peak_charged_bytes']} above the limit")
         expect(s["peak_charged_bytes"] >= limit * MIB * 3 // 4, f"peak {s['peak_charged_bytes']}: refused far too early")
-        for kind in ("virtual_alloc", "virtual_free", "virtual_protect"):
+        for kind in ("virtual_alloc", "virtual_free", "acquired", "released"):
             expect(p["requests"][kind] > 0, f"no {kind} was counted")
         expect(p["peak_charged_bytes"] <= s["peak_charged_bytes"], "a process's peak above the run's")
         expect(p["end"] == "exited" and "as_of_seconds" not in p, f"end {p['end']}: not its own last picture")

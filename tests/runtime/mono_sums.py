@@ -21,10 +21,8 @@ with Folder() as folder:
                 break
             k = picture["kernel"]
             print(moment, "retries", picture["retries"], "in flight", picture["in_flight"], k)
-            for name, o in picture["owners"].items():
-                print("   ", name, o)
             if picture["in_flight"] == 0:
-                expect(picture["adds_up"], f"the sums at {moment}")
+                expect(picture["adds_up"], f"the sums at {moment}: {picture['owners']}")
             else:
                 expect(moment == "busy", f"an operation in flight at {moment}")
             expect(k["unclassified_resident"] * 50 < k["private_resident"], f"unclassified at {moment}: {k}")

@@ -38,9 +38,12 @@ struct outcome {
     std::string why; // of a refusal; for messages
 };
 
-// Two faults in one call may leave access wider or narrower than wanted, never contents, states or
-// charges (reliability 2.0: degraded).
-enum class strictness { as_before, degraded };
+// as_before  one fault: the state is as before
+// degraded   more than one: what is reserved may stay open, and what could not be closed may be owed;
+//            committed pages, contents, states and charges are as before (reliability 2.0)
+// torn       the same for a change of several calls whose undo was refused as well: the access and
+//            contents of the pages named may differ from what is said, states and charges may not
+enum class strictness { as_before, degraded, torn };
 
 // `World` is default-constructible (opens what the script needs, asserts by throwing std::string) and
 // has
@@ -55,6 +58,8 @@ struct script {
     std::function<std::string(World&)> done = [](World&) { return std::string(); };
     std::function<void(World&)> revert = [](World&) {};
     bool never_refused = false; // free, release: must not fail outwardly for one fault
+    bool has_several_steps = false;
+    bool may_lose_address_space = false; // takes down what only munmap can take down
 };
 
 namespace detail {
@@ -111,7 +116,8 @@ inline unsigned long mapped_kib() {
     while (std::getline(in, line)) {
         unsigned long begin = 0;
         unsigned long end = 0;
-        if (std::sscanf(line.c_str(), "%lx-%lx", &begin, &end) == 2 && line.find("[heap]") == line.npos) {
+        if (std::sscanf(line.c_str(), "%lx-%lx", &begin, &end) == 2 &&
+            line.find("[heap]") == line.npos) {
             sum += (end - begin) / 1024;
         }
     }
@@ -119,8 +125,8 @@ inline unsigned long mapped_kib() {
 }
 
 template <class World>
-std::string cycle(World& world, const script<World>& s, prim::faulty::fault first, prim::faulty::fault second,
-                  verdict* out) {
+std::string cycle(World& world, const script<World>& s, prim::faulty::fault first,
+                  prim::faulty::fault second, verdict* out) {
     const auto start = world.capture();
     s.prepare(world);
     const auto before = world.capture();
@@ -128,8 +134,10 @@ std::string cycle(World& world, const script<World>& s, prim::faulty::fault firs
     const outcome r = s.run(world);
     prim::faulty::disarm();
     const int hits = prim::faulty::hits();
-    const strictness how = hits > 1 || first.how == prim::faulty::mode::forever ? strictness::degraded
-                                                                                : strictness::as_before;
+    const bool one_fault = hits <= 1 && first.how == prim::faulty::mode::once;
+    const strictness how = one_fault             ? strictness::as_before
+                           : s.has_several_steps ? strictness::torn
+                                                 : strictness::degraded;
     if (out != nullptr) {
         out->hits = hits;
         out->refused = !r.done;
@@ -174,8 +182,8 @@ std::string cycle(World& world, const script<World>& s, prim::faulty::fault firs
 }
 
 template <class World>
-std::string whole_child(const script<World>& s, prim::faulty::fault first, prim::faulty::fault second,
-                        verdict& out) {
+std::string whole_child(const script<World>& s, prim::faulty::fault first,
+                        prim::faulty::fault second, verdict& out) {
     World world;
     std::string wrong = cycle(world, s, first, second, &out);
     if (!wrong.empty() || out.hits == 0) {
@@ -191,13 +199,15 @@ std::string whole_child(const script<World>& s, prim::faulty::fault first, prim:
     }
     const holdings after;
     if (after.descriptors != before.descriptors) {
-        return "descriptors: " + std::to_string(before.descriptors) + ", then " + std::to_string(after.descriptors);
+        return "descriptors: " + std::to_string(before.descriptors) + ", then " +
+               std::to_string(after.descriptors);
     }
     if (after.threads != before.threads) {
-        return "threads: " + std::to_string(before.threads) + ", then " + std::to_string(after.threads);
+        return "threads: " + std::to_string(before.threads) + ", then " +
+               std::to_string(after.threads);
     }
     // A megabyte for the records' own growth and the C library's.
-    if (const unsigned long now = mapped_kib(); now > mapped + 1024) {
+    if (const unsigned long now = mapped_kib(); now > mapped + 1024 && !s.may_lose_address_space) {
         return "mappings: " + std::to_string(mapped) + " KiB, then " + std::to_string(now) + " KiB";
     }
     return "";
@@ -229,7 +239,8 @@ verdict try_point(const script<World>& s, prim::faulty::fault first, prim::fault
         _exit(sent ? 0 : 1);
     }
     close(ends[1]);
-    const bool received = child > 0 && read(ends[0], &v, sizeof v) == static_cast<ssize_t>(sizeof v);
+    const bool received =
+        child > 0 && read(ends[0], &v, sizeof v) == static_cast<ssize_t>(sizeof v);
     close(ends[0]);
     int status = 0;
     if (child > 0) {
@@ -238,8 +249,8 @@ verdict try_point(const script<World>& s, prim::faulty::fault first, prim::fault
     if (!received) {
         v.hits = 1; // go on with the next point
         const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-        std::snprintf(v.text, sizeof v.text, signal == SIGALRM ? "hangs" : "dies: signal %d, status %d", signal,
-                      status);
+        std::snprintf(v.text, sizeof v.text,
+                      signal == SIGALRM ? "hangs" : "dies: signal %d, status %d", signal, status);
     }
     return v;
 }
@@ -247,9 +258,9 @@ verdict try_point(const script<World>& s, prim::faulty::fault first, prim::fault
 } // namespace detail
 
 struct sweep_result {
-    long points = 0;   // children in which the fault was hit
-    long refused = 0;  // of those, how many scripts reported the failure
-    long calls = 0;    // system calls of the script when nothing fails
+    long points = 0;  // children in which the fault was hit
+    long refused = 0; // of those, how many scripts reported the failure
+    long calls = 0;   // system calls of the script when nothing fails
     std::vector<std::string> wrong;
 };
 
@@ -263,9 +274,10 @@ sweep_result sweep_single(const script<World>& s, int number_limit = 300) {
             for (long n = 1; n <= number_limit; ++n) {
                 const detail::verdict v = detail::try_point(s, {n, error, how}, {});
                 if (v.text[0] != '\0') {
-                    result.wrong.push_back(s.name + ": n " + std::to_string(n) + " " + strerrorname_np(error) +
-                                           (how == prim::faulty::mode::once ? " once" : " forever") + " at " +
-                                           detail::call_name(v.call) + ": " + v.text);
+                    result.wrong.push_back(
+                        s.name + ": n " + std::to_string(n) + " " + strerrorname_np(error) +
+                        (how == prim::faulty::mode::once ? " once" : " forever") + " at " +
+                        detail::call_name(v.call) + ": " + v.text);
                 }
                 if (v.hits == 0) {
                     result.calls = n - 1;
@@ -292,8 +304,8 @@ sweep_result sweep_pairs(const script<World>& s, int error = ENOMEM, int number_
             any = any || v.hits > 0;
             if (v.text[0] != '\0') {
                 result.wrong.push_back(s.name + ": n " + std::to_string(first) + " and " +
-                                       std::to_string(second) + " " + strerrorname_np(error) + ", first at " +
-                                       detail::call_name(v.call) + ": " + v.text);
+                                       std::to_string(second) + " " + strerrorname_np(error) +
+                                       ", first at " + detail::call_name(v.call) + ": " + v.text);
             }
             if (v.hits < 2) {
                 break;
@@ -310,8 +322,8 @@ sweep_result sweep_pairs(const script<World>& s, int error = ENOMEM, int number_
 }
 
 inline void report(const char* kind, const std::string& name, const sweep_result& r) {
-    std::printf("%-7s %-44s %3ld calls %5ld points %5ld refused %3zu wrong\n", kind, name.c_str(), r.calls,
-                r.points, r.refused, r.wrong.size());
+    std::printf("%-7s %-44s %3ld calls %5ld points %5ld refused %3zu wrong\n", kind, name.c_str(),
+                r.calls, r.points, r.refused, r.wrong.size());
     std::fflush(stdout);
     for (std::size_t i = 0; i < r.wrong.size() && i < 12; ++i) {
         ADD_FAILURE() << r.wrong[i];

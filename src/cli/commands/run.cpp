@@ -40,7 +40,8 @@ bool parse_bounds(const run_options& o, bounds& out) {
         std::string why;
         const std::optional<size> s = parse_size(text, total, why);
         if (!s) {
-            say(fmt::format("{} {}: {}; accepted are {}", option, shell_word(text), why, accepted_sizes));
+            say(fmt::format("{} {}: {}; accepted are {}", option, shell_word(text), why,
+                            accepted_sizes));
         }
         return s;
     };
@@ -51,7 +52,8 @@ bool parse_bounds(const run_options& o, bounds& out) {
         }
         if (!s->is_unlimited) {
             if (s->bytes < page_size) {
-                say(fmt::format("--limit {}: less than one page of {} bytes; a small Mono program needs about 32M",
+                say(fmt::format("--limit {}: less than one page of {} bytes; a small Mono program "
+                                "needs about 32M",
                                 shell_word(*o.limit), page_size));
                 return false;
             }
@@ -69,7 +71,8 @@ bool parse_bounds(const run_options& o, bounds& out) {
             return false;
         }
         if (s->is_unlimited || s->bytes > *out.limit) {
-            say(fmt::format("--reserve {}: larger than the limit of {}; it is the part inside the limit that only higher "
+            say(fmt::format("--reserve {}: larger than the limit of {}; it is the part inside the "
+                            "limit that only higher "
                             "critical levels may use",
                             shell_word(*o.reserve), show_size(*out.limit)));
             return false;
@@ -94,8 +97,8 @@ public:
         path_ = path;
         const long fd = path.empty() ? -ENOENT : prim::open_for_writing(path, created_);
         if (fd < 0) {
-            say(fmt::format("--summary {}: cannot be written: {}; the program was not started", shell_word(path),
-                            std::strerror(static_cast<int>(-fd))));
+            say(fmt::format("--summary {}: cannot be written: {}; the program was not started",
+                            shell_word(path), std::strerror(static_cast<int>(-fd))));
             return false;
         }
         fd_ = static_cast<int>(fd);
@@ -106,7 +109,8 @@ public:
             return;
         }
         if (const int e = prim::write_and_close(fd_, text); e != 0) {
-            say(fmt::format("--summary {}: could not be written completely: {}", shell_word(path_), std::strerror(e)));
+            say(fmt::format("--summary {}: could not be written completely: {}", shell_word(path_),
+                            std::strerror(e)));
         }
         fd_ = -1;
     }
@@ -143,7 +147,8 @@ public:
             e = prim::map_shared(fd_, size_, true, &memory_);
         }
         if (e != 0) {
-            say(fmt::format("the ledger cannot be made: {}: {}; memreeve needs memfd_create and {} of address space "
+            say(fmt::format("the ledger cannot be made: {}: {}; memreeve needs memfd_create and {} "
+                            "of address space "
                             "(look at seccomp profiles and ulimit -v -n)",
                             step, std::strerror(e), show_size(size_)));
             return false;
@@ -156,7 +161,8 @@ public:
         books_.format(reinterpret_cast<void*>(memory_), manager::shared_shape, root);
         auto& header = books_.header();
         header.launcher_pid.store(prim::process_id(), std::memory_order_relaxed);
-        header.launcher_start_time.store(prim::process_start_time(prim::process_id()), std::memory_order_relaxed);
+        header.launcher_start_time.store(prim::process_start_time(prim::process_id()),
+                                         std::memory_order_relaxed);
         header.flags.store((o.best_effort ? manager::flag_best_effort : 0u) |
                                (o.no_children ? manager::flag_no_children : 0u),
                            std::memory_order_release);
@@ -199,7 +205,9 @@ public:
     int descriptor() const { return event_; }
 
 private:
-    const std::uint32_t* word() const { return reinterpret_cast<const std::uint32_t*>(&header_.bell); }
+    const std::uint32_t* word() const {
+        return reinterpret_cast<const std::uint32_t*>(&header_.bell);
+    }
     static void listen(void* self) {
         auto& me = *static_cast<bell_listener*>(self);
         std::uint32_t heard = 0; // what rang before this thread began counts too
@@ -232,8 +240,8 @@ void pass_signals_on(prim::signal_desk& desk, int pidfd) {
 }
 
 // Until the program has ended; its descendants are only watched.
-prim::ending watch_until_end(const prim::started& program, prim::signal_desk& desk, const bell_listener& bell,
-                             image_watch& images) {
+prim::ending watch_until_end(const prim::started& program, prim::signal_desk& desk,
+                             const bell_listener& bell, image_watch& images) {
     prim::ending end;
     std::uint64_t next_sample = prim::now_ns() + sample_period_ns;
     for (;;) {
@@ -241,7 +249,8 @@ prim::ending watch_until_end(const prim::started& program, prim::signal_desk& de
         const std::vector<int> watched = images.descriptors();
         descriptors.insert(descriptors.end(), watched.begin(), watched.end());
         const std::uint64_t now = prim::now_ns();
-        const int patience = next_sample > now ? static_cast<int>((next_sample - now) / 1'000'000 + 1) : 0;
+        const int patience =
+            next_sample > now ? static_cast<int>((next_sample - now) / 1'000'000 + 1) : 0;
         std::vector<bool> ready;
         (void)prim::wait_readable(descriptors, patience, ready);
         if (ready[0] && prim::reap(program.pidfd, end) == 0 && end.has_ended) {
@@ -301,13 +310,15 @@ int run(const run_options& o) {
     std::string tried;
     const std::optional<std::string> library = find_preload_library(tried);
     if (!library) {
-        say(fmt::format("libmemreeve_preload.so was not found (looked for {}); build or install it, or name it in "
+        say(fmt::format("libmemreeve_preload.so was not found (looked for {}); build or install "
+                        "it, or name it in "
                         "MEMREEVE_PRELOAD",
                         printable(tried)));
         return memreeve_failed;
     }
     if (library->find_first_of(": ") != std::string::npos) {
-        say(fmt::format("{} cannot be preloaded: the loader takes blanks and colons for separators; move it or name "
+        say(fmt::format("{} cannot be preloaded: the loader takes blanks and colons for "
+                        "separators; move it or name "
                         "another path in MEMREEVE_PRELOAD",
                         shell_word(*library)));
         return memreeve_failed;
@@ -328,7 +339,8 @@ int run(const run_options& o) {
         governed_environment(outside, *library, ledger.path(), o.best_effort, settings);
     const int failed = prim::start_program(verdict.file, o.command, inside, program);
     if (failed != 0) {
-        say(fmt::format("{}: cannot be started: {}", shell_word(verdict.file), std::strerror(failed)));
+        say(fmt::format("{}: cannot be started: {}", shell_word(verdict.file),
+                        std::strerror(failed)));
         return failed == ENOENT || failed == ENOTDIR ? 127 : 126;
     }
 
@@ -360,8 +372,9 @@ int run(const run_options& o) {
     const bool was_governed = std::any_of(report.processes.begin(), report.processes.end(),
                                           [](const process_report& p) { return p.governed; });
     if (!was_governed) {
-        say(fmt::format("{} was never governed: the loader did not take in {} (the lines above may tell why)",
-                        shell_word(o.command.front()), shell_word(*library)));
+        say(fmt::format(
+            "{} was never governed: the loader did not take in {} (the lines above may tell why)",
+            shell_word(o.command.front()), shell_word(*library)));
     }
     return status_of(report, o);
 }

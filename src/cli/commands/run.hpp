@@ -11,7 +11,7 @@ namespace memreeve::cli {
 inline constexpr int memreeve_failed = 125;
 
 struct run_options {
-    std::optional<std::string> limit;   // as written; checked by run()
+    std::optional<std::string> limit; // as written; checked by run()
     std::optional<std::string> reserve;
     std::optional<std::string> summary;
     std::optional<int> exit_code_on_limit;

@@ -28,8 +28,8 @@
 namespace memreeve::prim::fake {
 
 struct settings {
-    std::size_t mapping_limit = 65530;            // max_map_count
-    byte_count size_limit = ~byte_count{0};       // RLIMIT_AS, of what the model holds
+    std::size_t mapping_limit = 65530;      // max_map_count
+    byte_count size_limit = ~byte_count{0}; // RLIMIT_AS, of what the model holds
     bool merges = true;
 };
 

@@ -32,7 +32,7 @@ public:
     int move(range from, range to, vma& source);
     int grow_in_place(range from, byte_count new_size, vma& grown);
 
-    const vma* find(address at) const;          // that contains `at`
+    const vma* find(address at) const; // that contains `at`
     const vma* find_or_next(address at) const;
     std::size_t count() const { return vmas_.size(); }
     byte_count bytes() const { return bytes_; }

@@ -43,8 +43,8 @@ long real(const call& k) noexcept { return libc_call(k.number, k.a, k.b, k.c, k.
 
 bool give_back_to_universe(range r) noexcept {
     const long flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-    return libc_call(SYS_mmap, static_cast<long>(r.begin), static_cast<long>(r.size()), PROT_NONE, flags, -1,
-                     0) == static_cast<long>(r.begin);
+    return libc_call(SYS_mmap, static_cast<long>(r.begin), static_cast<long>(r.size()), PROT_NONE,
+                     flags, -1, 0) == static_cast<long>(r.begin);
 }
 
 // The model has accepted the call, so the real kernel must: a test whose model and kernel differ
@@ -169,7 +169,8 @@ long model_mremap(call k) {
     if ((k.d & MREMAP_DONTUNMAP) != 0) {
         const bool fixed = (k.d & MREMAP_FIXED) != 0;
         const auto hole = fixed ? std::optional<address>(wanted) : kernel.find_hole(from.size());
-        if (new_size != from.size() || !hole || !universe.contains(range{*hole, *hole + new_size})) {
+        if (new_size != from.size() || !hole ||
+            !universe.contains(range{*hole, *hole + new_size})) {
             return new_size != from.size() ? -EINVAL : -ENOMEM;
         }
         if (const int e = kernel.move_leaving_source(from, *hole, source); e != 0) {
@@ -282,8 +283,8 @@ bool start(const settings& s) noexcept {
     const std::lock_guard lock(mutex);
     const long flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
                        (universe_is_reserved ? MAP_FIXED : MAP_FIXED_NOREPLACE);
-    const long r = libc_call(SYS_mmap, static_cast<long>(universe.begin), static_cast<long>(universe.size()),
-                             PROT_NONE, flags, -1, 0);
+    const long r = libc_call(SYS_mmap, static_cast<long>(universe.begin),
+                             static_cast<long>(universe.size()), PROT_NONE, flags, -1, 0);
     if (r != static_cast<long>(universe.begin)) {
         return false;
     }

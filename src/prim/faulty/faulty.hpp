@@ -3,7 +3,7 @@
 // kernel's /proc/self/fail-nth. Process-wide: a call of any thread counts.
 //
 // Not counted, because they cannot fail or their failure has no reader: getpid, gettid,
-// sched_yield, exit_group, writev (say).
+// sched_yield, exit_group, writev (say), futex's wake. A close that fails has closed.
 #pragma once
 
 namespace memreeve::prim::faulty {

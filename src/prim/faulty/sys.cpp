@@ -4,6 +4,7 @@
 #include "prim/prim.hpp"
 
 #include <atomic>
+#include <linux/futex.h>
 
 namespace memreeve::prim {
 namespace faulty {
@@ -20,9 +21,10 @@ constinit slot slots[2];
 constinit std::atomic<long> calls{0};
 constinit std::atomic<long> first_failed{-1};
 
-bool is_counted(long number) noexcept {
+bool is_counted(long number, long operation) noexcept {
     return number != SYS_getpid && number != SYS_gettid && number != SYS_sched_yield &&
-           number != SYS_exit_group && number != SYS_writev;
+           number != SYS_exit_group && number != SYS_writev &&
+           !(number == SYS_futex && operation == FUTEX_WAKE);
 }
 
 void load(slot& s, fault what) noexcept {
@@ -76,7 +78,9 @@ void disarm() noexcept {
     }
 }
 
-bool was_hit() noexcept { return slots[0].hit.load() && (slots[1].what.nth == 0 || slots[1].hit.load()); }
+bool was_hit() noexcept {
+    return slots[0].hit.load() && (slots[1].what.nth == 0 || slots[1].hit.load());
+}
 int hits() noexcept { return (slots[0].hit.load() ? 1 : 0) + (slots[1].hit.load() ? 1 : 0); }
 
 long count() noexcept { return calls.load(); }
@@ -85,7 +89,7 @@ long failed_call() noexcept { return first_failed.load(); }
 } // namespace faulty
 
 long sys(long number, long a, long b, long c, long d, long e, long f) noexcept {
-    if (faulty::is_counted(number)) {
+    if (faulty::is_counted(number, b)) {
         faulty::calls.fetch_add(1);
         const int error = faulty::due(number);
         if (error != 0) {

@@ -22,7 +22,8 @@ inline long libc_wrapper(long number, long a, long b, long c, long d, long e, lo
     const auto small = [](long value) { return static_cast<int>(value); };
     switch (number) {
     case SYS_mmap:
-        return reinterpret_cast<long>(::mmap(as_pointer(a), size(b), small(c), small(d), small(e), f));
+        return reinterpret_cast<long>(
+            ::mmap(as_pointer(a), size(b), small(c), small(d), small(e), f));
     case SYS_munmap: return ::munmap(as_pointer(a), size(b));
     case SYS_mprotect: return ::mprotect(as_pointer(a), size(b), small(c));
     case SYS_madvise: return ::madvise(as_pointer(a), size(b), small(c));

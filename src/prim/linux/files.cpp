@@ -39,7 +39,8 @@ long read(int fd, void* buffer, std::size_t size) noexcept {
 
 long read_at(int fd, void* buffer, std::size_t size, std::uint64_t offset) noexcept {
     return retried([&] {
-        return sys(SYS_pread64, fd, number(buffer), static_cast<long>(size), static_cast<long>(offset));
+        return sys(SYS_pread64, fd, number(buffer), static_cast<long>(size),
+                   static_cast<long>(offset));
     });
 }
 
@@ -48,7 +49,8 @@ long write(int fd, const void* buffer, std::size_t size) noexcept {
 }
 
 int resize(int fd, std::uint64_t size) noexcept {
-    return static_cast<int>(-retried([&] { return sys(SYS_ftruncate, fd, static_cast<long>(size)); }));
+    return static_cast<int>(
+        -retried([&] { return sys(SYS_ftruncate, fd, static_cast<long>(size)); }));
 }
 
 int close(int fd) noexcept {

@@ -77,7 +77,7 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
 
 } // namespace
 
-// ---- files --------------------------------------------------------------------------------------
+// ---- files ------------------------------------------------------------------------------------
 
 int examine_file(const std::string& path, file_facts& out) {
     struct stat s {};
@@ -95,8 +95,10 @@ int examine_file(const std::string& path, file_facts& out) {
     return 0;
 }
 
-int read_file_part(const std::string& path, std::uint64_t offset, std::size_t most, std::string& out) {
-    const descriptor fd(retried([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
+int read_file_part(const std::string& path, std::uint64_t offset, std::size_t most,
+                   std::string& out) {
+    const descriptor fd(
+        retried([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
     if (fd.get() < 0) {
         return errno;
     }
@@ -104,7 +106,8 @@ int read_file_part(const std::string& path, std::uint64_t offset, std::size_t mo
     std::size_t have = 0;
     while (have < most) {
         const auto n = retried([&] {
-            return ::pread(fd.get(), out.data() + have, most - have, static_cast<off_t>(offset + have));
+            return ::pread(fd.get(), out.data() + have, most - have,
+                           static_cast<off_t>(offset + have));
         });
         if (n < 0) {
             return errno;
@@ -151,7 +154,8 @@ long open_for_writing(const std::string& path, bool& created) {
     created = false;
     int fd = retried([&] { return ::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY); });
     if (fd < 0 && errno == ENOENT) {
-        fd = retried([&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
+        fd = retried(
+            [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); });
         created = fd >= 0;
     }
     return fd < 0 ? -errno : fd;
@@ -175,7 +179,7 @@ int write_and_close(int fd, std::string_view text) {
 
 int remove_file(const std::string& path) { return ::unlink(path.c_str()) == 0 ? 0 : errno; }
 
-// ---- environment ----------------------------------------------------------------------------------
+// ---- environment ------------------------------------------------------------------------------
 
 std::vector<std::string> environment() {
     std::vector<std::string> out;
@@ -194,7 +198,7 @@ std::uint64_t machine_memory() {
     return ::sysinfo(&s) == 0 ? static_cast<std::uint64_t>(s.totalram) * s.mem_unit : 0;
 }
 
-// ---- starting -------------------------------------------------------------------------------------
+// ---- starting ---------------------------------------------------------------------------------
 
 signal_desk::signal_desk() {
     const sigset_t set = taken_set();
@@ -271,7 +275,7 @@ int start_program(const std::string& file, const std::vector<std::string>& argum
     return 0;
 }
 
-// ---- watching -------------------------------------------------------------------------------------
+// ---- watching ---------------------------------------------------------------------------------
 
 long open_process(int pid) {
     const long fd = ::syscall(SYS_pidfd_open, pid, 0); // close-on-exec by definition
@@ -285,7 +289,8 @@ int send_signal(int pidfd, int signal) {
 int reap(int pidfd, ending& out) {
     siginfo_t info{};
     const int r = retried([&] {
-        return ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG);
+        return ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info,
+                        WEXITED | WNOHANG);
     });
     if (r != 0) {
         return errno;
@@ -333,7 +338,7 @@ void clear_event(int fd) {
     (void)!::read(fd, &count, sizeof count);
 }
 
-// ---- looking into a process -----------------------------------------------------------------------
+// ---- looking into a process -------------------------------------------------------------------
 
 bool read_process_word(int pid, std::uint64_t at, std::uint64_t& out) {
     iovec here{&out, sizeof out};

@@ -16,11 +16,11 @@
 
 namespace memreeve::prim {
 
-// ---- files --------------------------------------------------------------------------------------
+// ---- files ------------------------------------------------------------------------------------
 struct file_facts {
     bool is_regular = false;
     bool is_directory = false;
-    bool is_executable = false;   // by this user
+    bool is_executable = false; // by this user
     bool is_setuid = false;
     bool is_setgid = false;
     bool has_capabilities = false; // security.capability
@@ -28,7 +28,8 @@ struct file_facts {
 };
 int examine_file(const std::string& path, file_facts& out);
 // Up to `most` bytes from `offset`; shorter at the end of the file.
-int read_file_part(const std::string& path, std::uint64_t offset, std::size_t most, std::string& out);
+int read_file_part(const std::string& path, std::uint64_t offset, std::size_t most,
+                   std::string& out);
 int read_whole_file(const std::string& path, std::string& out); // /proc files too
 int read_link(const std::string& path, std::string& out);
 // Opens for writing without truncating; `created` tells whether it was made now.
@@ -37,14 +38,14 @@ long open_for_writing(const std::string& path, bool& created);
 int write_and_close(int fd, std::string_view text);
 int remove_file(const std::string& path);
 
-// ---- environment ----------------------------------------------------------------------------------
+// ---- environment ------------------------------------------------------------------------------
 std::vector<std::string> environment();
 // Value of a variable, null when unset or when this process is privileged (AT_SECURE).
 const char* trusted_variable(const char* name);
 bool is_terminal(int fd);
-std::uint64_t machine_memory();   // bytes of RAM, 0 when unknown
+std::uint64_t machine_memory(); // bytes of RAM, 0 when unknown
 
-// ---- starting -------------------------------------------------------------------------------------
+// ---- starting ---------------------------------------------------------------------------------
 struct started {
     int pid = 0;
     int pidfd = -1;
@@ -69,25 +70,25 @@ private:
 int start_program(const std::string& file, const std::vector<std::string>& arguments,
                   const std::vector<std::string>& variables, started& out);
 
-// ---- watching -------------------------------------------------------------------------------------
-long open_process(int pid);                       // pidfd; -ESRCH when it has ended
+// ---- watching ---------------------------------------------------------------------------------
+long open_process(int pid); // pidfd; -ESRCH when it has ended
 int send_signal(int pidfd, int signal);
 struct ending {
     bool has_ended = false;
-    int code = 0;     // exit status
-    int signal = 0;   // 0: none
+    int code = 0;   // exit status
+    int signal = 0; // 0: none
 };
-int reap(int pidfd, ending& out);                 // does not wait
+int reap(int pidfd, ending& out); // does not wait
 
 // Waits until one of the descriptors is readable; ready[i] tells of descriptors[i].
 // `timeout_ms` < 0: for ever. EINTR is reported.
 int wait_readable(const std::vector<int>& descriptors, int timeout_ms, std::vector<bool>& ready);
 
-long make_event();                                // eventfd, thread-safe to ring
+long make_event(); // eventfd, thread-safe to ring
 void ring_event(int fd);
 void clear_event(int fd);
 
-// ---- looking into a process -----------------------------------------------------------------------
+// ---- looking into a process -------------------------------------------------------------------
 // One word of another process's memory.
 bool read_process_word(int pid, std::uint64_t at, std::uint64_t& out);
 // Pages present in [begin, end) of another process, from its open /proc/PID/pagemap.

@@ -90,20 +90,29 @@ int discard(address where, byte_count size) noexcept {
     return r == EINVAL ? advise(where, size, MADV_DONTNEED_LOCKED) : r;
 }
 
-int discard_lazily(address where, byte_count size) noexcept { return advise(where, size, MADV_FREE); }
+int discard_lazily(address where, byte_count size) noexcept {
+    return advise(where, size, MADV_FREE);
+}
 
 int replace_by_reserved(address where, byte_count size) noexcept {
     return code(map_anonymous(where, size, PROT_NONE, MAP_FIXED));
 }
 
-int wipe_on_fork(address where, byte_count size) noexcept { return advise(where, size, MADV_WIPEONFORK); }
+int replace_by_anonymous(address where, byte_count size, access allowed) noexcept {
+    return code(map_anonymous(where, size, static_cast<int>(allowed), MAP_FIXED));
+}
+
+int wipe_on_fork(address where, byte_count size) noexcept {
+    return advise(where, size, MADV_WIPEONFORK);
+}
 
 int move_pages(address from, address to, byte_count size) noexcept {
     return code(sys(SYS_mremap, number(from), number(size), number(size),
                     MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, number(to)));
 }
 
-long pass_mmap(address where, byte_count size, int prot, int flags, int fd, std::int64_t offset) noexcept {
+long pass_mmap(address where, byte_count size, int prot, int flags, int fd,
+               std::int64_t offset) noexcept {
     return sys(SYS_mmap, number(where), number(size), prot, flags, fd, offset);
 }
 
@@ -119,7 +128,8 @@ long pass_madvise(address where, byte_count size, int advice) noexcept {
     return sys(SYS_madvise, number(where), number(size), advice);
 }
 
-long pass_mremap(address where, byte_count old_size, byte_count new_size, int flags, address to) noexcept {
+long pass_mremap(address where, byte_count old_size, byte_count new_size, int flags,
+                 address to) noexcept {
     return sys(SYS_mremap, number(where), number(old_size), number(new_size), flags, number(to));
 }
 

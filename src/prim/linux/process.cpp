@@ -78,7 +78,8 @@ std::uint64_t process_start_time(int pid) noexcept {
 std::uint64_t now_ns() noexcept {
     timespec t{};
     (void)::clock_gettime(CLOCK_MONOTONIC, &t);
-    return static_cast<std::uint64_t>(t.tv_sec) * 1000000000u + static_cast<std::uint64_t>(t.tv_nsec);
+    return static_cast<std::uint64_t>(t.tv_sec) * 1000000000u +
+           static_cast<std::uint64_t>(t.tv_nsec);
 }
 
 void yield() noexcept { (void)sys(SYS_sched_yield); }

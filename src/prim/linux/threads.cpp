@@ -31,8 +31,8 @@ void* enter(void* given) {
 }
 
 long set_mask(const std::uint64_t* mask, std::uint64_t* old) noexcept {
-    return sys(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(mask), reinterpret_cast<long>(old),
-               sizeof(std::uint64_t));
+    return sys(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(mask),
+               reinterpret_cast<long>(old), sizeof(std::uint64_t));
 }
 
 } // namespace

@@ -7,12 +7,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     const size_t wanted = (size_t)(argc > 1 ? atol(argv[1]) : 1) << 20;
     const size_t piece = (size_t)(argc > 2 ? atol(argv[2]) : 1024) << 10;
     const unsigned seconds = argc > 3 ? (unsigned)atol(argv[3]) : 0;
     const size_t count = wanted / piece;
-    void **held = malloc(count * sizeof *held);
+    void** held = malloc(count * sizeof *held);
     size_t n = 0;
     for (; n < count; ++n) {
         held[n] = mmap(NULL, piece, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

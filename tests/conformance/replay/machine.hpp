@@ -71,7 +71,8 @@ inline std::string hex(std::uint64_t n) {
 }
 
 inline std::uint64_t parse_hex(const std::string& text) {
-    if (text.empty() || text.size() > 16 || text.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) {
+    if (text.empty() || text.size() > 16 ||
+        text.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) {
         throw malformed("'" + text + "' is not a hexadecimal number");
     }
     return std::strtoull(text.c_str(), nullptr, 16);
@@ -113,8 +114,8 @@ struct trap {
     sigjmp_buf back;
     volatile sig_atomic_t armed = 0;
     std::uint64_t address = 0;
-    unsigned kind = 0;   // 0 read, 1 write, 8 execute: ExceptionInformation[0]
-    bool guard = false;  // mrv_handle_fault dealt with it
+    unsigned kind = 0;  // 0 read, 1 write, 8 execute: ExceptionInformation[0]
+    bool guard = false; // mrv_handle_fault dealt with it
 };
 inline thread_local trap the_trap;
 
@@ -154,12 +155,14 @@ inline std::string access(char op, std::uint64_t a, unsigned value) {
         }
         return result;
     }
-    auto* byte = reinterpret_cast<volatile unsigned char*>(a);
+    // In assembly: a sanitizer's check of the address would fault elsewhere, and first.
     the_trap.armed = 1;
     if (op == 'R') {
-        read = *byte;
+        unsigned char byte = 0;
+        asm volatile("movb (%1), %0" : "=q"(byte) : "r"(a) : "memory");
+        read = byte;
     } else if (op == 'W') {
-        *byte = static_cast<unsigned char>(value);
+        asm volatile("movb %0, (%1)" : : "q"(static_cast<unsigned char>(value)), "r"(a) : "memory");
     } else {
         reinterpret_cast<void (*)()>(a)();
     }
@@ -179,11 +182,13 @@ public:
     // Picks an arena that VirtualQuery shows free. Throws std::runtime_error when there is none.
     machine(mrv_host* host, IHostMemoryManager* manager) : host_(host), manager_(manager) {
         // Below where the kernel places mappings, and memory that ThreadSanitizer lets a program use.
-        for (std::uint64_t base = 0x7e9000000000; base < 0x7ef000000000; base += std::uint64_t{1} << 36) {
+        for (std::uint64_t base = 0x7e9000000000; base < 0x7ef000000000;
+             base += std::uint64_t{1} << 36) {
             MEMORY_BASIC_INFORMATION info{};
             SIZE_T got = 0;
             const HRESULT hr = manager_->VirtualQuery(pointer(base), &info, sizeof info, &got);
-            if (hr == S_OK && got == sizeof info && info.State == 0x10000 && info.RegionSize >= 4 * arena_size) {
+            if (hr == S_OK && got == sizeof info && info.State == 0x10000 &&
+                info.RegionSize >= 4 * arena_size) {
                 arena_ = base + granule;
                 return;
             }
@@ -215,8 +220,9 @@ public:
         if (op == "P" || op == "PN") {
             need(3, 3);
             DWORD old = 0xdeadbeef;
-            const HRESULT hr = manager_->VirtualProtect(pointer(address_of(words[1])), parse_hex(words[2]),
-                                                        parse_dword(words[3]), op == "P" ? &old : nullptr);
+            const HRESULT hr =
+                manager_->VirtualProtect(pointer(address_of(words[1])), parse_hex(words[2]),
+                                         parse_dword(words[3]), op == "P" ? &old : nullptr);
             return hr == S_OK ? "ok " + hex(old) : failure(hr);
         }
         if (op == "Q") {
@@ -235,11 +241,13 @@ public:
         }
         if (op == "G") {
             need(4, 4);
-            return written_pages(parse_dword(words[1]), address_of(words[2]), parse_hex(words[3]), parse_hex(words[4]));
+            return written_pages(parse_dword(words[1]), address_of(words[2]), parse_hex(words[3]),
+                                 parse_hex(words[4]));
         }
         if (op == "T") {
             need(2, 2);
-            return outcome(mrv_reset_write_watch(host_, pointer(address_of(words[1])), parse_hex(words[2])));
+            return outcome(
+                mrv_reset_write_watch(host_, pointer(address_of(words[1])), parse_hex(words[2])));
         }
         if (op == "M") {
             need(0, 0);
@@ -270,7 +278,8 @@ public:
         for (std::uint64_t a = arena_; a < arena_ + arena_size;) {
             MEMORY_BASIC_INFORMATION info{};
             SIZE_T got = 0;
-            if (manager_->VirtualQuery(pointer(a), &info, sizeof info, &got) != S_OK || info.RegionSize == 0) {
+            if (manager_->VirtualQuery(pointer(a), &info, sizeof info, &got) != S_OK ||
+                info.RegionSize == 0) {
                 break;
             }
             a += info.RegionSize;
@@ -297,7 +306,8 @@ public:
             if (symbol == "K") {
                 return kernel_base + off;
             }
-            if (symbol.size() == 2 && symbol[0] == 'S' && symbol[1] >= '0' && symbol[1] < '0' + static_cast<int>(slot_count)) {
+            if (symbol.size() == 2 && symbol[0] == 'S' && symbol[1] >= '0' &&
+                symbol[1] < '0' + static_cast<int>(slot_count)) {
                 const slot_state& s = slots_[static_cast<unsigned>(symbol[1] - '0')];
                 if (s.base == 0) {
                     throw malformed(symbol + " names no living allocation");
@@ -336,14 +346,16 @@ private:
             type &= ~DWORD{0x200000};
         }
         void* got = pointer(1);
-        const HRESULT hr = manager_->VirtualAlloc(pointer(a), size, type, parse_dword(words[4]), eTaskCritical, &got);
+        const HRESULT hr = manager_->VirtualAlloc(pointer(a), size, type, parse_dword(words[4]),
+                                                  eTaskCritical, &got);
         if (hr != S_OK) {
             return failure(hr) + (got != nullptr ? " out pointer not nulled" : "");
         }
         const auto base = reinterpret_cast<std::uint64_t>(got);
         if (words.size() > 5) {
             const std::string& s = words[5];
-            if (s.size() != 2 || s[0] != 'S' || s[1] < '0' || s[1] >= '0' + static_cast<int>(slot_count)) {
+            if (s.size() != 2 || s[0] != 'S' || s[1] < '0' ||
+                s[1] >= '0' + static_cast<int>(slot_count)) {
                 throw malformed("'" + s + "' is no slot (S0 to S5)");
             }
             slots_[static_cast<unsigned>(s[1] - '0')] = {base, (size + page - 1) & ~(page - 1)};
@@ -389,22 +401,24 @@ private:
         switch (info.State) {
         case 0x10000:
             text += ",F";
-            usual = usual && allocation == 0 && info.AllocationProtect == 0 && info.Protect == 1 && info.Type == 0;
+            usual = usual && allocation == 0 && info.AllocationProtect == 0 && info.Protect == 1 &&
+                    info.Type == 0;
             break;
         case 0x2000:
             text += ",R," + name_of(allocation) + "," + hex(info.AllocationProtect);
             usual = usual && info.Protect == 0 && info.Type == 0x20000;
             break;
         case 0x1000:
-            text += ",C," + name_of(allocation) + "," + hex(info.AllocationProtect) + "," + hex(info.Protect);
+            text += ",C," + name_of(allocation) + "," + hex(info.AllocationProtect) + "," +
+                    hex(info.Protect);
             usual = usual && info.Type == 0x20000;
             break;
-        default:
-            usual = false;
+        default: usual = false;
         }
         if (!usual) {
-            text += " [State " + hex(info.State) + " Protect " + hex(info.Protect) + " Type " + hex(info.Type) +
-                    " AllocationBase " + hex(allocation) + " length " + hex(got) + "]";
+            text += " [State " + hex(info.State) + " Protect " + hex(info.Protect) + " Type " +
+                    hex(info.Type) + " AllocationBase " + hex(allocation) + " length " + hex(got) +
+                    "]";
         }
         return text;
     }
@@ -432,11 +446,13 @@ private:
         }
     }
 
-    std::string written_pages(DWORD flags, std::uint64_t a, std::uint64_t size, std::uint64_t count) {
+    std::string written_pages(DWORD flags, std::uint64_t a, std::uint64_t size,
+                              std::uint64_t count) {
         std::vector<void*> pages(count < 0x10000 ? count : 0x10000);
         std::size_t found = pages.size();
         std::uint32_t granularity = 0;
-        const mrv_status s = mrv_get_write_watch(host_, flags, pointer(a), size, pages.data(), &found, &granularity);
+        const mrv_status s =
+            mrv_get_write_watch(host_, flags, pointer(a), size, pages.data(), &found, &granularity);
         if (s != MRV_OK) {
             return outcome(s);
         }

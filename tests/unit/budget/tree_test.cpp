@@ -104,9 +104,9 @@ TEST(budget_levels, decision_3_one_large_request_is_refused_whole) {
 
 TEST(budget_levels, decision_3_the_default_reserve) {
     EXPECT_EQ(default_reserve(1024 * mib), 1024 * mib / 20);
-    EXPECT_EQ(default_reserve(100 * mib), 8 * mib);  // 5 % would be less than 8 MiB
-    EXPECT_EQ(default_reserve(32 * mib), 8 * mib);   // = a quarter
-    EXPECT_EQ(default_reserve(16 * mib), 4 * mib);   // a quarter is less than 8 MiB
+    EXPECT_EQ(default_reserve(100 * mib), 8 * mib); // 5 % would be less than 8 MiB
+    EXPECT_EQ(default_reserve(32 * mib), 8 * mib);  // = a quarter
+    EXPECT_EQ(default_reserve(16 * mib), 4 * mib);  // a quarter is less than 8 MiB
     EXPECT_EQ(default_reserve(0), 0u);
     EXPECT_EQ(default_reserve(160 * mib), 8 * mib);
     EXPECT_EQ(default_reserve(161 * mib), 161 * mib / 20);
@@ -200,7 +200,9 @@ TEST(budget_guarantee, decision_3_that_does_not_fit_is_refused) {
     fixture f(limit(10 * mib));
     const owner_id b = f.open(owner_id::root);
     ASSERT_TRUE(f.take(b, 7 * mib_pages));
-    EXPECT_EQ(f.books.open_account(owner_id::root, "x", limit(~byte_count{0}, 0, 4 * mib), 0).error().code,
+    EXPECT_EQ(f.books.open_account(owner_id::root, "x", limit(~byte_count{0}, 0, 4 * mib), 0)
+                  .error()
+                  .code,
               errc::over_budget);
     EXPECT_EQ(f.books.open_account(owner_id::root, "x", limit(mib, 0, 2 * mib), 0).error().code,
               errc::invalid_argument)
@@ -208,7 +210,8 @@ TEST(budget_guarantee, decision_3_that_does_not_fit_is_refused) {
     EXPECT_EQ(f.books.charged(owner_id::root), 7 * mib_pages);
     const owner_id a = f.open(owner_id::root, limit(~byte_count{0}, 0, 3 * mib));
     EXPECT_EQ(f.fill(b, process), 0u);
-    EXPECT_EQ(f.books.set_limits(a, limit(~byte_count{0}, 0, 4 * mib)).error().code, errc::over_budget);
+    EXPECT_EQ(f.books.set_limits(a, limit(~byte_count{0}, 0, 4 * mib)).error().code,
+              errc::over_budget);
     EXPECT_EQ(f.books.guaranteed(a), 3 * mib_pages);
     EXPECT_TRUE(f.books.set_limits(a, limit(~byte_count{0}, 0, 1 * mib)));
     EXPECT_EQ(f.fill(b, process), 2 * mib_pages);
@@ -222,7 +225,8 @@ TEST(budget_guarantee, nests) {
     const owner_id two = f.open(team);
     const owner_id other = f.open(owner_id::root);
     EXPECT_EQ(f.fill(other, task), 12 * mib_pages);
-    EXPECT_EQ(f.fill(two, task), 3 * mib_pages) << "what the team has and its other member is not promised";
+    EXPECT_EQ(f.fill(two, task), 3 * mib_pages)
+        << "what the team has and its other member is not promised";
     EXPECT_EQ(f.fill(one, task), 5 * mib_pages);
 }
 
@@ -333,7 +337,8 @@ TEST(budget_accounts, run_out) {
 
 TEST(budget_accounts, a_long_name_is_cut) {
     fixture f({});
-    const owner_id who = f.open(owner_id::root, {}, "a name that is far too long for its thirty-two bytes");
+    const owner_id who =
+        f.open(owner_id::root, {}, "a name that is far too long for its thirty-two bytes");
     const std::string kept = f.books.at(who).name;
     EXPECT_EQ(kept.size(), sizeof(account::name) - 1);
     EXPECT_EQ(kept.rfind("a name that is far", 0), 0u);
@@ -408,7 +413,8 @@ struct naive {
 
 TEST(budget_random, agrees_with_a_naive_recomputation) {
     const char* given = std::getenv("MEMREEVE_SEED");
-    const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
+    const std::uint64_t seed =
+        given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
     std::printf("MEMREEVE_SEED=%llu\n", static_cast<unsigned long long>(seed));
     std::mt19937_64 random(seed);
     unsigned admitted = 0;
@@ -462,8 +468,10 @@ TEST(budget_random, agrees_with_a_naive_recomputation) {
                 l.guaranteed = bytes_of(c.guaranteed);
                 bool fits = c.guaranteed <= c.limit;
                 if (fits && pick != 0) {
-                    const page_count claim_now = std::max(model.held(static_cast<int>(pick)), n.guaranteed);
-                    const page_count claim_then = std::max(model.held(static_cast<int>(pick)), c.guaranteed);
+                    const page_count claim_now =
+                        std::max(model.held(static_cast<int>(pick)), n.guaranteed);
+                    const page_count claim_then =
+                        std::max(model.held(static_cast<int>(pick)), c.guaranteed);
                     if (claim_then > claim_now) {
                         naive probe = model;
                         fits = probe.take(n.parent, claim_then - claim_now, process);
@@ -489,9 +497,11 @@ TEST(budget_random, agrees_with_a_naive_recomputation) {
             }
             drained();
             for (std::size_t k = 0; k < ids.size(); ++k) {
-                ASSERT_EQ(f.books.charged(ids[k]), model.charged(static_cast<int>(k))) << "account " << k;
+                ASSERT_EQ(f.books.charged(ids[k]), model.charged(static_cast<int>(k)))
+                    << "account " << k;
                 ASSERT_GE(f.books.at(ids[k]).peak, f.books.charged(ids[k]));
-                ASSERT_EQ(f.books.at(ids[k]).usage & 0xffffffff, model.held(static_cast<int>(k))) << "account " << k;
+                ASSERT_EQ(f.books.at(ids[k]).usage & 0xffffffff, model.held(static_cast<int>(k)))
+                    << "account " << k;
             }
         }
         EXPECT_LE(root.peak, root.highest_limit);
@@ -515,7 +525,8 @@ TEST(budget_threads, peak_never_above_the_highest_limit_and_nothing_is_lost) {
     std::atomic<bool> stop{false};
     std::thread limits([&] {
         for (int i = 0; !stop; ++i) {
-            EXPECT_TRUE(f.books.set_limits(owner_id::root, limit(bytes_of(i % 2 == 0 ? top - 700 : top), bytes_of(300))));
+            EXPECT_TRUE(f.books.set_limits(
+                owner_id::root, limit(bytes_of(i % 2 == 0 ? top - 700 : top), bytes_of(300))));
             (void)f.books.set_limits(b, limit(~byte_count{0}, 0, bytes_of(i % 3 == 0 ? 800 : 300)));
         }
     });
@@ -529,7 +540,8 @@ TEST(budget_threads, peak_never_above_the_highest_limit_and_nothing_is_lost) {
                 const page_count pages = 1 + random() % (random() % 8 == 0 ? 400 : 12);
                 if (random() % 2 == 0) {
                     charge got;
-                    if (f.books.take(owners[k], pages, static_cast<criticality>(random() % 3), got)) {
+                    if (f.books.take(owners[k], pages, static_cast<criticality>(random() % 3),
+                                     got)) {
                         if (random() % 4 != 0) {
                             mine[k] += pages;
                             got.keep();

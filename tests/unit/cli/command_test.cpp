@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Decision 27 and contract section 4: what cannot be governed is refused before it starts, 126; what
-// is not there 127.
+// Decision 27 and contract section 4: what cannot be governed is refused before it starts, 126;
+// what is not there 127.
 #include "cli/command.hpp"
 
 #include <cstring>
@@ -19,7 +19,8 @@ namespace fs = std::filesystem;
 
 class command : public testing::Test {
 protected:
-    command() : folder(fs::temp_directory_path() / ("memreeve-command-" + std::to_string(::getpid()))) {
+    command()
+        : folder(fs::temp_directory_path() / ("memreeve-command-" + std::to_string(::getpid()))) {
         fs::create_directories(folder);
     }
     ~command() override { fs::remove_all(folder); }
@@ -31,8 +32,8 @@ protected:
         return path.string();
     }
     // A program header table with a loader's name, or without.
-    static std::string elf(const char* loader, unsigned char width = ELFCLASS64, Elf64_Half machine = EM_X86_64,
-                           Elf64_Half type = ET_DYN) {
+    static std::string elf(const char* loader, unsigned char width = ELFCLASS64,
+                           Elf64_Half machine = EM_X86_64, Elf64_Half type = ET_DYN) {
         Elf64_Ehdr h{};
         std::memcpy(h.e_ident, ELFMAG, SELFMAG);
         h.e_ident[EI_CLASS] = width;
@@ -44,7 +45,8 @@ protected:
         h.e_phnum = 2;
         Elf64_Phdr table[2]{};
         table[0].p_type = PT_LOAD;
-        table[1].p_type = loader != nullptr ? static_cast<Elf64_Word>(PT_INTERP) : static_cast<Elf64_Word>(PT_NOTE);
+        table[1].p_type = loader != nullptr ? static_cast<Elf64_Word>(PT_INTERP)
+                                            : static_cast<Elf64_Word>(PT_NOTE);
         table[1].p_offset = sizeof h + sizeof table;
         table[1].p_filesz = loader != nullptr ? std::strlen(loader) + 1 : 0;
         std::string out(reinterpret_cast<const char*>(&h), sizeof h);
@@ -94,11 +96,13 @@ TEST_F(command, what_is_not_there_or_cannot_run) {
 }
 
 TEST_F(command, what_cannot_be_governed) {
-    expect_refused(file("static", elf(nullptr, ELFCLASS64, EM_X86_64, ET_EXEC)), 126, "statically linked");
+    expect_refused(file("static", elf(nullptr, ELFCLASS64, EM_X86_64, ET_EXEC)), 126,
+                   "statically linked");
     expect_refused(file("static-pie", elf(nullptr)), 126, "statically linked");
     expect_refused(file("musl", elf("/lib/ld-musl-x86_64.so.1")), 126, "not glibc's");
     expect_refused(file("narrow", elf("/lib/ld-linux.so.2", ELFCLASS32, EM_386)), 126, "32-bit");
-    expect_refused(file("arm", elf("/lib/ld-linux-aarch64.so.1", ELFCLASS64, EM_AARCH64)), 126, "not a program for x86-64");
+    expect_refused(file("arm", elf("/lib/ld-linux-aarch64.so.1", ELFCLASS64, EM_AARCH64)), 126,
+                   "not a program for x86-64");
     expect_refused(file("object", elf(nullptr, ELFCLASS64, EM_X86_64, ET_REL)), 126, "no program");
     expect_refused(file("setuid", elf(glibc), 04755), 126, "setuid");
     expect_refused(file("setgid", elf(glibc), 02755), 126, "setgid");
@@ -109,7 +113,8 @@ TEST_F(command, what_cannot_be_governed) {
 TEST_F(command, scripts_are_followed_to_their_interpreter) {
     const std::string mono = file("mono-sgen", elf(glibc));
     EXPECT_TRUE(examine_command(file("app", "#! " + mono + " --debug\nrest"), "").is_mono);
-    EXPECT_TRUE(examine_command(file("outer", "#!" + (folder / "app").string() + "\n"), "").is_mono);
+    EXPECT_TRUE(
+        examine_command(file("outer", "#!" + (folder / "app").string() + "\n"), "").is_mono);
     expect_refused(file("lost", "#!/nowhere/sh\n"), 127, "the interpreter of");
     expect_refused(file("nothing", "#!\n"), 126, "interpreter line");
     const std::string fixed = file("static", elf(nullptr));

@@ -54,8 +54,9 @@ protected:
         budget::tree::limits root;
         root.hard = byte_count{64} << 20;
         books.format(memory, shape, root);
-        watch = std::make_unique<image_watch>(books, prim::now_ns(),
-                                              std::vector<std::pair<std::string, std::string>>{{"MONO_GC_PARAMS", "x"}});
+        watch = std::make_unique<image_watch>(
+            books, prim::now_ns(),
+            std::vector<std::pair<std::string, std::string>>{{"MONO_GC_PARAMS", "x"}});
     }
     ~watching() override {
         watch.reset();
@@ -109,7 +110,9 @@ TEST_F(watching, a_killed_image_gives_back_its_charge_and_keeps_its_figures) {
     sleeper child;
     image_record& r = attach(child.pid);
     budget::charge held;
-    ASSERT_TRUE(books.tree().take(owner(r, telemetry::owner_kind::gc), 1000, criticality::task, held).has_value());
+    ASSERT_TRUE(books.tree()
+                    .take(owner(r, telemetry::owner_kind::gc), 1000, criticality::task, held)
+                    .has_value());
     held.keep();
     r.requests[0].store(5);
     watch->look();
@@ -117,7 +120,8 @@ TEST_F(watching, a_killed_image_gives_back_its_charge_and_keeps_its_figures) {
     watch->look();
     EXPECT_EQ(books.tree().charged(owner_id::root), 0u);
     EXPECT_EQ(books.tree().at(owner_id::root).touched.load(), 0u);
-    EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::free)) << "the slot may be reused";
+    EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::free))
+        << "the slot may be reused";
     const auto reports = watch->finish();
     ASSERT_EQ(reports.size(), 1u);
     EXPECT_EQ(reports[0].end, image_end::killed);
@@ -126,7 +130,8 @@ TEST_F(watching, a_killed_image_gives_back_its_charge_and_keeps_its_figures) {
     EXPECT_TRUE(reports[0].as_of.has_value());
     ASSERT_TRUE(reports[0].picture.has_value());
     EXPECT_EQ(reports[0].picture->owners[0].charged, bytes_of(1000));
-    EXPECT_EQ(reports[0].settings, (std::vector<std::pair<std::string, std::string>>{{"MONO_GC_PARAMS", "x"}}));
+    EXPECT_EQ(reports[0].settings,
+              (std::vector<std::pair<std::string, std::string>>{{"MONO_GC_PARAMS", "x"}}));
 }
 
 TEST_F(watching, an_image_whose_pid_is_another_process_now_has_ended) {
@@ -162,7 +167,8 @@ TEST_F(watching, an_announced_exec_that_happens_ends_the_image) {
     const sleeper child;
     image_record& r = attach(child.pid); // says it is mono, runs this test: as after an exec
     watch->look();
-    books.note_ungoverned(child.pid, prim::process_start_time(child.pid), "/bin/static", "statically linked");
+    books.note_ungoverned(child.pid, prim::process_start_time(child.pid), "/bin/static",
+                          "statically linked");
     watch->look();
     watch->look();
     EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::free));
@@ -177,7 +183,8 @@ TEST_F(watching, an_announced_exec_that_failed_is_dropped) {
     image_record& r = attach(child.pid);
     const auto n = ::readlink("/proc/self/exe", r.path, sizeof r.path - 1);
     r.path[n] = '\0';
-    books.note_ungoverned(child.pid, prim::process_start_time(child.pid), "/bin/static", "statically linked");
+    books.note_ungoverned(child.pid, prim::process_start_time(child.pid), "/bin/static",
+                          "statically linked");
     watch->look();
     for (int i = 0; i < 4; ++i) {
         watch->sample();
@@ -213,7 +220,8 @@ TEST_F(watching, more_images_than_slots_pass_through_one_after_another) {
 
 TEST_F(watching, an_ungoverned_child_is_listed_with_its_reason) {
     const sleeper child;
-    books.note_ungoverned(child.pid, prim::process_start_time(child.pid), "/bin/static", "statically linked");
+    books.note_ungoverned(child.pid, prim::process_start_time(child.pid), "/bin/static",
+                          "statically linked");
     watch->look();
     watch->sample();
     const auto reports = watch->finish();
@@ -230,7 +238,8 @@ TEST_F(watching, a_record_left_half_ended_is_finished) {
     watch->look();
     r.state.store(static_cast<std::uint32_t>(telemetry::image_state::claimed));
     watch->look();
-    EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::claimed)) << "it is alive: its own business";
+    EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::claimed))
+        << "it is alive: its own business";
     child.kill();
     EXPECT_EQ(watch->finish().size(), 1u);
     EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::free));

@@ -58,8 +58,8 @@ TEST(report, summary_has_every_key_of_the_contract) {
     EXPECT_EQ(p["image"], "/usr/bin/mono-sgen");
     EXPECT_EQ(p["runtime"], "mono");
     EXPECT_EQ(p["governed"], true);
-    for (const char* name : {"virtual_alloc", "virtual_free", "virtual_protect", "virtual_query", "malloc", "free", "needs",
-                             "acquired", "released"}) {
+    for (const char* name : {"virtual_alloc", "virtual_free", "virtual_protect", "virtual_query",
+                             "malloc", "free", "needs", "acquired", "released"}) {
         EXPECT_TRUE(p["requests"].contains(name)) << name;
     }
     EXPECT_EQ(p["requests"]["virtual_alloc"], 12);
@@ -72,13 +72,14 @@ TEST(report, summary_has_every_key_of_the_contract) {
     const char* names[] = {"gc", "code", "malloc", "stacks", "images", "files", "runtime"};
     for (std::size_t i = 0; i < 7; ++i) {
         EXPECT_EQ(p["owners"][i]["name"], names[i]);
-        for (const char* key : {"reserved_bytes", "committed_bytes", "charged_bytes", "touched_bytes",
-                                "mapped_writable_bytes", "slack_bytes", "resident_bytes", "peak_charged_bytes"}) {
+        for (const char* key :
+             {"reserved_bytes", "committed_bytes", "charged_bytes", "touched_bytes",
+              "mapped_writable_bytes", "slack_bytes", "resident_bytes", "peak_charged_bytes"}) {
             EXPECT_TRUE(p["owners"][i].contains(key)) << key;
         }
     }
-    for (const char* key : {"rss_bytes", "private_writable_bytes", "private_resident_bytes", "unclassified_bytes",
-                            "unclassified_resident_bytes"}) {
+    for (const char* key : {"rss_bytes", "private_writable_bytes", "private_resident_bytes",
+                            "unclassified_bytes", "unclassified_resident_bytes"}) {
         EXPECT_TRUE(p["kernel"].contains(key)) << key;
     }
     EXPECT_FALSE(p.contains("as_of_seconds"));
@@ -115,7 +116,8 @@ TEST(report, an_ungoverned_child_is_listed_without_figures) {
     EXPECT_EQ(s["processes"][1]["governed"], false);
     EXPECT_EQ(s["processes"][1]["reason"], "statically linked");
     EXPECT_EQ(s["processes"][1]["kernel"], nullptr) << "unknown is not zero";
-    EXPECT_THAT(closing_lines(r), Contains("not governed: '/bin/static\\x1b[2J' (pid 99): statically linked"));
+    EXPECT_THAT(closing_lines(r),
+                Contains("not governed: '/bin/static\\x1b[2J' (pid 99): statically linked"));
 }
 
 TEST(report, closing_lines_tell_requests_peak_owners_and_refusals) {
@@ -136,11 +138,13 @@ TEST(report, a_program_that_the_limit_ended_is_explained) {
     r.wall_seconds = 0.2;
     r.processes[0].smallest_refused = 65536;
     r.processes[0].refused_after = 0.05;
-    EXPECT_THAT(closing_lines(r), Contains(AllOf(HasSubstr("the limit of 256 MiB was reached while the program was starting"),
-                                                 HasSubstr("smallest request refused was 64 KiB"),
-                                                 HasSubstr("raise --limit"))));
+    EXPECT_THAT(closing_lines(r),
+                Contains(AllOf(
+                    HasSubstr("the limit of 256 MiB was reached while the program was starting"),
+                    HasSubstr("smallest request refused was 64 KiB"), HasSubstr("raise --limit"))));
     r.processes[0].refusals = {};
-    EXPECT_THAT(closing_lines(r), Not(Contains(HasSubstr("was reached")))) << "nothing was refused: not the limit's doing";
+    EXPECT_THAT(closing_lines(r), Not(Contains(HasSubstr("was reached"))))
+        << "nothing was refused: not the limit's doing";
 }
 
 } // namespace

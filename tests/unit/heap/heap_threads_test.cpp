@@ -45,8 +45,10 @@ void cross_thread_frees(test_page_source& source, bool may_refuse) {
         crew.emplace_back([&, t] {
             std::mt19937 random(t + 1);
             for (int i = 0; i < 60000; ++i) {
-                const byte_count size = random() % 64 == 0 ? 40000 : 8 + random() % (random() % 8 == 0 ? 4000 : 200);
-                const auto got = random() % 5 == 0 ? h.allocate_debug(size, task, "t", i) : h.allocate(size, task);
+                const byte_count size =
+                    random() % 64 == 0 ? 40000 : 8 + random() % (random() % 8 == 0 ? 4000 : 200);
+                const auto got = random() % 5 == 0 ? h.allocate_debug(size, task, "t", i)
+                                                   : h.allocate(size, task);
                 address mine = 0;
                 if (got) {
                     mine = *got;
@@ -109,7 +111,8 @@ TEST(heap_threads, d8_exactly_one_of_racing_frees_succeeds) {
     constexpr int rounds = 4000;
     std::vector<address> blocks(rounds);
     for (int i = 0; i < rounds; ++i) {
-        const auto got = h.allocate(i % 10 == 0 ? 50000u : static_cast<byte_count>(16 + i % 500), task);
+        const auto got =
+            h.allocate(i % 10 == 0 ? 50000u : static_cast<byte_count>(16 + i % 500), task);
         ASSERT_TRUE(got);
         blocks[static_cast<std::size_t>(i)] = *got;
     }

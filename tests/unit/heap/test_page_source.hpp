@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <mutex>
 
@@ -22,6 +23,11 @@ public:
                          std::uint64_t tag) noexcept override {
         EXPECT_NE(tag, 0u);
         EXPECT_GT(size, 0u);
+        if (during_take) {
+            const auto others = std::move(during_take);
+            during_take = nullptr;
+            others();
+        }
         const std::scoped_lock lock(mutex_);
         last_level = level;
         ++takes;
@@ -35,7 +41,8 @@ public:
             return errc::over_budget;
         }
         const byte_count with_slack = bytes + granule_size;
-        void* got = mmap(nullptr, with_slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* got = mmap(nullptr, with_slack, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (got == MAP_FAILED) {
             return errc::out_of_address_space;
         }
@@ -82,6 +89,8 @@ public:
         return it != taken_.begin() && (--it)->second.executable;
     }
 
+    // Runs once, inside the next take: what other threads do while this one is stopped there.
+    std::function<void()> during_take;
     unsigned takes = 0;
     unsigned returns = 0;
     unsigned refused = 0;

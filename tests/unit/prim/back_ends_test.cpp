@@ -57,17 +57,20 @@ TEST(prim_back_ends, pass_all_six_arguments) {
     const long fd = create_memfd("six");
     ASSERT_GE(fd, 0);
     ASSERT_EQ(resize(static_cast<int>(fd), 8 * page_size), 0);
-    const long place = sys(SYS_mmap, 0, 4 * page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const long place =
+        sys(SYS_mmap, 0, 4 * page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ASSERT_GT(place, 0);
     // Address, size, protection, flags, descriptor and offset all matter to the outcome.
     for (const bool ours : {true, false}) {
-        const long r = ours ? sys(SYS_mmap, place, 2 * page_size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 3 * page_size)
-                            : libc_call(SYS_mmap, place, 2 * page_size, PROT_READ, MAP_SHARED | MAP_FIXED, fd,
-                                        3 * page_size);
+        const long r = ours ? sys(SYS_mmap, place, 2 * page_size, PROT_READ, MAP_SHARED | MAP_FIXED,
+                                  fd, 3 * page_size)
+                            : libc_call(SYS_mmap, place, 2 * page_size, PROT_READ,
+                                        MAP_SHARED | MAP_FIXED, fd, 3 * page_size);
         ASSERT_EQ(r, place);
         mapping m;
         ASSERT_EQ(find_mapping(static_cast<address>(place), &m), 0);
-        EXPECT_EQ(m.where, (range{static_cast<address>(place), static_cast<address>(place) + 2 * page_size}));
+        EXPECT_EQ(m.where, (range{static_cast<address>(place),
+                                  static_cast<address>(place) + 2 * page_size}));
         EXPECT_EQ(m.allowed, access::read);
         EXPECT_TRUE(m.shared);
         EXPECT_EQ(m.offset, 3 * page_size);

@@ -30,8 +30,8 @@ std::vector<mapping> parsed_maps() {
         unsigned major = 0;
         unsigned minor = 0;
         char perms[8] = {};
-        if (std::sscanf(line.c_str(), "%lx-%lx %7s %lx %x:%x %lu", &begin, &end, perms, &offset, &major, &minor,
-                        &inode) != 7 ||
+        if (std::sscanf(line.c_str(), "%lx-%lx %7s %lx %x:%x %lu", &begin, &end, perms, &offset,
+                        &major, &minor, &inode) != 7 ||
             begin >= top_address + granule_size) {
             continue;
         }
@@ -50,8 +50,9 @@ std::vector<mapping> parsed_maps() {
 }
 
 bool same(const mapping& a, const mapping& b) {
-    return a.where == b.where && a.allowed == b.allowed && a.shared == b.shared && a.has_file == b.has_file &&
-           a.offset == b.offset && a.inode == b.inode && a.device == b.device;
+    return a.where == b.where && a.allowed == b.allowed && a.shared == b.shared &&
+           a.has_file == b.has_file && a.offset == b.offset && a.inode == b.inode &&
+           a.device == b.device;
 }
 
 class find : public testing::TestWithParam<bool> {
@@ -64,7 +65,8 @@ TEST_P(find, agrees_with_proc_maps_everywhere) {
     // Variety beyond what every process has: shared, file offset, device, write-only, no access.
     const int fd = memfd_create("find_test", MFD_CLOEXEC);
     ASSERT_EQ(ftruncate(fd, 1 << 20), 0);
-    void* shared = mmap(nullptr, 3 * page_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 5 * page_size);
+    void* shared =
+        mmap(nullptr, 3 * page_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 5 * page_size);
     void* anonymous_shared = mmap(nullptr, page_size, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     void* write_only = mmap(nullptr, page_size, PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     void* executable =
@@ -96,7 +98,8 @@ TEST_P(find, agrees_with_proc_maps_everywhere) {
     // What the test's own allocations (or a sanitizer's) moved meanwhile is left out.
     const std::vector<mapping> later = parsed_maps();
     const auto stayed = [&](const mapping& m) {
-        return std::any_of(later.begin(), later.end(), [&](const mapping& l) { return same(l, m); });
+        return std::any_of(later.begin(), later.end(),
+                           [&](const mapping& l) { return same(l, m); });
     };
     std::size_t compared = 0;
     std::size_t shared_seen = 0;
@@ -110,7 +113,8 @@ TEST_P(find, agrees_with_proc_maps_everywhere) {
         files_seen += a.wanted->has_file ? 1 : 0;
         EXPECT_EQ(a.code, 0);
         EXPECT_TRUE(same(a.got, *a.wanted))
-            << std::hex << a.at << " wanted " << a.wanted->where.begin << " got " << a.got.where.begin;
+            << std::hex << a.at << " wanted " << a.wanted->where.begin << " got "
+            << a.got.where.begin;
     }
     EXPECT_GT(compared, answers.size() / 2);
     EXPECT_GE(shared_seen, 2u);

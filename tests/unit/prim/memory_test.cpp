@@ -108,8 +108,9 @@ TEST_F(prim_memory, records_are_zeroed_and_writable) {
 TEST_F(prim_memory, protect_sets_each_access) {
     address a = 0;
     ASSERT_EQ(reserve(0, size, placement::anywhere, &a), 0);
-    for (const access wanted : {access::read, access::read_write, access::execute, access::read_execute,
-                                access::read_write_execute, access::none, access::write}) {
+    for (const access wanted :
+         {access::read, access::read_write, access::execute, access::read_execute,
+          access::read_write_execute, access::none, access::write}) {
         ASSERT_EQ(protect(a + page_size, page_size, wanted), 0);
         EXPECT_EQ(mapping_at(a + page_size).allowed, wanted) << static_cast<int>(wanted);
         EXPECT_EQ(mapping_at(a).allowed, access::none);
@@ -181,6 +182,24 @@ TEST_F(prim_memory, replace_by_reserved_drops_everything) {
     EXPECT_EQ(protect(a, page_size, access::read), 0);
     EXPECT_EQ(*bytes(a), 0);
     EXPECT_EQ(*bytes(a + page_size), 5);
+    EXPECT_EQ(unmap(a, size), 0);
+}
+
+TEST_F(prim_memory, replace_by_anonymous_gives_zeroes_with_the_access) {
+    const long fd = create_memfd("prim_memory_test");
+    ASSERT_EQ(resize(static_cast<int>(fd), size), 0);
+    address a = 0;
+    ASSERT_EQ(map_shared(static_cast<int>(fd), size, true, &a), 0);
+    EXPECT_EQ(close(static_cast<int>(fd)), 0);
+    std::memset(bytes(a), 5, size);
+    EXPECT_EQ(replace_by_anonymous(a, 2 * page_size, access::read_write), 0);
+    EXPECT_EQ(*bytes(a), 0);
+    EXPECT_EQ(bytes(a)[2 * page_size], 5);
+    EXPECT_FALSE(mapping_at(a).has_file);
+    EXPECT_FALSE(mapping_at(a).shared);
+    EXPECT_EQ(mapping_at(a).allowed, access::read_write);
+    EXPECT_EQ(replace_by_anonymous(a, page_size, access::read_execute), 0);
+    EXPECT_EQ(mapping_at(a).allowed, access::read_execute);
     EXPECT_EQ(unmap(a, size), 0);
 }
 

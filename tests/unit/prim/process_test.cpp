@@ -249,7 +249,8 @@ TEST_F(prim_process, a_started_thread_runs_with_signals_blocked) {
     sigset_t after;
     pthread_sigmask(SIG_SETMASK, nullptr, &after);
     for (int signal = 1; signal < 64; ++signal) {
-        EXPECT_EQ(sigismember(&after, signal), sigismember(&before, signal)) << "the caller's own mask";
+        EXPECT_EQ(sigismember(&after, signal), sigismember(&before, signal))
+            << "the caller's own mask";
     }
     errno = 12345;
 }

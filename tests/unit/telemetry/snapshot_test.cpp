@@ -31,21 +31,24 @@ std::string number(std::uint64_t value, const char* format) {
 }
 
 // One mapping as the kernel writes it.
-std::string mapping(std::uint64_t begin, std::uint64_t end, const char* access, const std::string& name = "",
-                    unsigned inode = 0, std::uint64_t rss_kib = 0, std::uint64_t anonymous_kib = 0,
-                    std::uint64_t private_kib = 0) {
-    return number(begin, "%lx-") + number(end, "%lx ") + access + " 00000000 " + (inode != 0 ? "08:01 " : "00:00 ") +
-           std::to_string(inode) + (name.empty() ? " " : "                  " + name) + "\n" +
-           "Size:           " + std::to_string((end - begin) / kib) + " kB\nKernelPageSize:        4 kB\n" +
-           "Rss:            " + std::to_string(rss_kib) + " kB\nPss:            0 kB\nPss_Dirty:      0 kB\n" +
-           "Private_Clean:  0 kB\nPrivate_Dirty:  " + std::to_string(private_kib) + " kB\nReferenced:     0 kB\n" +
-           "Anonymous:      " + std::to_string(anonymous_kib) + " kB\nTHPeligible:           0\nVmFlags: rd wr mr mw\n";
+std::string mapping(std::uint64_t begin, std::uint64_t end, const char* access,
+                    const std::string& name = "", unsigned inode = 0, std::uint64_t rss_kib = 0,
+                    std::uint64_t anonymous_kib = 0, std::uint64_t private_kib = 0) {
+    return number(begin, "%lx-") + number(end, "%lx ") + access + " 00000000 " +
+           (inode != 0 ? "08:01 " : "00:00 ") + std::to_string(inode) +
+           (name.empty() ? " " : "                  " + name) + "\n" +
+           "Size:           " + std::to_string((end - begin) / kib) +
+           " kB\nKernelPageSize:        4 kB\n" + "Rss:            " + std::to_string(rss_kib) +
+           " kB\nPss:            0 kB\nPss_Dirty:      0 kB\n" +
+           "Private_Clean:  0 kB\nPrivate_Dirty:  " + std::to_string(private_kib) +
+           " kB\nReferenced:     0 kB\n" + "Anonymous:      " + std::to_string(anonymous_kib) +
+           " kB\nTHPeligible:           0\nVmFlags: rd wr mr mw\n";
 }
 
-std::string anonymous(std::uint64_t begin, std::uint64_t pages, std::uint64_t resident_pages, const char* access = "rw-p",
-                      const std::string& name = "") {
-    return mapping(begin, begin + pages * page_size, access, name, 0, resident_pages * 4, resident_pages * 4,
-                   resident_pages * 4);
+std::string anonymous(std::uint64_t begin, std::uint64_t pages, std::uint64_t resident_pages,
+                      const char* access = "rw-p", const std::string& name = "") {
+    return mapping(begin, begin + pages * page_size, access, name, 0, resident_pages * 4,
+                   resident_pages * 4, resident_pages * 4);
 }
 
 class snapshot : public testing::Test {
@@ -56,7 +59,8 @@ protected:
         }
     }
     static std::uint32_t account(owner_kind k) { return 2 + static_cast<std::uint32_t>(k); }
-    void add_extent(std::uint64_t begin, std::uint64_t end, extent_kind kind, owner_kind owner, page_count charged = 0) {
+    void add_extent(std::uint64_t begin, std::uint64_t end, extent_kind kind, owner_kind owner,
+                    page_count charged = 0) {
         const std::uint32_t i = image->extents_used++;
         image->extents[i].end.store(end);
         image->extents[i].owner.store(account(owner));
@@ -72,8 +76,12 @@ protected:
         }
         return reader->finish(seen);
     }
-    const kind_figures& outside(owner_kind k) const { return seen.outside[static_cast<std::uint32_t>(k)]; }
-    const kind_figures& served(owner_kind k) const { return seen.served[static_cast<std::uint32_t>(k)]; }
+    const kind_figures& outside(owner_kind k) const {
+        return seen.outside[static_cast<std::uint32_t>(k)];
+    }
+    const kind_figures& served(owner_kind k) const {
+        return seen.served[static_cast<std::uint32_t>(k)];
+    }
     // The part of the sums that needs no books: as if each owner's books said what smaps says.
     void expect_sums() const {
         std::uint64_t writable = seen.kernel.unclassified;
@@ -93,8 +101,10 @@ protected:
 };
 
 TEST_F(snapshot, named_mappings_have_their_owner) {
-    ASSERT_TRUE(read(anonymous(0x10000000, 8, 3, "rw-p", "[heap]") + anonymous(0x20000000, 33, 5, "rw-p", "[stack]") +
-                     anonymous(0x30000000, 4, 0, "r--p", "[vvar]") + anonymous(0x30004000, 2, 2, "r-xp", "[vdso]")));
+    ASSERT_TRUE(read(anonymous(0x10000000, 8, 3, "rw-p", "[heap]") +
+                     anonymous(0x20000000, 33, 5, "rw-p", "[stack]") +
+                     anonymous(0x30000000, 4, 0, "r--p", "[vvar]") +
+                     anonymous(0x30004000, 2, 2, "r-xp", "[vdso]")));
     EXPECT_EQ(outside(owner_kind::malloc).mapped_writable, 8 * page_size);
     EXPECT_EQ(outside(owner_kind::malloc).touched, 3 * page_size);
     EXPECT_EQ(outside(owner_kind::stacks).resident, 5 * page_size);
@@ -104,9 +114,10 @@ TEST_F(snapshot, named_mappings_have_their_owner) {
 }
 
 TEST_F(snapshot, text_may_be_cut_anywhere) {
-    const std::string text = anonymous(0x10000000, 8, 3, "rw-p", "[heap]") +
-                             mapping(0x20000000, 0x20002000, "r-xp", "/usr/lib/libx.so.1", 7, 8) +
-                             mapping(0x20002000, 0x20003000, "rw-p", "/usr/lib/libx.so.1", 7, 4, 4, 4);
+    const std::string text =
+        anonymous(0x10000000, 8, 3, "rw-p", "[heap]") +
+        mapping(0x20000000, 0x20002000, "r-xp", "/usr/lib/libx.so.1", 7, 8) +
+        mapping(0x20002000, 0x20003000, "rw-p", "/usr/lib/libx.so.1", 7, 4, 4, 4);
     ASSERT_TRUE(read(text));
     const smaps_figures whole = seen;
     for (std::size_t step = 1; step < 40; ++step) {
@@ -115,7 +126,7 @@ TEST_F(snapshot, text_may_be_cut_anywhere) {
         EXPECT_EQ(outside(owner_kind::images).resident, 3 * page_size);
     }
     EXPECT_FALSE(read(text.substr(0, text.size() - 3))); // no line end: cut off
-    EXPECT_FALSE(read(""));                               // the process has ended
+    EXPECT_FALSE(read(""));                              // the process has ended
     EXPECT_FALSE(read("Rss: 4 kB\n"));
     EXPECT_FALSE(read("1000-xyz rw-p\n"));
 }
@@ -159,7 +170,8 @@ TEST_F(snapshot, a_mapping_that_extents_cut_is_shared_out_to_the_page) {
     expect_sums();
 
     // With a look at what is present, the parts get what is theirs.
-    const auto present = [](void*, std::uint64_t begin, std::uint64_t end, std::uint64_t* pages) noexcept {
+    const auto present = [](void*, std::uint64_t begin, std::uint64_t end,
+                            std::uint64_t* pages) noexcept {
         const std::uint64_t from = std::max<std::uint64_t>(begin, 0x10001000);
         const std::uint64_t to = std::min<std::uint64_t>(end, 0x10004000);
         *pages = from < to ? (to - from) / page_size : 0;
@@ -207,7 +219,8 @@ TEST_F(snapshot, a_file_is_an_image_when_any_of_its_mappings_is_executable) {
     // No .so in the name, the executable mapping comes second, .bss behind.
     ASSERT_TRUE(read(mapping(0x400000, 0x401000, "r--p", "/opt/tool", 5, 4) +
                      mapping(0x401000, 0x402000, "r-xp", "/opt/tool", 5, 4) +
-                     mapping(0x402000, 0x403000, "rw-p", "/opt/tool", 5, 4, 4, 4) + anonymous(0x403000, 2, 1)));
+                     mapping(0x402000, 0x403000, "rw-p", "/opt/tool", 5, 4, 4, 4) +
+                     anonymous(0x403000, 2, 1)));
     EXPECT_EQ(outside(owner_kind::images).mapped_writable, 3 * page_size);
     EXPECT_EQ(outside(owner_kind::images).resident, 4 * page_size);
     EXPECT_EQ(outside(owner_kind::images).touched, 2 * page_size);
@@ -215,9 +228,11 @@ TEST_F(snapshot, a_file_is_an_image_when_any_of_its_mappings_is_executable) {
 }
 
 TEST_F(snapshot, other_files_are_files_and_what_follows_them_is_nobodys) {
-    ASSERT_TRUE(read(mapping(0x10000000, 0x10004000, "rw-p", "/data/table", 9, 16, 4, 4) + anonymous(0x10004000, 1, 1) +
-                     mapping(0x20000000, 0x20001000, "r--p", "/usr/lib/libc.so.6 (deleted)", 10, 4) +
-                     mapping(0x30000000, 0x30001000, "r--p", "/usr/share/x.sox", 11, 4)));
+    ASSERT_TRUE(
+        read(mapping(0x10000000, 0x10004000, "rw-p", "/data/table", 9, 16, 4, 4) +
+             anonymous(0x10004000, 1, 1) +
+             mapping(0x20000000, 0x20001000, "r--p", "/usr/lib/libc.so.6 (deleted)", 10, 4) +
+             mapping(0x30000000, 0x30001000, "r--p", "/usr/share/x.sox", 11, 4)));
     EXPECT_EQ(outside(owner_kind::files).mapped_writable, 4 * page_size);
     EXPECT_EQ(outside(owner_kind::files).resident, 5 * page_size);
     EXPECT_EQ(outside(owner_kind::files).touched, page_size);
@@ -264,7 +279,10 @@ TEST_F(snapshot, glibc_arenas_are_mallocs) {
 
 TEST_F(snapshot, chunks_that_malloc_mapped_are_found_by_their_headers) {
     static std::map<std::uint64_t, std::uint64_t> words;
-    words = {{0x10000000, 0}, {0x10000008, 3 * page_size | 2}, {0x10003000, 0}, {0x10003008, 5 * page_size | 2}};
+    words = {{0x10000000, 0},
+             {0x10000008, 3 * page_size | 2},
+             {0x10003000, 0},
+             {0x10003008, 5 * page_size | 2}};
     view.read_word = [](void*, std::uint64_t at, std::uint64_t* out) noexcept {
         const auto w = words.find(at);
         *out = w == words.end() ? 0 : w->second;
@@ -284,7 +302,8 @@ TEST_F(snapshot, chunks_that_malloc_mapped_are_found_by_their_headers) {
 }
 
 TEST_F(snapshot, shared_mappings_count_in_rss_alone) {
-    ASSERT_TRUE(read(mapping(0x10000000, 0x10010000, "rw-s", "/memfd:x (deleted)", 3, 64) + anonymous(0x20000000, 1, 1)));
+    ASSERT_TRUE(read(mapping(0x10000000, 0x10010000, "rw-s", "/memfd:x (deleted)", 3, 64) +
+                     anonymous(0x20000000, 1, 1)));
     EXPECT_EQ(seen.kernel.rss, 17 * page_size);
     EXPECT_EQ(seen.kernel.private_resident, page_size);
     EXPECT_EQ(seen.kernel.private_writable, page_size);
@@ -302,14 +321,16 @@ TEST_F(snapshot, a_forked_child_has_touched_only_pages_of_its_own) {
 TEST_F(snapshot, a_reading_without_anything_of_ours_is_of_another_image) {
     add_extent(0x100000000, 0x140000000, extent_kind::arena, owner_kind::gc);
     EXPECT_FALSE(read(anonymous(0x10000000, 8, 3, "rw-p", "[heap]")));
-    EXPECT_TRUE(read(anonymous(0x10000000, 8, 3, "rw-p", "[heap]") + mapping(0x100000000, 0x140000000, "---p")));
+    EXPECT_TRUE(read(anonymous(0x10000000, 8, 3, "rw-p", "[heap]") +
+                     mapping(0x100000000, 0x140000000, "---p")));
 }
 
 TEST_F(snapshot, a_full_table_of_extents_is_searched_right) {
     std::string text;
     for (std::uint32_t i = 0; i < extent_capacity; ++i) {
         const std::uint64_t at = 0x100000000 + std::uint64_t{extent_capacity - i} * 0x20000;
-        add_extent(at, at + 0x10000, extent_kind::placed, i % 2 == 0 ? owner_kind::gc : owner_kind::code);
+        add_extent(at, at + 0x10000, extent_kind::placed,
+                   i % 2 == 0 ? owner_kind::gc : owner_kind::code);
     }
     for (std::uint32_t i = 1; i <= extent_capacity; ++i) {
         text += anonymous(0x100000000 + std::uint64_t{i} * 0x20000, 16, 1);
@@ -341,7 +362,7 @@ TEST_F(snapshot, pictures_are_published_whole) {
     EXPECT_EQ(q.taken_at_ns, 6u);
 }
 
-// ---- decision 4: no operation in flight ---------------------------------------------------------
+// ---- decision 4: no operation in flight -------------------------------------------------------
 
 class quiet_picture : public snapshot {
 protected:
@@ -386,7 +407,7 @@ TEST_F(quiet_picture, is_marked_when_an_operation_never_ends) {
     EXPECT_EQ(waits, 99);
 }
 
-// ---- the real kernel ------------------------------------------------------------------------------
+// ---- the real kernel --------------------------------------------------------------------------
 
 // This process's own smaps: all mappings that gtest and libc made are somebody's.
 TEST_F(snapshot, a_real_process_adds_up_and_little_is_unclassified) {
@@ -402,7 +423,8 @@ TEST_F(snapshot, a_real_process_adds_up_and_little_is_unclassified) {
     view.read_word = [](void*, std::uint64_t at, std::uint64_t* out) noexcept {
         iovec here{out, sizeof *out};
         iovec there{reinterpret_cast<void*>(at), sizeof *out};
-        return ::process_vm_readv(::getpid(), &here, 1, &there, 1, 0) == static_cast<ssize_t>(sizeof *out);
+        return ::process_vm_readv(::getpid(), &here, 1, &there, 1, 0) ==
+               static_cast<ssize_t>(sizeof *out);
     };
     reader->begin(*image, view);
     const long fd = prim::open_read("/proc/self/smaps");
@@ -420,7 +442,8 @@ TEST_F(snapshot, a_real_process_adds_up_and_little_is_unclassified) {
     EXPECT_GT(outside(owner_kind::images).resident, 0u);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     EXPECT_LT(seen.kernel.unclassified_resident, seen.kernel.private_resident / 50)
-        << "unclassified " << seen.kernel.unclassified_resident << " of " << seen.kernel.private_resident;
+        << "unclassified " << seen.kernel.unclassified_resident << " of "
+        << seen.kernel.private_resident;
 #endif
     std::free(large);
     other.join();

@@ -21,7 +21,8 @@ constexpr byte_count reservation_space = byte_count{16} << 20;
 
 struct area {
     explicit area(byte_count bytes) : size(bytes) {
-        at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         EXPECT_NE(at, MAP_FAILED);
     }
     area(const area&) = delete;
@@ -54,7 +55,8 @@ struct region_map_test : testing::Test {
     }
     void TearDown() override { EXPECT_STREQ(map.check_invariants(), nullptr); }
 
-    std::uint32_t reserve(range where, page_code code = page_code::reserved, std::uint32_t protect = 4) {
+    std::uint32_t reserve(range where, page_code code = page_code::reserved,
+                          std::uint32_t protect = 4) {
         const std::uint32_t index = map.make(where, owner_id::root, protect, 0, 0);
         EXPECT_NE(index, 0u);
         EXPECT_TRUE(map.prepare(where));
@@ -72,7 +74,9 @@ struct region_map_test : testing::Test {
     // What address_space does at keep: the count of living pages follows the dead ones.
     void publish(std::uint32_t index, range where, page_code code) {
         page_count were_dead = 0;
-        map.for_each_run(where, [&](range run, page_code c, bool) { were_dead += c == page_code::dead ? run.pages() : 0; });
+        map.for_each_run(where, [&](range run, page_code c, bool) {
+            were_dead += c == page_code::dead ? run.pages() : 0;
+        });
         const page_count are_dead = code == page_code::dead ? where.pages() : 0;
         map.at(index).living.fetch_add(were_dead - are_dead);
         map.publish(where, code, false);
@@ -170,15 +174,19 @@ TEST_F(region_map_test, decision_18_claims_are_per_page_and_exclusive) {
     const std::uint32_t life = map.find(base).life;
     EXPECT_EQ(map.claim(index, life, pages(base, 2, 4)), claim_outcome::claimed);
     EXPECT_EQ(map.claim(index, life, pages(base, 5, 4)), claim_outcome::busy);
-    EXPECT_EQ(map.claim(index, life, pages(base, 6, 4)), claim_outcome::claimed) << "same granule, other pages";
-    EXPECT_EQ(map.find(base + bytes_of(2)).code, page_code::reserved) << "the old state until publish";
+    EXPECT_EQ(map.claim(index, life, pages(base, 6, 4)), claim_outcome::claimed)
+        << "same granule, other pages";
+    EXPECT_EQ(map.find(base + bytes_of(2)).code, page_code::reserved)
+        << "the old state until publish";
     map.publish(pages(base, 2, 4), page_code::rw, false);
     EXPECT_EQ(map.find(base + bytes_of(2)).code, page_code::rw);
     EXPECT_EQ(map.claim(index, life, pages(base, 0, 16)), claim_outcome::busy);
-    EXPECT_EQ(map.claim(index, life, pages(base, 0, 6)), claim_outcome::claimed) << "a failed claim holds nothing";
+    EXPECT_EQ(map.claim(index, life, pages(base, 0, 6)), claim_outcome::claimed)
+        << "a failed claim holds nothing";
     map.unclaim(pages(base, 0, 6));
     map.unclaim(pages(base, 6, 4));
-    EXPECT_EQ(map.claim(index, life + 4, pages(base, 0, 1)), claim_outcome::changed) << "another life";
+    EXPECT_EQ(map.claim(index, life + 4, pages(base, 0, 1)), claim_outcome::changed)
+        << "another life";
     release(base);
     EXPECT_EQ(map.claim(index, life, pages(base, 0, 1)), claim_outcome::changed);
     EXPECT_EQ(reserve(pages(base, 0, 16)), index) << "the record is used again";
@@ -204,7 +212,8 @@ TEST_F(region_map_test, without_memory_for_nodes_nothing_changes) {
 // Random reserves, changes and releases of all sizes against one entry per page.
 TEST_F(region_map_test, random_changes_agree_with_a_page_array) {
     const char* given = std::getenv("MEMREEVE_SEED");
-    const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
+    const std::uint64_t seed =
+        given != nullptr ? std::strtoull(given, nullptr, 0) : std::random_device{}();
     std::printf("MEMREEVE_SEED=%llu\n", static_cast<unsigned long long>(seed));
     std::mt19937_64 random(seed);
     // Around a boundary of 2 MiB, of 256 MiB and of 64 GiB at once.
@@ -220,12 +229,14 @@ TEST_F(region_map_test, random_changes_agree_with_a_page_array) {
     int next = 0;
     unsigned done[3] = {};
     const auto index_of = [&](address a) { return static_cast<unsigned>((a - low) / page_size); };
-    constexpr page_code codes[] = {page_code::reserved, page_code::noaccess, page_code::r, page_code::rw,
-                                   page_code::guard_rw, page_code::rwx, page_code::dead};
+    constexpr page_code codes[] = {page_code::reserved, page_code::noaccess, page_code::r,
+                                   page_code::rw,       page_code::guard_rw, page_code::rwx,
+                                   page_code::dead};
     for (int i = 0; i < 20000; ++i) {
         const unsigned what = static_cast<unsigned>(random() % 10);
         if (what < 2) {
-            const unsigned size = 1 + static_cast<unsigned>(random() % (random() % 4 == 0 ? 1600 : 60));
+            const unsigned size =
+                1 + static_cast<unsigned>(random() % (random() % 4 == 0 ? 1600 : 60));
             const unsigned first = static_cast<unsigned>(random() % (2 * half / 16)) * 16;
             if (first + size > 2 * half) {
                 continue;
@@ -290,8 +301,11 @@ TEST_F(region_map_test, random_changes_agree_with_a_page_array) {
             }
             ASSERT_EQ(f.protect, static_cast<std::uint32_t>(naive[p].owner));
             unsigned end = p;
-            const auto alike = [&](page_code a, page_code b) { return a == b || (is_reserved(a) && is_reserved(b)); };
-            while (end < 2 * half && naive[end].owner == naive[p].owner && alike(naive[end].code, naive[p].code)) {
+            const auto alike = [&](page_code a, page_code b) {
+                return a == b || (is_reserved(a) && is_reserved(b));
+            };
+            while (end < 2 * half && naive[end].owner == naive[p].owner &&
+                   alike(naive[end].code, naive[p].code)) {
                 ++end;
             }
             ASSERT_EQ(f.code, naive[p].code);
@@ -330,7 +344,8 @@ TEST_F(region_map_test, d12_readers_see_whole_states_while_threads_change_them) 
                 if (map.claim(f.index, f.life, one) != claim_outcome::claimed) {
                     wrong.fetch_add(1);
                 } else {
-                    map.publish(one, random() % 2 == 0 ? page_code::rw : page_code::reserved, false);
+                    map.publish(one, random() % 2 == 0 ? page_code::rw : page_code::reserved,
+                                false);
                 }
                 // A reservation of its own whose protect and size name its place and round.
                 const unsigned size = 1 + static_cast<unsigned>(random() % 700);
@@ -342,7 +357,8 @@ TEST_F(region_map_test, d12_readers_see_whole_states_while_threads_change_them) 
                 }
                 map.install(index, page_code::rw);
                 const found again = map.find(mine.begin);
-                if (again.index != index || map.claim(index, again.life, mine) != claim_outcome::claimed) {
+                if (again.index != index ||
+                    map.claim(index, again.life, mine) != claim_outcome::claimed) {
                     wrong.fetch_add(1);
                     continue;
                 }
@@ -357,8 +373,8 @@ TEST_F(region_map_test, d12_readers_see_whole_states_while_threads_change_them) 
             std::mt19937 random(t + 100);
             while (!stop) {
                 const found s = map.find(shared + bytes_of(random() % 512));
-                if (s.index == 0 || (s.code != page_code::rw && s.code != page_code::reserved) || s.run_end <= s.at ||
-                    s.run_end > shared + bytes_of(512)) {
+                if (s.index == 0 || (s.code != page_code::rw && s.code != page_code::reserved) ||
+                    s.run_end <= s.at || s.run_end > shared + bytes_of(512)) {
                     wrong.fetch_add(1);
                 }
                 const unsigned who = static_cast<unsigned>(random() % 4);
@@ -369,8 +385,8 @@ TEST_F(region_map_test, d12_readers_see_whole_states_while_threads_change_them) 
                 }
                 seen_there.fetch_add(1, std::memory_order_relaxed);
                 const unsigned size = f.protect & 0xffff;
-                if (f.protect >> 16 != who || f.whole != pages(its_place(who), 0, size) || f.run_end != f.whole.end ||
-                    f.code != page_code::rw) {
+                if (f.protect >> 16 != who || f.whole != pages(its_place(who), 0, size) ||
+                    f.run_end != f.whole.end || f.code != page_code::rw) {
                     wrong.fetch_add(1);
                 }
             }

@@ -60,7 +60,8 @@ constexpr alloc_case allocs[] = {
     {"A3 protection", 0, 4096, mem_reserve | mem_physical, 2, bad},
     {"A3 modifier", 0, 4096, mem_reserve | mem_physical, 0x104, bad},
     {"decision 7 physical", 0, 4096, mem_reserve | mem_physical, 4, privilege},
-    {"decision 7 physical top down", 0, 4096, mem_reserve | mem_physical | mem_top_down, 4, privilege},
+    {"decision 7 physical top down", 0, 4096, mem_reserve | mem_physical | mem_top_down, 4,
+     privilege},
     {"A4 no commit", 0, 4096, mem_reserve | mem_large_pages, 4, bad},
     {"A4 physical", 0, 4096, rc | mem_large_pages | mem_physical, 4, bad},
     {"A4 reset", 0x20000, 4096, mem_reset | mem_large_pages, 4, bad},
@@ -72,7 +73,13 @@ constexpr alloc_case allocs[] = {
     {"A6 top", top_address, 4096, mem_reserve, 4, bad},
     {"A6 above", top_address + 0x10000, 4096, mem_reserve, 4, bad},
     {"A6 kernel", 0xffff800000000000, 4096, mem_commit, 4, bad},
-    {"A6 last page", top_address - 4096, 4096, mem_commit, 4, {}, alloc_kind::commit,
+    {"A6 last page",
+     top_address - 4096,
+     4096,
+     mem_commit,
+     4,
+     {},
+     alloc_kind::commit,
      {top_address - 4096, top_address}},
     {"A6 one beyond", top_address - 4096, 4097, mem_commit, 4, bad},
     {"A6 size 0", 0, 0, mem_reserve, 4, bad},
@@ -84,13 +91,35 @@ constexpr alloc_case allocs[] = {
     {"A7 null", 0, 4096, mem_reserve, 8, bad},
     {"A7 null commit", 0, 4096, mem_commit, 0x80, bad},
     {"A7 there", 0x20000, 4096, rc, 8, bad},
-    {"A8 rounds down, size grows", 0x31234, 0x1000, mem_reserve, 4, {}, alloc_kind::reserve, {0x30000, 0x33000}},
+    {"A8 rounds down, size grows",
+     0x31234,
+     0x1000,
+     mem_reserve,
+     4,
+     {},
+     alloc_kind::reserve,
+     {0x30000, 0x33000}},
     {"A8 commit too", 0x3ffff, 1, rc, 4, {}, alloc_kind::reserve_commit, {0x30000, 0x40000}},
-    {"A9 commit alone at null", 0, 100, mem_commit, 4, {}, alloc_kind::reserve_commit, {0, 0x1000}, true},
+    {"A9 commit alone at null",
+     0,
+     100,
+     mem_commit,
+     4,
+     {},
+     alloc_kind::reserve_commit,
+     {0, 0x1000},
+     true},
     {"A9 both", 0, 0x10001, rc, 4, {}, alloc_kind::reserve_commit, {0, 0x11000}, true},
     {"A9 reserve", 0, 1, mem_reserve, 1, {}, alloc_kind::reserve, {0, 0x1000}, true},
     {"A10 null", 0, 1, mem_reserve | mem_top_down, 1, {}, alloc_kind::reserve, {0, 0x1000}, true},
-    {"A10 commit", 0x20000, 1, mem_commit | mem_top_down, 4, {}, alloc_kind::commit, {0x20000, 0x21000}},
+    {"A10 commit",
+     0x20000,
+     1,
+     mem_commit | mem_top_down,
+     4,
+     {},
+     alloc_kind::commit,
+     {0x20000, 0x21000}},
     {"A11 span", 0x20fff, 2, mem_commit, 4, {}, alloc_kind::commit, {0x20000, 0x22000}},
     {"A12 is the map's", 0x20000, 2, mem_commit, 8, {}, alloc_kind::commit, {0x20000, 0x21000}},
     {"A16", 0x20fff, 1, mem_reset, 4, {}, alloc_kind::discard, {0x20000, 0x21000}},
@@ -207,7 +236,8 @@ TEST(protection, p1_p2_p3_p5_every_value) {
             return true;
         }
         // P2: one modifier at most, and none with NOACCESS; P3: nothing else.
-        return (rest == page_guard || rest == page_nocache || rest == page_writecombine) && base != page_noaccess;
+        return (rest == page_guard || rest == page_nocache || rest == page_writecombine) &&
+               base != page_noaccess;
     };
     unsigned good = 0;
     for (unsigned high = 11; high <= 32; ++high) {
@@ -218,7 +248,8 @@ TEST(protection, p1_p2_p3_p5_every_value) {
             good += valid(v) ? 1u : 0u;
         }
     }
-    EXPECT_EQ(good, 8u + 7 * 3 + 4 * 4); // plain and modified, and the execute ones with TARGETS_INVALID
+    EXPECT_EQ(good,
+              8u + 7 * 3 + 4 * 4); // plain and modified, and the execute ones with TARGETS_INVALID
 }
 
 TEST(protection, p4_write_copy_is_valid_but_no_page_state) {
@@ -245,7 +276,8 @@ TEST(protection, q9_p6_page_states_say_what_was_asked) {
             EXPECT_TRUE(is_guarded(guarded->code));
             EXPECT_EQ(without_guard(guarded->code), plain->code);
             EXPECT_EQ(encode_protection(guarded->code, 1), base | page_guard);
-            EXPECT_EQ(kernel_access(guarded->code), access::none) << "an armed guard is inaccessible";
+            EXPECT_EQ(kernel_access(guarded->code), access::none)
+                << "an armed guard is inaccessible";
         }
     }
     EXPECT_EQ(kernel_access(decode_protection(0x10)->code), access::read_execute) << "G1";
