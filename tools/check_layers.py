@@ -29,7 +29,7 @@ ALLOWED = {
 }
 # Single files that may do more than their folder: in vm, the address space and what supplies it with
 # memory carry plans out; the rest is pure.
-EXTRA = [(re.compile(r"src/vm/(address_space|space_supply)[^/]*$"), {"prim"})]
+EXTRA = [(re.compile(r"src/vm/(address_space|space_supply|saved_access)[^/]*$"), {"prim"})]
 # The operating system's headers are for prim; the edges have C signatures of libc to repeat.
 SYSTEM_FREE = {"base", "vm", "manager"} | PARTS
 SYSTEM_HEADER = re.compile(

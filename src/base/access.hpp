@@ -15,7 +15,8 @@ enum class access : unsigned char {
 };
 
 constexpr bool allows(access granted, access wanted) noexcept {
-    return (static_cast<unsigned>(granted) & static_cast<unsigned>(wanted)) == static_cast<unsigned>(wanted);
+    return (static_cast<unsigned>(granted) & static_cast<unsigned>(wanted)) ==
+           static_cast<unsigned>(wanted);
 }
 
 } // namespace memreeve

@@ -7,7 +7,7 @@
 namespace memreeve {
 
 enum class errc : unsigned char {
-    invalid_argument,     // a flag, protection or size that no state of memory could make valid (Win32 87)
+    invalid_argument, // a flag, protection or size that no state of memory could make valid (Win32 87)
     invalid_address,      // the address or range does not fit the state of memory there (Win32 487)
     bad_length,           // a buffer shorter than what must be written into it (Win32 24)
     no_access,            // an output pointer that cannot be written (Win32 998)
@@ -17,9 +17,9 @@ enum class errc : unsigned char {
     over_budget,          // a limit of the owner tree refuses at this critical level (Win32 1455)
     privilege_not_held,   // large or physical pages without the right to them (Win32 1314)
     not_supported,        // a documented difference: this system cannot do it (Win32 50)
-    busy,                 // another request holds the same pages: a race in the caller (decision 18)
-    forbidden,            // policy forbids it: writable and executable at once (decision 10)
-    no_interface,         // the object does not implement that interface
+    busy,         // another request holds the same pages: a race in the caller (decision 18)
+    forbidden,    // policy forbids it: writable and executable at once (decision 10)
+    no_interface, // the object does not implement that interface
 };
 
 struct failure {

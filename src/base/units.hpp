@@ -12,17 +12,21 @@ using address = std::uintptr_t;
 using byte_count = std::uint64_t;
 using page_count = std::uint64_t;
 
-inline constexpr byte_count page_size = 4096;       // unit of state
-inline constexpr byte_count granule_size = 65536;   // unit of reservation addresses (Windows allocation granularity)
+inline constexpr byte_count page_size = 4096; // unit of state
+inline constexpr byte_count granule_size =
+    65536; // unit of reservation addresses (Windows allocation granularity)
 inline constexpr unsigned page_shift = 12;
 inline constexpr unsigned granule_shift = 16;
 inline constexpr unsigned pages_per_granule = granule_size / page_size;
-inline constexpr address lowest_address = granule_size;         // rule A1: below it is the null region
-inline constexpr address top_address = 0x7fffffff0000;          // exclusive end of user space (TOP in the rules)
+inline constexpr address lowest_address = granule_size; // rule A1: below it is the null region
+inline constexpr address top_address =
+    0x7fffffff0000; // exclusive end of user space (TOP in the rules)
 
 constexpr address round_down(address a, byte_count unit) noexcept { return a & ~(unit - 1); }
 // Caller guarantees that the result does not wrap (a <= top_address).
-constexpr address round_up(address a, byte_count unit) noexcept { return (a + unit - 1) & ~(unit - 1); }
+constexpr address round_up(address a, byte_count unit) noexcept {
+    return (a + unit - 1) & ~(unit - 1);
+}
 constexpr bool is_aligned(address a, byte_count unit) noexcept { return (a & (unit - 1)) == 0; }
 constexpr page_count pages_of(byte_count bytes) noexcept { return bytes >> page_shift; }
 constexpr byte_count bytes_of(page_count pages) noexcept { return pages << page_shift; }
@@ -35,7 +39,9 @@ struct range {
     constexpr page_count pages() const noexcept { return pages_of(size()); }
     constexpr bool is_empty() const noexcept { return begin >= end; }
     constexpr bool contains(address a) const noexcept { return a - begin < end - begin; }
-    constexpr bool contains(range r) const noexcept { return r.begin >= begin && r.end <= end && r.begin <= r.end; }
+    constexpr bool contains(range r) const noexcept {
+        return r.begin >= begin && r.end <= end && r.begin <= r.end;
+    }
     constexpr bool overlaps(range r) const noexcept { return begin < r.end && r.begin < end; }
     constexpr bool operator==(const range&) const = default;
 };

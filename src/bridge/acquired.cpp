@@ -52,7 +52,8 @@ long map_acquired(state& s, range part, int prot, int flags, int fd, std::int64_
         s.memory().forget_acquired(where);
     }
     if (has_file) {
-        static_cast<void>(s.host(kind).AcquiredVirtualAddressSpace(reinterpret_cast<void*>(begin), part.size()));
+        static_cast<void>(
+            s.host(kind).AcquiredVirtualAddressSpace(reinterpret_cast<void*>(begin), part.size()));
     } else {
         s.image().requests[static_cast<unsigned>(telemetry::request_kind::acquired)].fetch_add(
             1, std::memory_order_relaxed);
@@ -66,7 +67,8 @@ long unmap_acquired(state& s, range part) noexcept {
     // Before the system call: afterwards the addresses may be somebody else's already.
     const telemetry::extent* e = s.memory().known().find(part.begin, extent_kind::acquired);
     if (e != nullptr && e->end.load(std::memory_order_relaxed) == part.end) {
-        static_cast<void>(s.host(owner_kind::files).ReleasedVirtualAddressSpace(reinterpret_cast<void*>(part.begin)));
+        static_cast<void>(s.host(owner_kind::files)
+                              .ReleasedVirtualAddressSpace(reinterpret_cast<void*>(part.begin)));
     } else {
         s.memory().forget_acquired(part);
     }
@@ -75,7 +77,8 @@ long unmap_acquired(state& s, range part) noexcept {
 
 long protect_acquired(state& s, range part, int prot) noexcept {
     const telemetry::extent* e =
-        prot == PROT_NONE ? nullptr : s.memory().known().containing(part.begin, extent_kind::acquired);
+        prot == PROT_NONE ? nullptr
+                          : s.memory().known().containing(part.begin, extent_kind::acquired);
     const bool files = e != nullptr && e->owner.load(std::memory_order_relaxed) ==
                                            static_cast<std::uint32_t>(s.owner(owner_kind::files));
     prim::mapping m;
@@ -114,8 +117,8 @@ long remap_acquired(state& s, address where, byte_count old_size, byte_count new
     const bool charged = e->charged.load(std::memory_order_relaxed) != 0;
     budget::charge taken;
     if (charged && new_bytes > old_bytes &&
-        !s.memory().charge_acquired(who, pages_of(new_bytes - old_bytes), criticality_of(new_bytes - old_bytes),
-                                    taken)) {
+        !s.memory().charge_acquired(who, pages_of(new_bytes - old_bytes),
+                                    criticality_of(new_bytes - old_bytes), taken)) {
         return -ENOMEM;
     }
     const long got = prim::pass_mremap(where, old_size, new_size, flags, to);
@@ -128,10 +131,12 @@ long remap_acquired(state& s, address where, byte_count old_size, byte_count new
     const page_count kept = charged ? pages : 0;
     s.memory().forget_acquired({where, where + old_bytes});
     if (charged && pages > taken.pages()) {
-        static_cast<void>(s.memory().charge_acquired(who, pages - taken.pages(), criticality::process, all));
+        static_cast<void>(
+            s.memory().charge_acquired(who, pages - taken.pages(), criticality::process, all));
     }
     const auto begin = static_cast<address>(got);
-    s.memory().record_acquired(who, {begin, begin + new_bytes}, all.pages() + taken.pages() == kept ? kept : 0);
+    s.memory().record_acquired(who, {begin, begin + new_bytes},
+                               all.pages() + taken.pages() == kept ? kept : 0);
     if (all.pages() + taken.pages() == kept) {
         all.keep();
         taken.keep();

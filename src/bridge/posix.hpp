@@ -20,7 +20,9 @@ constexpr DWORD page_of(int prot) noexcept {
     const bool write = (prot & PROT_WRITE) != 0;
     const bool execute = (prot & PROT_EXEC) != 0;
     if (execute) {
-        return write ? PAGE_EXECUTE_READWRITE : (prot & PROT_READ) != 0 ? PAGE_EXECUTE_READ : PAGE_EXECUTE;
+        return write                     ? PAGE_EXECUTE_READWRITE
+               : (prot & PROT_READ) != 0 ? PAGE_EXECUTE_READ
+                                         : PAGE_EXECUTE;
     }
     return write ? PAGE_READWRITE : (prot & PROT_READ) != 0 ? PAGE_READONLY : PAGE_NOACCESS;
 }

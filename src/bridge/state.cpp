@@ -3,8 +3,8 @@
 
 #include "bridge/environment.hpp"
 #include "bridge/text.hpp"
-#include "prim/process_view.hpp"
 #include "prim/prim.hpp"
+#include "prim/process_view.hpp"
 
 #include <new>
 
@@ -30,8 +30,9 @@ runtime_kind runtime_of(const char* path) noexcept {
         runtime_kind kind;
     };
     constexpr row table[] = {
-        {"mono", runtime_kind::mono},   {"dotnet", runtime_kind::coreclr}, {"java", runtime_kind::jvm},
-        {"node", runtime_kind::node},   {"python", runtime_kind::cpython},
+        {"mono", runtime_kind::mono},      {"dotnet", runtime_kind::coreclr},
+        {"java", runtime_kind::jvm},       {"node", runtime_kind::node},
+        {"python", runtime_kind::cpython},
     };
     for (const row& r : table) {
         if (starts_with(name, r.prefix)) {
@@ -67,7 +68,8 @@ state* governed() noexcept {
             prim::yield();
         }
     }
-    return static_cast<phase>(s.phase_.load(std::memory_order_acquire)) == phase::ready ? &s : nullptr;
+    return static_cast<phase>(s.phase_.load(std::memory_order_acquire)) == phase::ready ? &s
+                                                                                        : nullptr;
 }
 
 void state::start() noexcept {
@@ -113,8 +115,13 @@ bool state::attach() noexcept {
     const bool best_effort = variable("MEMREEVE_BEST_EFFORT") != nullptr;
     const auto refuse = [&](const char* why) {
         line l;
-        l.add("memreeve: this program cannot be governed: ").add(why).add(" (").add(path).add("); ");
-        l.add(best_effort ? "it runs ungoverned" : "start it under its own `memreeve run`, or use --best-effort");
+        l.add("memreeve: this program cannot be governed: ")
+            .add(why)
+            .add(" (")
+            .add(path)
+            .add("); ");
+        l.add(best_effort ? "it runs ungoverned"
+                          : "start it under its own `memreeve run`, or use --best-effort");
         prim::say(l.text());
         if (!best_effort) {
             prim::exit_now(refused_status);
@@ -149,14 +156,16 @@ bool state::attach() noexcept {
     make_hosts();
     alive_ = reinterpret_cast<std::atomic<std::uint32_t>*>(alive);
     alive_->store(1, std::memory_order_release);
-    static_cast<void>(manager_.known().add({alive, alive + page_size}, owner_id::none, extent_kind::records, 0));
+    static_cast<void>(
+        manager_.known().add({alive, alive + page_size}, owner_id::none, extent_kind::records, 0));
     return true;
 }
 
 void state::describe(image_record& image) noexcept {
     const long n = prim::read_link("/proc/self/exe", image.path, sizeof image.path - 1);
     image.path[n > 0 ? n : 0] = '\0';
-    image.runtime.store(static_cast<std::uint32_t>(runtime_of(image.path)), std::memory_order_relaxed);
+    image.runtime.store(static_cast<std::uint32_t>(runtime_of(image.path)),
+                        std::memory_order_relaxed);
 }
 
 // Anonymous memory that stands there already is the loader's (decision 26).
@@ -168,11 +177,13 @@ void state::record_loader() noexcept {
         }
         bool ours = false;
         manager_.known().for_each([&](telemetry::extent& e) {
-            ours = ours || range{e.begin.load(std::memory_order_relaxed), e.end.load(std::memory_order_relaxed)}
+            ours = ours || range{e.begin.load(std::memory_order_relaxed),
+                                 e.end.load(std::memory_order_relaxed)}
                                .contains(m.where);
         });
         if (!ours) {
-            static_cast<void>(manager_.known().add(m.where, owner(owner_kind::images), extent_kind::loader, 0));
+            static_cast<void>(
+                manager_.known().add(m.where, owner(owner_kind::images), extent_kind::loader, 0));
         }
     }
 }
@@ -209,7 +220,8 @@ void state::settle_child() noexcept {
         // Not listed, not limited: the same bookkeeping in a ledger of its own.
         address memory = 0;
         const manager::ledger_shape shape{64, 1, 1};
-        if (prim::map_records(round_up(manager::ledger::size_for(shape), page_size), &memory) != 0) {
+        if (prim::map_records(round_up(manager::ledger::size_for(shape), page_size), &memory) !=
+            0) {
             phase_.store(static_cast<std::uint32_t>(phase::passing), std::memory_order_release);
             return;
         }

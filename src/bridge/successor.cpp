@@ -28,7 +28,8 @@ const char* why_not(int fd) noexcept {
     }
     for (unsigned i = 0; i < head.e_phnum; ++i) {
         Elf64_Phdr part;
-        if (!read_exactly(fd, &part, sizeof part, head.e_phoff + std::uint64_t{i} * head.e_phentsize)) {
+        if (!read_exactly(fd, &part, sizeof part,
+                          head.e_phoff + std::uint64_t{i} * head.e_phentsize)) {
             return nullptr;
         }
         if (part.p_type != PT_INTERP) {
@@ -39,7 +40,8 @@ const char* why_not(int fd) noexcept {
         if (!read_exactly(fd, loader, size, part.p_offset)) {
             return nullptr;
         }
-        return same_text(base_name(loader), "ld-linux-x86-64.so.2") ? nullptr : "not linked against glibc";
+        return same_text(base_name(loader), "ld-linux-x86-64.so.2") ? nullptr
+                                                                    : "not linked against glibc";
     }
     return "statically linked";
 }
@@ -63,7 +65,8 @@ const char* why_ungovernable(const char* path, char* const* environment) noexcep
 namespace {
 
 bool follows_children(state& s) noexcept {
-    return (s.books().header().flags.load(std::memory_order_relaxed) & manager::flag_no_children) == 0;
+    return (s.books().header().flags.load(std::memory_order_relaxed) & manager::flag_no_children) ==
+           0;
 }
 
 } // namespace

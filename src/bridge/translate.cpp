@@ -20,7 +20,8 @@ owner_kind owner_of(state& s, int prot) noexcept {
     if ((prot & PROT_EXEC) != 0) {
         return owner_kind::code;
     }
-    const auto runtime = static_cast<runtime_kind>(s.image().runtime.load(std::memory_order_relaxed));
+    const auto runtime =
+        static_cast<runtime_kind>(s.image().runtime.load(std::memory_order_relaxed));
     return runtime == runtime_kind::other ? owner_kind::runtime : owner_kind::gc;
 }
 
@@ -28,7 +29,7 @@ owner_kind owner_of(state& s, int prot) noexcept {
 // outside any reservation ("hole"), or outside all we know.
 struct piece {
     range part{};
-    vm::found ours{};   // ours.index != 0: of ours
+    vm::found ours{}; // ours.index != 0: of ours
     bool hole = false;
 };
 
@@ -60,7 +61,8 @@ long allocate(state& s, address where, byte_count size, int prot) noexcept {
     IHostMemoryManager& host = s.host(owner_of(s, prot));
     const DWORD type = prot == PROT_NONE ? DWORD{MEM_RESERVE} : DWORD{MEM_RESERVE | MEM_COMMIT};
     void* got = nullptr;
-    const HRESULT hr = host.VirtualAlloc(pointer(where), size, type, page_of(prot), level_of(size), &got);
+    const HRESULT hr =
+        host.VirtualAlloc(pointer(where), size, type, page_of(prot), level_of(size), &got);
     return hr == S_OK ? static_cast<long>(reinterpret_cast<address>(got)) : from(hr, -EEXIST);
 }
 
@@ -69,7 +71,8 @@ long allocate(state& s, address where, byte_count size, int prot) noexcept {
 long renew(state& s, range part, int prot) noexcept {
     IHostMemoryManager& host = s.host(owner_of(s, prot));
     if (prot == PROT_NONE) {
-        return host.VirtualFree(pointer(part.begin), part.size(), MEM_DECOMMIT) == S_OK ? 0 : -ENOMEM;
+        return host.VirtualFree(pointer(part.begin), part.size(), MEM_DECOMMIT) == S_OK ? 0
+                                                                                        : -ENOMEM;
     }
     void* got = nullptr;
     HRESULT hr = host.VirtualAlloc(pointer(part.begin), part.size(), MEM_COMMIT, page_of(prot),
@@ -135,14 +138,18 @@ long map_fixed(state& s, range whole, int prot, int flags, int fd, std::int64_t 
             if (r == 0 && plain) {
                 r = renew(s, p.part, prot);
             } else if (r == 0) {
-                file_mapping m{p.part, prot, flags, fd, offset + static_cast<std::int64_t>(at - whole.begin), 0};
+                file_mapping m{
+                    p.part, prot, flags, fd, offset + static_cast<std::int64_t>(at - whole.begin),
+                    0};
                 const auto done = s.memory().replace(p.part, map_file_there, &m);
                 r = done ? 0 : -(m.got < 0 ? -m.got : long{ENOMEM});
             }
-        } else if (plain && is_aligned(p.part.begin, granule_size) && allocate(s, p.part.begin, p.part.size(), prot) > 0) {
+        } else if (plain && is_aligned(p.part.begin, granule_size) &&
+                   allocate(s, p.part.begin, p.part.size(), prot) > 0) {
             r = 0;
         } else {
-            r = map_acquired(s, p.part, prot, flags, fd, offset + static_cast<std::int64_t>(at - whole.begin),
+            r = map_acquired(s, p.part, prot, flags, fd,
+                             offset + static_cast<std::int64_t>(at - whole.begin),
                              has_file ? owner_kind::files : owner_of(s, prot));
             r = r < 0 ? r : 0;
         }
@@ -186,8 +193,10 @@ long map_memory(state& s, address where, byte_count size, int prot, int flags, i
     const bool no_replace = (flags & MAP_FIXED_NOREPLACE) == MAP_FIXED_NOREPLACE;
     const bool has_file = (flags & MAP_ANONYMOUS) == 0;
     if (size == 0 || size > top_address || (prot & ~known_prot) != 0 ||
-        ((fixed || no_replace) && (!is_aligned(where, page_size) || !fits_user_space(where, size)))) {
-        return prim::pass_mmap(where, size, prot, flags, fd, offset); // the kernel says what is wrong
+        ((fixed || no_replace) &&
+         (!is_aligned(where, page_size) || !fits_user_space(where, size)))) {
+        return prim::pass_mmap(where, size, prot, flags, fd,
+                               offset); // the kernel says what is wrong
     }
     size = round_up(size, page_size);
     if (fixed && !no_replace && where >= lowest_address) {
@@ -266,7 +275,9 @@ long protect_run(state& s, range part, vm::page_code code, int prot) noexcept {
     }
     if (vm::is_committed(code)) {
         DWORD old = 0;
-        return host.VirtualProtect(pointer(part.begin), part.size(), page_of(prot), &old) == S_OK ? 0 : -ENOMEM;
+        return host.VirtualProtect(pointer(part.begin), part.size(), page_of(prot), &old) == S_OK
+                   ? 0
+                   : -ENOMEM;
     }
     if (prot == PROT_NONE) {
         return 0;
@@ -312,7 +323,8 @@ long protect_memory(state& s, address where, byte_count size, int prot) noexcept
     }
     const address end = round_up(where + size, page_size);
     return for_each_piece(
-        s, where, end, [&](range part, vm::page_code code) { return protect_run(s, part, code, prot); },
+        s, where, end,
+        [&](range part, vm::page_code code) { return protect_run(s, part, code, prot); },
         [&](range part) { return protect_acquired(s, part, prot); });
 }
 
@@ -332,11 +344,15 @@ long advise_memory(state& s, address where, byte_count size, int advice) noexcep
             return 0; // a child that lacked these pages would contradict its own map
         }
         if (!vm::is_charged(code)) {
-            return drops || advice == MADV_FREE ? 0 : prim::pass_madvise(part.begin, part.size(), advice);
+            return drops || advice == MADV_FREE
+                       ? 0
+                       : prim::pass_madvise(part.begin, part.size(), advice);
         }
         IHostMemoryManager& host = s.host(owner_kind::gc);
         if (drops && code == vm::page_code::noaccess) {
-            return host.VirtualFree(pointer(part.begin), part.size(), MEM_DECOMMIT) == S_OK ? 0 : -ENOMEM;
+            return host.VirtualFree(pointer(part.begin), part.size(), MEM_DECOMMIT) == S_OK
+                       ? 0
+                       : -ENOMEM;
         }
         if (drops) {
             void* got = nullptr;
@@ -362,7 +378,8 @@ long remap_memory(state& s, address where, byte_count old_size, byte_count new_s
     if (f.index == 0) {
         const bool onto_ours =
             (flags & MREMAP_FIXED) != 0 && fits_user_space(to, new_size) &&
-            (s.memory().space().find(to).index != 0 || !s.memory().space().arena_at(to).is_empty() ||
+            (s.memory().space().find(to).index != 0 ||
+             !s.memory().space().arena_at(to).is_empty() ||
              s.memory().space().next_base(to, to + round_up(new_size, page_size)) < to + new_size);
         return onto_ours ? -ENOMEM : remap_acquired(s, where, old_size, new_size, flags, to);
     }
@@ -387,9 +404,10 @@ long remap_memory(state& s, address where, byte_count old_size, byte_count new_s
         const vm::found next = s.memory().space().find(more.begin);
         if (vm::is_reserved(next.code) && next.run_end >= more.end) {
             void* got = nullptr;
-            const HRESULT hr = s.host(owner_kind::gc)
-                                   .VirtualAlloc(pointer(more.begin), more.size(), MEM_COMMIT,
-                                                 vm::encode_protection(f.code, 0), level_of(more.size()), &got);
+            const HRESULT hr =
+                s.host(owner_kind::gc)
+                    .VirtualAlloc(pointer(more.begin), more.size(), MEM_COMMIT,
+                                  vm::encode_protection(f.code, 0), level_of(more.size()), &got);
             return hr == S_OK ? static_cast<long>(where) : -ENOMEM;
         }
     }
@@ -402,8 +420,10 @@ long remap_memory(state& s, address where, byte_count old_size, byte_count new_s
 
 bool may_grow_break(state& s, byte_count more) noexcept {
     const page_count pages = pages_of(round_up(more, page_size));
-    const bool admitted =
-        s.books().tree().admit(s.owner(owner_kind::malloc), pages, criticality_of(more)).has_value();
+    const bool admitted = s.books()
+                              .tree()
+                              .admit(s.owner(owner_kind::malloc), pages, criticality_of(more))
+                              .has_value();
     if (!admitted) {
         s.memory().count_refusal(criticality_of(more), pages);
     }

@@ -36,17 +36,18 @@ struct alignas(64) account {
     // exactly when one of them does. 2^32 pages are 16 TiB.
     alignas(64) std::atomic<std::uint64_t> usage{0};
     std::atomic<page_count> charged{0};
-    std::atomic<page_count> touched{0};       // sampled; counts against the limit at the next request
+    std::atomic<page_count> touched{0}; // sampled; counts against the limit at the next request
     std::atomic<page_count> peak{0};
-    std::atomic<page_count> overshoot{0};     // highest charged + touched above the limit
+    std::atomic<page_count> overshoot{0}; // highest charged + touched above the limit
 
     // Quantities of decision 1; kept by the manager at each keep.
     alignas(64) std::atomic<page_count> reserved{0};
     std::atomic<page_count> committed{0};
-    std::atomic<page_count> writable{0};      // share of the kernel's private writable mappings, slack included
+    std::atomic<page_count> writable{
+        0}; // share of the kernel's private writable mappings, slack included
     std::atomic<page_count> slack{0};
-    std::atomic<page_count> heap{0};          // pages held by heaps of this owner
-    std::atomic<page_count> mapped{0};        // Acquired, not yet Released
+    std::atomic<page_count> heap{0};   // pages held by heaps of this owner
+    std::atomic<page_count> mapped{0}; // Acquired, not yet Released
     std::atomic<std::uint64_t> refusals[criticality_count]{};
     std::atomic<std::uint64_t> notifications[3]{}; // low, neutral, high
 

@@ -351,7 +351,8 @@ result<void> tree::set_limits(owner_id who, limits l) noexcept {
 // A process killed between two steps of a climb may have raised itself and not its parents: what
 // leaves the parents is therefore never more than they hold.
 void tree::fold(owner_id who) noexcept {
-    const auto leave = [](std::atomic<std::uint64_t>& word, std::uint64_t pages, std::uint64_t mask) {
+    const auto leave = [](std::atomic<std::uint64_t>& word, std::uint64_t pages,
+                          std::uint64_t mask) {
         std::uint64_t seen = word.load(std::memory_order_relaxed);
         while (!word.compare_exchange_weak(seen, seen - std::min(pages, seen & mask),
                                            std::memory_order_acq_rel)) {

@@ -37,7 +37,8 @@ class tree {
 public:
     constexpr tree() noexcept = default;
     // `credits` may be null (no credit). `credit_count` is a power of two.
-    tree(account* accounts, std::uint32_t capacity, credit_slot* credits, std::uint32_t credit_count) noexcept;
+    tree(account* accounts, std::uint32_t capacity, credit_slot* credits,
+         std::uint32_t credit_count) noexcept;
 
     // Claims a free account below `parent`. Limits in bytes, rounded down to pages; guaranteed is
     // charged to the parents' held at once and refused with over_budget when it does not fit.
@@ -47,7 +48,8 @@ public:
         byte_count guaranteed = 0;
         byte_count reserve = 0;
     };
-    result<owner_id> open_account(owner_id parent, const char* name, limits l, std::uint32_t image) noexcept;
+    result<owner_id> open_account(owner_id parent, const char* name, limits l,
+                                  std::uint32_t image) noexcept;
     // What is still charged goes to the parent. The id may be reused afterwards.
     void close_account(owner_id who) noexcept;
     // Never takes back what is held; over_budget only when a larger guarantee does not fit.
@@ -71,7 +73,9 @@ public:
     page_count guaranteed(owner_id who) const noexcept;
     // What a request at this level could still get here and in all parents (pages; ignores credit).
     page_count available(owner_id who, criticality level) const noexcept;
-    const account& at(owner_id who) const noexcept { return accounts_[static_cast<std::uint32_t>(who)]; }
+    const account& at(owner_id who) const noexcept {
+        return accounts_[static_cast<std::uint32_t>(who)];
+    }
     account& at(owner_id who) noexcept { return accounts_[static_cast<std::uint32_t>(who)]; }
     std::uint32_t capacity() const noexcept { return capacity_; }
     void set_watcher(watcher w) noexcept { watcher_ = w; }

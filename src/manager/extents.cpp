@@ -20,8 +20,8 @@ bool extents::add(range where, owner_id owner, extent_kind kind, page_count char
         e.kind.store(static_cast<std::uint32_t>(kind), std::memory_order_relaxed);
         e.charged.store(charged, std::memory_order_relaxed);
         std::uint32_t used = image_->extents_used.load(std::memory_order_relaxed);
-        while (used < i + 1 &&
-               !image_->extents_used.compare_exchange_weak(used, i + 1, std::memory_order_acq_rel)) {
+        while (used < i + 1 && !image_->extents_used.compare_exchange_weak(
+                                   used, i + 1, std::memory_order_acq_rel)) {
         }
         e.begin.store(where.begin, std::memory_order_release);
         return true;
@@ -44,8 +44,10 @@ extent* extents::find(address begin, extent_kind kind) noexcept {
 extent* extents::containing(address a, extent_kind kind) noexcept {
     extent* hit = nullptr;
     for_each([&](extent& e) {
-        const range r{e.begin.load(std::memory_order_acquire), e.end.load(std::memory_order_relaxed)};
-        if (r.contains(a) && e.kind.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(kind)) {
+        const range r{e.begin.load(std::memory_order_acquire),
+                      e.end.load(std::memory_order_relaxed)};
+        if (r.contains(a) &&
+            e.kind.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(kind)) {
             hit = &e;
         }
     });

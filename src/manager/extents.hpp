@@ -51,7 +51,8 @@ void extents::cut(range where, F&& f) noexcept {
             static_cast<std::uint32_t>(telemetry::extent_kind::acquired)) {
             return;
         }
-        const range have{e.begin.load(std::memory_order_acquire), e.end.load(std::memory_order_acquire)};
+        const range have{e.begin.load(std::memory_order_acquire),
+                         e.end.load(std::memory_order_acquire)};
         if (!have.overlaps(where)) {
             return;
         }

@@ -128,12 +128,19 @@ result<region_info> query_outside(vm::address_space& space, address page) noexce
 
 result<std::uint32_t> protect_outside(vm::address_space& space, range span,
                                       const vm::protection& wanted) noexcept {
-    if (space.next_base(span.begin, span.end) < span.end || !space.arena_at(span.begin).is_empty()) {
+    if (space.next_base(span.begin, span.end) < span.end ||
+        !space.arena_at(span.begin).is_empty()) {
         return errc::invalid_address;
     }
     vm::saved_access<48> before;
     if (const int e = before.save(span); e != 0) {
-        return failure{e == no_mapping_above ? errc::invalid_address : errc::out_of_address_space, e};
+        return failure{e == no_mapping_above ? errc::invalid_address : errc::out_of_address_space,
+                       e};
+    }
+    if (vm::is_guarded(wanted.code)) {
+        // D27: a guard is page state, and these are not our pages. After save(), because where
+        // nothing is mapped V4's 487 comes first (the recorded sequences have it).
+        return errc::not_supported;
     }
     if (const int e = prim::protect(span.begin, span.size(), vm::access_of(wanted.value)); e != 0) {
         before.put_back();

@@ -65,8 +65,9 @@ result<void> ledger::attach(void* memory, byte_count size) noexcept {
     const std::uint32_t credits = header->credit_capacity;
     header_ = header;
     images_ = reinterpret_cast<image_record*>(bytes + images_at(accounts, credits));
-    tree_ = budget::tree(reinterpret_cast<budget::account*>(bytes + accounts_at()), accounts,
-                         reinterpret_cast<budget::credit_slot*>(bytes + credits_at(accounts)), credits);
+    tree_ =
+        budget::tree(reinterpret_cast<budget::account*>(bytes + accounts_at()), accounts,
+                     reinterpret_cast<budget::credit_slot*>(bytes + credits_at(accounts)), credits);
     return {};
 }
 
@@ -80,7 +81,8 @@ image_record* ledger::claim_record() noexcept {
         image_record& r = images_[i];
         std::uint32_t expected = static_cast<std::uint32_t>(image_state::free);
         if (r.state.load(std::memory_order_relaxed) == expected &&
-            r.state.compare_exchange_strong(expected, static_cast<std::uint32_t>(image_state::claimed),
+            r.state.compare_exchange_strong(expected,
+                                            static_cast<std::uint32_t>(image_state::claimed),
                                             std::memory_order_acq_rel)) {
             std::uint32_t high = header_->images_high.load(std::memory_order_relaxed);
             while (high < i + 1 && !header_->images_high.compare_exchange_weak(
@@ -95,7 +97,8 @@ image_record* ledger::claim_record() noexcept {
 result<image_record*> ledger::begin_image(int pid, std::uint64_t start_time, bool forked) noexcept {
     for (std::uint32_t i = 0; i < header_->images_high.load(std::memory_order_acquire); ++i) {
         image_record& r = images_[i];
-        if (r.state.load(std::memory_order_acquire) == static_cast<std::uint32_t>(image_state::live) &&
+        if (r.state.load(std::memory_order_acquire) ==
+                static_cast<std::uint32_t>(image_state::live) &&
             r.pid.load(std::memory_order_relaxed) == pid) {
             const bool same = r.start_time.load(std::memory_order_relaxed) == start_time;
             end_image(r, same ? image_end::exec : image_end::killed);
@@ -118,7 +121,8 @@ result<image_record*> ledger::begin_image(int pid, std::uint64_t start_time, boo
             break;
         }
         opened[count] = *owner;
-        r->owner_account[count].store(static_cast<std::uint32_t>(*owner), std::memory_order_relaxed);
+        r->owner_account[count].store(static_cast<std::uint32_t>(*owner),
+                                      std::memory_order_relaxed);
     }
     if (!complete) {
         while (count > 0) {
@@ -166,7 +170,8 @@ void ledger::free_image(image_record& image) noexcept {
         for (auto& owner : image.owner_account) {
             tree_.close_account(static_cast<owner_id>(owner.load(std::memory_order_relaxed)));
         }
-        tree_.close_account(static_cast<owner_id>(image.process_account.load(std::memory_order_relaxed)));
+        tree_.close_account(
+            static_cast<owner_id>(image.process_account.load(std::memory_order_relaxed)));
     }
     for (auto& n : image.requests) {
         n.store(0, std::memory_order_relaxed);

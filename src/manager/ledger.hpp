@@ -32,15 +32,15 @@ struct ledger_header {
     std::uint64_t magic = 0;
     std::uint32_t version = 0;
     std::uint32_t account_capacity = 0;
-    std::uint32_t credit_capacity = 0;   // power of two
+    std::uint32_t credit_capacity = 0; // power of two
     std::uint32_t image_capacity = 0;
-    std::uint64_t size = 0;              // bytes of the whole ledger
+    std::uint64_t size = 0; // bytes of the whole ledger
     std::atomic<std::int32_t> launcher_pid{0};
     std::atomic<std::uint32_t> flags{0};
     std::atomic<std::uint64_t> launcher_start_time{0};
     // Counts every change the launcher should look at (attach, end, picture wanted): it waits here.
     std::atomic<std::uint32_t> bell{0};
-    std::atomic<std::uint32_t> images_high{0};  // one past the highest image slot ever used
+    std::atomic<std::uint32_t> images_high{0}; // one past the highest image slot ever used
     std::atomic<std::uint64_t> images_refused{0};
 };
 
@@ -49,8 +49,8 @@ struct ledger_shape {
     std::uint32_t credits = 256;
     std::uint32_t images = 512;
 };
-inline constexpr ledger_shape shared_shape{};                 // 512 images at once under one `run`
-inline constexpr ledger_shape private_shape{4096, 64, 1};     // an embedded host: 4087 owners
+inline constexpr ledger_shape shared_shape{};             // 512 images at once under one `run`
+inline constexpr ledger_shape private_shape{4096, 64, 1}; // an embedded host: 4087 owners
 
 class ledger {
 public:
@@ -65,13 +65,15 @@ public:
 
     // A new record for this process, with its accounts. A live record of the same pid is ended
     // (exec) and what it charged is returned. out_of_address_space when every slot is taken.
-    result<telemetry::image_record*> begin_image(int pid, std::uint64_t start_time, bool forked) noexcept;
+    result<telemetry::image_record*> begin_image(int pid, std::uint64_t start_time,
+                                                 bool forked) noexcept;
     // Returns what the image charged to the root, closes its accounts, marks it ended.
     void end_image(telemetry::image_record& image, telemetry::image_end how) noexcept;
     // After the launcher has read an ended record.
     void free_image(telemetry::image_record& image) noexcept;
     // A child that runs without us: listed, not counted.
-    void note_ungoverned(int pid, std::uint64_t start_time, const char* path, const char* reason) noexcept;
+    void note_ungoverned(int pid, std::uint64_t start_time, const char* path,
+                         const char* reason) noexcept;
 
     bool is_open() const noexcept { return header_ != nullptr; }
     ledger_header& header() const noexcept { return *header_; }

@@ -49,7 +49,8 @@ private:
     telemetry::image_record& image_;
 };
 
-result<void> manager::open(ledger& books, telemetry::image_record& image, const options& o) noexcept {
+result<void> manager::open(ledger& books, telemetry::image_record& image,
+                           const options& o) noexcept {
     books_ = &books;
     image_ = &image;
     options_ = o;
@@ -92,8 +93,9 @@ result<void> manager::carry_out(vm::planned& p, criticality level) noexcept {
 
 // ---- virtual memory -----------------------------------------------------------------------------
 
-result<address> manager::virtual_alloc(owner_id who, address where, byte_count size, std::uint32_t type,
-                                       std::uint32_t protect, criticality level) noexcept {
+result<address> manager::virtual_alloc(owner_id who, address where, byte_count size,
+                                       std::uint32_t type, std::uint32_t protect,
+                                       criticality level) noexcept {
     const auto q = vm::decode_alloc(where, size, type, protect);
     if (!q) {
         return q.error();
@@ -113,7 +115,8 @@ result<address> manager::virtual_alloc(owner_id who, address where, byte_count s
         planned_ok = space_.plan_discard(q->span, !options_.discard_at_once, p);
         break;
     case vm::alloc_kind::undo_discard:
-        return errc::invalid_address; // A18: whether something was dropped cannot be told, so it was
+        return errc::
+            invalid_address; // A18: whether something was dropped cannot be told, so it was
     }
     if (!planned_ok) {
         return planned_ok.error();
@@ -143,8 +146,8 @@ result<void> manager::virtual_free(address where, byte_count size, std::uint32_t
     return {};
 }
 
-result<std::uint32_t> manager::virtual_protect(address where, byte_count size, std::uint32_t protect,
-                                               bool has_old_out) noexcept {
+result<std::uint32_t> manager::virtual_protect(address where, byte_count size,
+                                               std::uint32_t protect, bool has_old_out) noexcept {
     const auto q = vm::decode_protect(where, size, protect, has_old_out);
     if (!q) {
         return q.error();
@@ -191,7 +194,8 @@ result<region_info> manager::virtual_query(address where) noexcept {
             if (const int e = prim::find_mapping(f.at, &m); e != 0) {
                 return failure{errc::out_of_address_space, e};
             }
-            r.protect = m.where.contains(f.at) ? vm::encode_access(m.allowed) : vm::win32::page_noaccess;
+            r.protect =
+                m.where.contains(f.at) ? vm::encode_access(m.allowed) : vm::win32::page_noaccess;
         }
     } else {
         r.state = vm::win32::mem_reserve;
@@ -214,13 +218,15 @@ bool manager::handle_fault(address where) noexcept {
 
 // ---- heap pages -----------------------------------------------------------------------------------
 
-result<address> manager::take_pages(owner_id who, byte_count size, bool executable, criticality level,
-                                    std::uint64_t tag) noexcept {
+result<address> manager::take_pages(owner_id who, byte_count size, bool executable,
+                                    criticality level, std::uint64_t tag) noexcept {
     if (executable && !options_.allow_write_execute) {
         return errc::forbidden; // decision 10
     }
-    const std::uint32_t protect = executable ? vm::win32::page_execute_readwrite : vm::win32::page_readwrite;
-    const auto q = vm::decode_alloc(0, size, vm::win32::mem_reserve | vm::win32::mem_commit, protect);
+    const std::uint32_t protect =
+        executable ? vm::win32::page_execute_readwrite : vm::win32::page_readwrite;
+    const auto q =
+        vm::decode_alloc(0, size, vm::win32::mem_reserve | vm::win32::mem_commit, protect);
     if (!q) {
         return q.error();
     }
@@ -257,6 +263,9 @@ void manager::give_back_pages(address begin) noexcept {
 
 result<memory_load> manager::load(owner_id who) noexcept {
     const pressure::load l = load_of(tree(), who, sensors_);
+    if (!l.is_known) {
+        return errc::not_supported; // D17: better no answer than "nothing is left"
+    }
     return memory_load{l.percent, l.available};
 }
 
@@ -271,7 +280,8 @@ result<void> manager::needs_address_space(address where, byte_count size) noexce
     const byte_count wanted = size == 0 ? granule_size : round_up(size, page_size);
     address got = 0;
     const int e = where == 0 ? prim::reserve(0, wanted, prim::placement::anywhere, &got)
-                             : prim::reserve(round_down(where, page_size), wanted, prim::placement::exactly, &got);
+                             : prim::reserve(round_down(where, page_size), wanted,
+                                             prim::placement::exactly, &got);
     if (e != 0) {
         return failure{errc::out_of_address_space, e};
     }
@@ -297,7 +307,8 @@ void manager::released(address where) noexcept {
     const operation inside(*this);
     telemetry::extent* e = extents_.find(round_down(where, page_size), extent_kind::acquired);
     if (e != nullptr) {
-        forget_acquired({e->begin.load(std::memory_order_relaxed), e->end.load(std::memory_order_relaxed)});
+        forget_acquired(
+            {e->begin.load(std::memory_order_relaxed), e->end.load(std::memory_order_relaxed)});
     }
 }
 
@@ -374,14 +385,16 @@ result<void> manager::replace(range span, int (*map)(void* context), void* conte
     return carry_out(p, criticality::process);
 }
 
-result<address> manager::move(owner_id who, range from, byte_count new_size, criticality level) noexcept {
+result<address> manager::move(owner_id who, range from, byte_count new_size,
+                              criticality level) noexcept {
     const vm::found f = space_.find(from.begin);
-    if (f.index == 0 || !f.whole.contains(from) || f.run_end < from.end || !vm::is_charged(f.code)) {
+    if (f.index == 0 || !f.whole.contains(from) || f.run_end < from.end ||
+        !vm::is_charged(f.code)) {
         return errc::invalid_address;
     }
     const std::uint32_t protect = vm::encode_protection(f.code, f.protect);
-    const auto to = virtual_alloc(who, 0, new_size, vm::win32::mem_reserve | vm::win32::mem_commit, protect,
-                                  level);
+    const auto to = virtual_alloc(who, 0, new_size, vm::win32::mem_reserve | vm::win32::mem_commit,
+                                  protect, level);
     if (!to) {
         return to;
     }
@@ -405,7 +418,8 @@ void manager::settle_after_fork(telemetry::image_record& image) noexcept {
             for (std::uint32_t k = 0; k < telemetry::owner_kind_count; ++k) {
                 if (me.before->owner_account[k].load(std::memory_order_relaxed) ==
                     static_cast<std::uint32_t>(owner)) {
-                    return static_cast<owner_id>(me.after->owner_account[k].load(std::memory_order_relaxed));
+                    return static_cast<owner_id>(
+                        me.after->owner_account[k].load(std::memory_order_relaxed));
                 }
             }
             return owner;
@@ -416,7 +430,8 @@ void manager::settle_after_fork(telemetry::image_record& image) noexcept {
     };
     remapping r{this, image_, &image};
     extents(image_).for_each([&](telemetry::extent& e) {
-        const range where{e.begin.load(std::memory_order_relaxed), e.end.load(std::memory_order_relaxed)};
+        const range where{e.begin.load(std::memory_order_relaxed),
+                          e.end.load(std::memory_order_relaxed)};
         const auto owner = static_cast<owner_id>(e.owner.load(std::memory_order_relaxed));
         const auto kind = static_cast<extent_kind>(e.kind.load(std::memory_order_relaxed));
         const owner_id mine = owner == owner_id::none ? owner : remapping::remap(&r, owner);

@@ -30,8 +30,8 @@
 namespace memreeve::manager {
 
 struct memory_load {
-    std::uint32_t percent;      // 0..100 of whichever binds
-    byte_count available;       // bytes
+    std::uint32_t percent; // 0..100 of whichever binds
+    byte_count available;  // bytes
 };
 
 class manager {
@@ -60,6 +60,7 @@ public:
     result<region_info> virtual_query(address where) noexcept;
 
     // ---- load, notifications, foreign memory ---------------------------------------------------
+    // not_supported when neither a budget nor the system says anything.
     result<memory_load> load(owner_id who) noexcept;
     result<void> needs_address_space(address where, byte_count size) noexcept;
     result<void> acquired(owner_id who, address where, byte_count size) noexcept;

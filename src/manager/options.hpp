@@ -9,11 +9,11 @@
 namespace memreeve::manager {
 
 struct options {
-    bool allow_write_execute = true;  // MALLOC_EXECUTABLE and PAGE_EXECUTE_READWRITE (decision 10)
-    bool strict_levels = true;        // a critical level above 2 is refused (decision 3)
-    bool watch_system = true;         // container and machine count in load() and notifications
-    bool discard_at_once = false;     // MEM_RESET drops contents now (what madvise(DONTNEED) promises)
-    const char* root_prefix = "";     // before /proc and /sys/fs/cgroup: tests use directory trees
+    bool allow_write_execute = true; // MALLOC_EXECUTABLE and PAGE_EXECUTE_READWRITE (decision 10)
+    bool strict_levels = true;       // a critical level above 2 is refused (decision 3)
+    bool watch_system = true;        // container and machine count in load() and notifications
+    bool discard_at_once = false; // MEM_RESET drops contents now (what madvise(DONTNEED) promises)
+    const char* root_prefix = ""; // before /proc and /sys/fs/cgroup: tests use directory trees
 };
 
 } // namespace memreeve::manager

@@ -17,6 +17,7 @@ long read_link(const char* path, char* out, std::size_t size) noexcept;
 void populate(address where, byte_count size) noexcept;
 int lock_in_memory(address where, byte_count size) noexcept;
 long pass_execve(const char* path, char* const* arguments, char* const* environment) noexcept;
-long pass_execveat(int fd, const char* path, char* const* arguments, char* const* environment, int flags) noexcept;
+long pass_execveat(int fd, const char* path, char* const* arguments, char* const* environment,
+                   int flags) noexcept;
 
 } // namespace memreeve::prim

@@ -53,9 +53,8 @@ void address_space::count(planned& p) noexcept {
     page_count living_more = 0;
     page_count living_less = 0;
     map_.for_each_run(p.span_, [&](range run, page_code code, bool inherited) {
-        const page_code target = code == page_code::replaced && p.kind_ == planned::kind::protect
-                                     ? code
-                                     : p.target_;
+        const page_code target =
+            code == page_code::replaced && p.kind_ == planned::kind::protect ? code : p.target_;
         const page_count n = run.pages();
         const auto signed_n = static_cast<std::int64_t>(n);
         if (is_charged(target) && !is_charged(code)) {
@@ -75,14 +74,16 @@ void address_space::count(planned& p) noexcept {
     }
     p.diff_ = d;
     // Exact although several requests move `living`: each page is claimed by one of them.
-    p.living_delta_ = static_cast<std::int64_t>(living_more) - static_cast<std::int64_t>(living_less);
+    p.living_delta_ =
+        static_cast<std::int64_t>(living_more) - static_cast<std::int64_t>(living_less);
 }
 
 result<void> address_space::plan_reserve(const alloc_request& q, owner_id owner, std::uint64_t tag,
                                          planned& out) noexcept {
     if (!q.anywhere) {
         // A8: any page already in a reservation. What is mapped but not ours shows in apply.
-        if (map_.find(q.span.begin).index != 0 || map_.next_base(q.span.begin, q.span.end) < q.span.end) {
+        if (map_.find(q.span.begin).index != 0 ||
+            map_.next_base(q.span.begin, q.span.end) < q.span.end) {
             return errc::invalid_address;
         }
     }
@@ -272,7 +273,8 @@ result<void> address_space::take_space(planned& p) noexcept {
 result<void> address_space::apply_access(planned& p) noexcept {
     range change{p.span_.end, p.span_.begin};
     int failed = 0;
-    const bool distrust = (map_.at(p.index_).flags.load(std::memory_order_acquire) & may_be_open) != 0;
+    const bool distrust =
+        (map_.at(p.index_).flags.load(std::memory_order_acquire) & may_be_open) != 0;
     const bool commits = p.kind_ == planned::kind::commit;
     map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
         const bool unsure = distrust && is_reserved(code);
@@ -412,7 +414,8 @@ result<void> address_space::apply_decommit(planned& p) noexcept {
 void address_space::keep(planned& p) noexcept {
     if (p.living_delta_ != 0) {
         const auto delta = static_cast<page_count>(p.living_delta_);
-        p.emptied_ = map_.at(p.index_).living.fetch_add(delta, std::memory_order_acq_rel) + delta == 0;
+        p.emptied_ =
+            map_.at(p.index_).living.fetch_add(delta, std::memory_order_acq_rel) + delta == 0;
     }
     switch (p.kind_) {
     case planned::kind::reserve: map_.install(p.index_, p.target_); break;
@@ -524,7 +527,8 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
     for (std::uint32_t i = 1; i < reservations_.used(); ++i) {
         reservation& r = map_.at(i);
         const auto before = static_cast<owner_id>(r.owner.load(std::memory_order_relaxed));
-        r.owner.store(static_cast<std::uint32_t>(v.remap(v.context, before)), std::memory_order_relaxed);
+        r.owner.store(static_cast<std::uint32_t>(v.remap(v.context, before)),
+                      std::memory_order_relaxed);
         if (r.stage() == reservation_stage::live) {
             differences d;
             d.reserved = static_cast<std::int64_t>(r.pages.load(std::memory_order_relaxed));

@@ -36,10 +36,10 @@ struct space_listener {
 // What a change does to the books, in pages. to_charge is needed before apply; the rest after keep.
 struct differences {
     page_count to_charge = 0;
-    page_count to_refund = 0;          // inherited pages are the parent's: not refunded here
+    page_count to_refund = 0; // inherited pages are the parent's: not refunded here
     std::int64_t reserved = 0;
     std::int64_t committed = 0;
-    std::int64_t writable = 0;         // kernel-writable private pages, slack included
+    std::int64_t writable = 0; // kernel-writable private pages, slack included
     std::int64_t slack = 0;
 };
 
@@ -56,17 +56,25 @@ public:
     page_count to_charge() const noexcept { return diff_.to_charge; }
     const differences& diff() const noexcept { return diff_; } // final after keep
     range span() const noexcept { return span_; }
-    page_code old_code() const noexcept { return old_code_; }   // of the first page (V7)
+    page_code old_code() const noexcept { return old_code_; } // of the first page (V7)
     std::uint32_t allocation_protect() const noexcept { return allocation_protect_; }
-    bool emptied() const noexcept { return emptied_; }           // no living page is left (retire)
+    bool emptied() const noexcept { return emptied_; } // no living page is left (retire)
 
 private:
     friend class address_space;
     enum class kind : unsigned char {
-        none, reserve, commit, protect, discard, decommit, release, replace,
+        none,
+        reserve,
+        commit,
+        protect,
+        discard,
+        decommit,
+        release,
+        replace,
     };
 
-    void begin(address_space* space, kind what, const found& f, range span, page_code target) noexcept {
+    void begin(address_space* space, kind what, const found& f, range span,
+               page_code target) noexcept {
         space_ = space;
         kind_ = what;
         claimed_ = true;
@@ -114,7 +122,8 @@ public:
 
     // ---- plans: errors are those of the rules named ---------------------------------------------
     // A8, A9: a new reservation, all pages reserved or (kind reserve_commit) committed.
-    result<void> plan_reserve(const alloc_request& q, owner_id owner, std::uint64_t tag, planned& out) noexcept;
+    result<void> plan_reserve(const alloc_request& q, owner_id owner, std::uint64_t tag,
+                              planned& out) noexcept;
     // A11-A14. Dead pages revive.
     result<void> plan_commit(range span, const protection& p, planned& out) noexcept;
     // V4-V7. not_ours when the first page lies in no reservation.
@@ -224,7 +233,7 @@ private:
     address ballast_ = 0;
     std::atomic<bool> has_ballast_{false};
     space_listener listener_{};
-    std::atomic<std::uint64_t> owed_{0};       // tag << 32 | index: stack through reservation::link
+    std::atomic<std::uint64_t> owed_{0}; // tag << 32 | index: stack through reservation::link
     std::atomic<std::uint32_t> owed_count_{0};
     settled_sink settled_ = nullptr;
     void* settled_context_ = nullptr;

@@ -6,7 +6,8 @@ namespace memreeve::vm {
 namespace {
 // Bits [first, last) of one word.
 constexpr std::uint64_t bits(std::uint32_t first, std::uint32_t last) noexcept {
-    const std::uint64_t below_last = last == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << last) - 1;
+    const std::uint64_t below_last =
+        last == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << last) - 1;
     return below_last & ~((std::uint64_t{1} << first) - 1);
 }
 } // namespace
@@ -23,7 +24,8 @@ bool arena::set(std::uint32_t first, std::uint32_t count) noexcept {
                 clear(first, i - first);
                 return false;
             }
-        } while (!taken[i / 64].compare_exchange_weak(seen, seen | mask, std::memory_order_acq_rel));
+        } while (
+            !taken[i / 64].compare_exchange_weak(seen, seen | mask, std::memory_order_acq_rel));
         i = stop;
     }
     used.fetch_add(count, std::memory_order_relaxed);

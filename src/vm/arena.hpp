@@ -23,9 +23,9 @@ struct arena {
     std::atomic<std::uint32_t> granules{0};
     std::atomic<address> begin{0};        // first usable granule
     std::atomic<address> mapped_begin{0}; // what was reserved: the usable part and a gap on both
-    std::atomic<address> mapped_end{0};   // sides, so that kernel mappings of two owners never merge
-    std::atomic<std::uint32_t> hint{0};   // where the next search begins
-    std::atomic<std::uint32_t> used{0};   // granules handed out
+    std::atomic<address> mapped_end{0}; // sides, so that kernel mappings of two owners never merge
+    std::atomic<std::uint32_t> hint{0}; // where the next search begins
+    std::atomic<std::uint32_t> used{0}; // granules handed out
     std::atomic<std::uint64_t> taken[words]{};
 
     range where() const noexcept {

@@ -23,8 +23,10 @@ constexpr row table[] = {
     {win32::page_writecopy, page_code::outside, page_code::outside, access::read_write},
     {win32::page_execute, page_code::x, page_code::guard_x, access::read_execute},
     {win32::page_execute_read, page_code::rx, page_code::guard_rx, access::read_execute},
-    {win32::page_execute_readwrite, page_code::rwx, page_code::guard_rwx, access::read_write_execute},
-    {win32::page_execute_writecopy, page_code::outside, page_code::outside, access::read_write_execute},
+    {win32::page_execute_readwrite, page_code::rwx, page_code::guard_rwx,
+     access::read_write_execute},
+    {win32::page_execute_writecopy, page_code::outside, page_code::outside,
+     access::read_write_execute},
 };
 
 const row* find(std::uint32_t base) noexcept {

@@ -12,9 +12,9 @@ namespace memreeve::vm {
 
 // A PAGE_* value that passed rules P1 to P3.
 struct protection {
-    std::uint32_t value = 0;        // as given
-    page_code code{};               // what a committed page becomes; outside for the write-copy values
-    bool is_write_copy = false;     // valid as a value, never on private memory (P4)
+    std::uint32_t value = 0;    // as given
+    page_code code{};           // what a committed page becomes; outside for the write-copy values
+    bool is_write_copy = false; // valid as a value, never on private memory (P4)
 };
 
 // invalid_argument when P1, P2 or P3 refuses it.

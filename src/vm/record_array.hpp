@@ -20,7 +20,8 @@ public:
 
     constexpr record_array() noexcept = default;
     // Index 0 is never handed out. `size` bytes at `base` are reserved and not yet accessible.
-    void open(address base, byte_count size, std::uint32_t record_size, grow_function grow) noexcept {
+    void open(address base, byte_count size, std::uint32_t record_size,
+              grow_function grow) noexcept {
         base_ = base;
         record_size_ = record_size;
         capacity_ = size / record_size < max_records ? size / record_size : max_records;
@@ -56,7 +57,8 @@ private:
         while (ready < bytes) {
             const byte_count full = capacity_ * record_size_ & ~(page_size - 1);
             // Doubles up to a megabyte a step: few calls, little unused.
-            byte_count want = ready < step ? step : (ready < (step << 4) ? ready * 2 : ready + (step << 4));
+            byte_count want =
+                ready < step ? step : (ready < (step << 4) ? ready * 2 : ready + (step << 4));
             want = want < bytes ? round_up(bytes, page_size) : want;
             want = want > full ? full : want;
             if (want < bytes || grow_(base_ + ready, want - ready) != 0) {

@@ -30,7 +30,10 @@ region_map::cursor region_map::descend(address a) const noexcept {
         words = node_words(w);
     }
     const address begin = a & ~(granule_size - 1);
-    return {nullptr, reinterpret_cast<leaf_entry*>(words) + slot_of(a, 3), 3, {begin, begin + granule_size}};
+    return {nullptr,
+            reinterpret_cast<leaf_entry*>(words) + slot_of(a, 3),
+            3,
+            {begin, begin + granule_size}};
 }
 
 // ---- records ----------------------------------------------------------------------------------
@@ -43,7 +46,8 @@ std::uint32_t region_map::take_node(unsigned child_level) noexcept {
         const auto index = static_cast<std::uint32_t>(seen);
         auto* words = static_cast<word*>(nodes_->at(index));
         const std::uint64_t next = words[0].load(std::memory_order_relaxed) & 0xffffffff;
-        if (head.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32 | next, std::memory_order_acq_rel)) {
+        if (head.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32 | next,
+                                       std::memory_order_acq_rel)) {
             words[0].store(0, std::memory_order_relaxed);
             return index;
         }
@@ -62,7 +66,8 @@ void region_map::give_node(std::uint32_t index, unsigned child_level) noexcept {
     std::uint64_t seen = head.load(std::memory_order_acquire);
     do {
         words[0].store(seen & 0xffffffff, std::memory_order_relaxed);
-    } while (!head.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32 | index, std::memory_order_acq_rel));
+    } while (!head.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32 | index,
+                                         std::memory_order_acq_rel));
 }
 
 // Replaces an empty or uniform entry by a node whose entries say the same. False: it changed
@@ -85,7 +90,8 @@ bool region_map::split(word& w, std::uint64_t seen, unsigned level, bool& no_mem
                 auto& leaf = reinterpret_cast<leaf_entry*>(words)[i];
                 const std::uint64_t inherited = (seen & inherited_bit) != 0 ? 0xffff : 0;
                 leaf.codes.store(pattern(code), std::memory_order_relaxed);
-                leaf.meta.store(meta_word(owner_of(seen), 0) | inherited << 16, std::memory_order_relaxed);
+                leaf.meta.store(meta_word(owner_of(seen), 0) | inherited << 16,
+                                std::memory_order_relaxed);
             }
         }
     }
@@ -161,7 +167,8 @@ bool region_map::live_run(found& out, address a) const noexcept {
             end = part.end;
             continue;
         }
-        const std::uint64_t now = n.leaf == c.leaf ? codes : n.leaf->codes.load(std::memory_order_acquire);
+        const std::uint64_t now =
+            n.leaf == c.leaf ? codes : n.leaf->codes.load(std::memory_order_acquire);
         if (now == pattern(code)) {
             end = part.end;
             continue;
@@ -222,8 +229,8 @@ address region_map::next_base(address a, address limit) const noexcept {
 
 // ---- making and removing ------------------------------------------------------------------------
 
-std::uint32_t region_map::make(range where, owner_id owner, std::uint32_t protect, std::uint32_t flags,
-                               std::uint64_t tag) noexcept {
+std::uint32_t region_map::make(range where, owner_id owner, std::uint32_t protect,
+                               std::uint32_t flags, std::uint64_t tag) noexcept {
     std::uint32_t index = 0;
     std::uint64_t seen = free_reservations_.load(std::memory_order_acquire);
     while (static_cast<std::uint32_t>(seen) != 0) {
@@ -256,7 +263,8 @@ std::uint32_t region_map::make(range where, owner_id owner, std::uint32_t protec
 
 void region_map::place(std::uint32_t index, range where) noexcept {
     reservation& r = at(index);
-    r.base_granule.store(static_cast<std::uint32_t>(where.begin >> granule_shift), std::memory_order_relaxed);
+    r.base_granule.store(static_cast<std::uint32_t>(where.begin >> granule_shift),
+                         std::memory_order_relaxed);
     r.pages.store(where.pages(), std::memory_order_relaxed);
     r.living.store(where.pages(), std::memory_order_relaxed);
 }
@@ -299,14 +307,16 @@ void region_map::install(std::uint32_t index, page_code code) noexcept {
         if (c.leaf == nullptr) {
             std::uint64_t seen = c.upper->load(std::memory_order_acquire);
             if (kind_of(seen) == kind::node ||
-                !c.upper->compare_exchange_strong(seen, uniform_word(index, code, version_of(seen) + 1),
+                !c.upper->compare_exchange_strong(seen,
+                                                  uniform_word(index, code, version_of(seen) + 1),
                                                   std::memory_order_acq_rel)) {
                 continue;
             }
         } else {
             c.leaf->codes.store(pattern(code) & spread(page_mask(part, c.span.begin)),
                                 std::memory_order_release);
-            const std::uint64_t version = meta_version(c.leaf->meta.load(std::memory_order_relaxed));
+            const std::uint64_t version =
+                meta_version(c.leaf->meta.load(std::memory_order_relaxed));
             c.leaf->meta.store(meta_word(index, version + 1), std::memory_order_release);
         }
         a = part.end;
@@ -374,7 +384,8 @@ claim_outcome region_map::claim(std::uint32_t index, std::uint32_t life, range w
                 }
                 continue;
             }
-            if (!c.upper->compare_exchange_strong(seen, seen | claimed_bit, std::memory_order_acq_rel)) {
+            if (!c.upper->compare_exchange_strong(seen, seen | claimed_bit,
+                                                  std::memory_order_acq_rel)) {
                 continue;
             }
         } else {
@@ -388,13 +399,15 @@ claim_outcome region_map::claim(std::uint32_t index, std::uint32_t life, range w
                 outcome = claim_outcome::busy;
                 break;
             }
-            if (!c.leaf->meta.compare_exchange_strong(seen, seen | mask, std::memory_order_acq_rel)) {
+            if (!c.leaf->meta.compare_exchange_strong(seen, seen | mask,
+                                                      std::memory_order_acq_rel)) {
                 continue;
             }
         }
         a = part.end;
     }
-    if (outcome == claim_outcome::claimed && at(index).life.load(std::memory_order_acquire) == life) {
+    if (outcome == claim_outcome::claimed &&
+        at(index).life.load(std::memory_order_acquire) == life) {
         return claim_outcome::claimed;
     }
     unclaim({where.begin, a});
@@ -427,10 +440,11 @@ void region_map::publish(range where, page_code code, bool keep_inherited) noexc
             const std::uint64_t mask = page_mask(part, c.span.begin);
             const std::uint64_t wide = spread(mask);
             std::uint64_t codes = c.leaf->codes.load(std::memory_order_relaxed);
-            while (!c.leaf->codes.compare_exchange_weak(codes, (codes & ~wide) | (pattern(code) & wide),
-                                                        std::memory_order_acq_rel)) {
+            while (!c.leaf->codes.compare_exchange_weak(
+                codes, (codes & ~wide) | (pattern(code) & wide), std::memory_order_acq_rel)) {
             }
-            c.leaf->meta.fetch_and(~(keep_inherited ? mask : mask | mask << 16), std::memory_order_acq_rel);
+            c.leaf->meta.fetch_and(~(keep_inherited ? mask : mask | mask << 16),
+                                   std::memory_order_acq_rel);
         }
         a = part.end;
     }

@@ -42,13 +42,13 @@ enum class claim_outcome : unsigned char {
 
 // What find() answers: the longest run of like pages from `at` on inside one reservation.
 struct found {
-    std::uint32_t index = 0;            // of the reservation; 0: the page is free
+    std::uint32_t index = 0; // of the reservation; 0: the page is free
     std::uint32_t life = 0;
-    range whole{};                      // the reservation
-    address at = 0;                     // page of the address asked for
-    address run_end = 0;                // exclusive
+    range whole{};       // the reservation
+    address at = 0;      // page of the address asked for
+    address run_end = 0; // exclusive
     page_code code = page_code::outside;
-    std::uint32_t protect = 0;          // AllocationProtect
+    std::uint32_t protect = 0; // AllocationProtect
     owner_id owner = owner_id::none;
     std::uint64_t tag = 0;
     std::uint32_t flags = 0;
@@ -62,7 +62,8 @@ public:
     // node_unit bytes, `reservations` records of sizeof(reservation); zero-filled.
     static constexpr std::uint32_t root_entries = 2048;
     static constexpr std::uint32_t node_unit = 512;
-    void open(std::atomic<std::uint64_t>* root, record_array* nodes, record_array* reservations) noexcept;
+    void open(std::atomic<std::uint64_t>* root, record_array* nodes,
+              record_array* reservations) noexcept;
 
     // ---- readers ------------------------------------------------------------------------------
     found find(address a) const noexcept;
@@ -123,10 +124,10 @@ private:
         word codes; // 16 x 4 bits
     };
     struct cursor {
-        word* upper = nullptr;      // set when the deepest entry is not a leaf
+        word* upper = nullptr; // set when the deepest entry is not a leaf
         leaf_entry* leaf = nullptr;
         unsigned level = 0;
-        range span{};               // of the entry
+        range span{}; // of the entry
     };
 
     cursor descend(address a) const noexcept;

@@ -13,26 +13,40 @@ enum class kind : std::uint64_t { empty = 0, uniform = 1, node = 2 };
 inline constexpr unsigned level_shift[4] = {36, 28, 21, 16};
 inline constexpr unsigned level_bits[4] = {11, 8, 7, 5};
 
-constexpr byte_count span_at(unsigned level) noexcept { return byte_count{1} << level_shift[level]; }
+constexpr byte_count span_at(unsigned level) noexcept {
+    return byte_count{1} << level_shift[level];
+}
 constexpr std::uint32_t entries_at(unsigned level) noexcept { return 1U << level_bits[level]; }
 constexpr std::uint32_t slot_of(address a, unsigned level) noexcept {
     return static_cast<std::uint32_t>(a >> level_shift[level]) & (entries_at(level) - 1);
 }
-constexpr std::uint32_t units_at(unsigned level) noexcept { return level == 1 ? 4 : level == 2 ? 2 : 1; }
+constexpr std::uint32_t units_at(unsigned level) noexcept {
+    return level == 1 ? 4 : level == 2 ? 2 : 1;
+}
 
 constexpr kind kind_of(std::uint64_t w) noexcept { return static_cast<kind>(w & 3); }
-constexpr page_code code_of(std::uint64_t w) noexcept { return static_cast<page_code>(w >> 2 & 15); }
+constexpr page_code code_of(std::uint64_t w) noexcept {
+    return static_cast<page_code>(w >> 2 & 15);
+}
 constexpr std::uint64_t claimed_bit = 1U << 6;
 constexpr std::uint64_t inherited_bit = 1U << 7;
 constexpr std::uint32_t owner_of(std::uint64_t w) noexcept {
     return static_cast<std::uint32_t>(w >> 8) & 0xffffff;
 }
-constexpr std::uint32_t version_of(std::uint64_t w) noexcept { return static_cast<std::uint32_t>(w >> 32); }
-constexpr std::uint64_t empty_word(std::uint32_t version) noexcept { return std::uint64_t{version} << 32; }
-constexpr std::uint64_t uniform_word(std::uint32_t index, page_code code, std::uint32_t version) noexcept {
-    return 1 | static_cast<std::uint64_t>(code) << 2 | std::uint64_t{index} << 8 | std::uint64_t{version} << 32;
+constexpr std::uint32_t version_of(std::uint64_t w) noexcept {
+    return static_cast<std::uint32_t>(w >> 32);
 }
-constexpr std::uint64_t node_word(std::uint32_t index) noexcept { return 2 | std::uint64_t{index} << 32; }
+constexpr std::uint64_t empty_word(std::uint32_t version) noexcept {
+    return std::uint64_t{version} << 32;
+}
+constexpr std::uint64_t uniform_word(std::uint32_t index, page_code code,
+                                     std::uint32_t version) noexcept {
+    return 1 | static_cast<std::uint64_t>(code) << 2 | std::uint64_t{index} << 8 |
+           std::uint64_t{version} << 32;
+}
+constexpr std::uint64_t node_word(std::uint32_t index) noexcept {
+    return 2 | std::uint64_t{index} << 32;
+}
 
 // Leaf meta:  claims:16 inherited:16 reservation:24 version:8
 constexpr std::uint64_t meta_word(std::uint32_t index, std::uint64_t version) noexcept {
@@ -97,7 +111,8 @@ void region_map::for_each_run(range where, F&& f) const noexcept {
             add(part, code_of(w), (w & inherited_bit) != 0);
         } else {
             const std::uint64_t codes = c.leaf->codes.load(std::memory_order_acquire);
-            const std::uint64_t inherited = meta_inherited(c.leaf->meta.load(std::memory_order_acquire));
+            const std::uint64_t inherited =
+                meta_inherited(c.leaf->meta.load(std::memory_order_acquire));
             for (address p = part.begin; p < part.end; p += page_size) {
                 const auto page = static_cast<unsigned>((p - c.span.begin) >> page_shift);
                 add({p, p + page_size}, code_at(codes, page), (inherited >> page & 1) != 0);

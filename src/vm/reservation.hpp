@@ -17,15 +17,16 @@ namespace memreeve::vm {
 enum class reservation_stage : std::uint32_t { free = 0, building = 1, live = 2, going = 3 };
 
 struct reservation {
-    std::atomic<std::uint32_t> life{0};        // generation << 2 | reservation_stage
+    std::atomic<std::uint32_t> life{0}; // generation << 2 | reservation_stage
     std::atomic<std::uint32_t> base_granule{0};
     std::atomic<page_count> pages{0};
-    std::atomic<std::uint32_t> owner{0};       // owner_id
-    std::atomic<std::uint32_t> protect{0};     // AllocationProtect: the value of the reserving call (S3)
-    std::atomic<page_count> living{0};         // pages not dead; at 0 the bridge releases the whole
-    std::atomic<std::uint64_t> tag{0};         // a word of whoever asked for it (heap); 0: none
-    std::atomic<std::uint32_t> link{0};        // next free record; extent slot while live
-    std::atomic<std::uint32_t> flags{0};       // reservation_flag
+    std::atomic<std::uint32_t> owner{0}; // owner_id
+    std::atomic<std::uint32_t> protect{
+        0};                              // AllocationProtect: the value of the reserving call (S3)
+    std::atomic<page_count> living{0};   // pages not dead; at 0 the bridge releases the whole
+    std::atomic<std::uint64_t> tag{0};   // a word of whoever asked for it (heap); 0: none
+    std::atomic<std::uint32_t> link{0};  // next free record; extent slot while live
+    std::atomic<std::uint32_t> flags{0}; // reservation_flag
 
     address base() const noexcept {
         return address{base_granule.load(std::memory_order_relaxed)} << granule_shift;

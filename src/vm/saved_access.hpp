@@ -31,7 +31,8 @@ public:
     }
     void put_back() const noexcept {
         for (unsigned i = 0; i < count_; ++i) {
-            static_cast<void>(prim::protect(runs_[i].where.begin, runs_[i].where.size(), runs_[i].before));
+            static_cast<void>(
+                prim::protect(runs_[i].where.begin, runs_[i].where.size(), runs_[i].before));
         }
     }
     // Precondition: something was saved.

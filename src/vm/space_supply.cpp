@@ -13,8 +13,8 @@ constexpr byte_count node_space = byte_count{1} << 30;
 constexpr byte_count reservation_space = byte_count{768} << 20; // 2^24 records of 48 bytes
 constexpr unsigned ladder_steps = 7;                            // down to 1/64 under RLIMIT_AS
 constexpr std::uint32_t largest_from_arena = arena_max_granules / 4;
-constexpr std::uint32_t low_arena_granules = 1024;              // 64 MiB
-constexpr std::uint32_t smallest_arena_granules = 256;          // 16 MiB
+constexpr std::uint32_t low_arena_granules = 1024;     // 64 MiB
+constexpr std::uint32_t smallest_arena_granules = 256; // 16 MiB
 
 // Nine pages in nine kernel mappings. Made into one, they leave eight for an undo that would
 // otherwise fail at the mapping limit. Made with the first arena, and again once there is room.
@@ -46,7 +46,8 @@ result<void> address_space::open(space_listener listener) noexcept {
     byte_count reservations = reservation_space;
     int e = 0;
     for (unsigned step = 0; step < ladder_steps; ++step, nodes /= 2, reservations /= 2) {
-        e = prim::reserve(0, arena_bytes_ + nodes + reservations + tail, prim::placement::anywhere, &base);
+        e = prim::reserve(0, arena_bytes_ + nodes + reservations + tail, prim::placement::anywhere,
+                          &base);
         if (e == 0) {
             break;
         }
@@ -80,7 +81,8 @@ void address_space::close() noexcept {
     }
     for (std::uint32_t i = 1; i < reservations_.used(); ++i) {
         const reservation& r = map_.at(i);
-        const bool holds = r.stage() == reservation_stage::live || r.stage() == reservation_stage::going;
+        const bool holds =
+            r.stage() == reservation_stage::live || r.stage() == reservation_stage::going;
         if (holds && arena_of(r.base()) == nullptr) {
             unmap_at_close(r.base(), r.where().size());
         }
@@ -103,7 +105,8 @@ void address_space::make_ballast() noexcept {
         return;
     }
     bool made = true;
-    for (address page = ballast_ + page_size; made && page < ballast_ + ballast_size; page += 2 * page_size) {
+    for (address page = ballast_ + page_size; made && page < ballast_ + ballast_size;
+         page += 2 * page_size) {
         made = prim::protect(page, page_size, access::read) == 0;
     }
     if (!made) {
@@ -120,7 +123,8 @@ bool address_space::drop_ballast() noexcept {
 
 arena* address_space::arena_of(address a) const noexcept {
     for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
-        if (arenas_[i].state.load(std::memory_order_acquire) == 2 && arenas_[i].where().contains(a)) {
+        if (arenas_[i].state.load(std::memory_order_acquire) == 2 &&
+            arenas_[i].where().contains(a)) {
             return &arenas_[i];
         }
     }
@@ -172,7 +176,8 @@ arena* address_space::make_arena(owner_id owner, bool low, std::uint32_t at_leas
         int e = 12;
         for (; granules >= at_least && granules >= smallest_arena_granules; granules /= 4) {
             size = (granules + 2) * granule_size;
-            e = prim::reserve(0, size, low ? prim::placement::low : prim::placement::anywhere, &base);
+            e = prim::reserve(0, size, low ? prim::placement::low : prim::placement::anywhere,
+                              &base);
             if (e == 0) {
                 break;
             }
@@ -197,7 +202,8 @@ arena* address_space::make_arena(owner_id owner, bool low, std::uint32_t at_leas
                !arenas_high_.compare_exchange_weak(high, i + 1, std::memory_order_acq_rel)) {
         }
         if (listener_.added != nullptr) {
-            listener_.added(listener_.context, {base, base + size}, owner, space_listener::kind::arena);
+            listener_.added(listener_.context, {base, base + size}, owner,
+                            space_listener::kind::arena);
         }
         a.state.store(2, std::memory_order_release);
         return &a;
@@ -395,22 +401,25 @@ void address_space::owe(std::uint32_t index) noexcept {
     std::uint64_t seen = owed_.load(std::memory_order_acquire);
     do {
         map_.at(index).link.store(static_cast<std::uint32_t>(seen), std::memory_order_relaxed);
-    } while (!owed_.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32 | index, std::memory_order_acq_rel));
+    } while (!owed_.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32 | index,
+                                          std::memory_order_acq_rel));
     owed_count_.fetch_add(1, std::memory_order_relaxed);
 }
 
 std::uint32_t address_space::settle_owed() noexcept {
     // Takes the whole stack at once, so that two callers share no record.
     std::uint64_t seen = owed_.load(std::memory_order_acquire);
-    while (static_cast<std::uint32_t>(seen) != 0 &&
-           !owed_.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32, std::memory_order_acq_rel)) {
+    while (
+        static_cast<std::uint32_t>(seen) != 0 &&
+        !owed_.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32, std::memory_order_acq_rel)) {
     }
     std::uint32_t index = static_cast<std::uint32_t>(seen);
     while (index != 0) {
         reservation& r = map_.at(index);
         const std::uint32_t next = r.link.load(std::memory_order_relaxed);
         owed_count_.fetch_sub(1, std::memory_order_relaxed);
-        if (close_off(r.where(), r.flags.load(std::memory_order_relaxed)) && give_space(r.where())) {
+        if (close_off(r.where(), r.flags.load(std::memory_order_relaxed)) &&
+            give_space(r.where())) {
             const page_count writable = r.living.load(std::memory_order_relaxed);
             const auto owner = static_cast<owner_id>(r.owner.load(std::memory_order_relaxed));
             map_.forget(index);

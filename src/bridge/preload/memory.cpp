@@ -32,14 +32,16 @@ address number(const void* p) noexcept { return reinterpret_cast<address>(p); }
 
 #define MEMREEVE_EXPORT extern "C" __attribute__((visibility("default")))
 
-MEMREEVE_EXPORT void* mmap(void* where, size_t size, int prot, int flags, int fd, off_t offset) noexcept {
+MEMREEVE_EXPORT void* mmap(void* where, size_t size, int prot, int flags, int fd,
+                           off_t offset) noexcept {
     bridge::state* s = bridge::governed();
     return reinterpret_cast<void*>(
         finish(s != nullptr ? bridge::map_memory(*s, number(where), size, prot, flags, fd, offset)
                             : prim::pass_mmap(number(where), size, prot, flags, fd, offset)));
 }
 
-MEMREEVE_EXPORT void* mmap64(void* where, size_t size, int prot, int flags, int fd, off64_t offset) noexcept {
+MEMREEVE_EXPORT void* mmap64(void* where, size_t size, int prot, int flags, int fd,
+                             off64_t offset) noexcept {
     return mmap(where, size, prot, flags, fd, offset);
 }
 
@@ -51,14 +53,16 @@ MEMREEVE_EXPORT int munmap(void* where, size_t size) noexcept {
 
 MEMREEVE_EXPORT int mprotect(void* where, size_t size, int prot) noexcept {
     bridge::state* s = bridge::governed();
-    return static_cast<int>(finish(s != nullptr ? bridge::protect_memory(*s, number(where), size, prot)
-                                                : prim::pass_mprotect(number(where), size, prot)));
+    return static_cast<int>(finish(s != nullptr
+                                       ? bridge::protect_memory(*s, number(where), size, prot)
+                                       : prim::pass_mprotect(number(where), size, prot)));
 }
 
 MEMREEVE_EXPORT int madvise(void* where, size_t size, int advice) noexcept {
     bridge::state* s = bridge::governed();
-    return static_cast<int>(finish(s != nullptr ? bridge::advise_memory(*s, number(where), size, advice)
-                                                : prim::pass_madvise(number(where), size, advice)));
+    return static_cast<int>(finish(s != nullptr
+                                       ? bridge::advise_memory(*s, number(where), size, advice)
+                                       : prim::pass_madvise(number(where), size, advice)));
 }
 
 // Gives the error as its result. glibc ignores POSIX_MADV_DONTNEED, which must not lose contents.
@@ -72,7 +76,8 @@ MEMREEVE_EXPORT int posix_madvise(void* where, size_t size, int advice) noexcept
     return static_cast<int>(-r);
 }
 
-MEMREEVE_EXPORT void* mremap(void* where, size_t old_size, size_t new_size, int flags, ...) noexcept {
+MEMREEVE_EXPORT void* mremap(void* where, size_t old_size, size_t new_size, int flags,
+                             ...) noexcept {
     address to = 0;
     if ((flags & (MREMAP_FIXED | 4 /* MREMAP_DONTUNMAP */)) != 0) {
         va_list more;

@@ -25,8 +25,8 @@ using namespace memreeve;
 
 namespace {
 
-using spawn_function = int (*)(pid_t*, const char*, const posix_spawn_file_actions_t*, const posix_spawnattr_t*,
-                               char* const[], char* const[]);
+using spawn_function = int (*)(pid_t*, const char*, const posix_spawn_file_actions_t*,
+                               const posix_spawnattr_t*, char* const[], char* const[]);
 
 constinit spawn_function libc_spawn = nullptr;
 constinit spawn_function libc_spawnp = nullptr;
@@ -66,7 +66,8 @@ void execute_by_shell(const char* path, char* const* arguments, char* const* env
     std::size_t n = 0;
     shell[n++] = const_cast<char*>("/bin/sh");
     shell[n++] = const_cast<char*>(path);
-    for (std::size_t i = 1; arguments[0] != nullptr && arguments[i] != nullptr && n <= arguments_max; ++i) {
+    for (std::size_t i = 1;
+         arguments[0] != nullptr && arguments[i] != nullptr && n <= arguments_max; ++i) {
         shell[n++] = arguments[i];
     }
     shell[n] = nullptr;
@@ -150,8 +151,9 @@ bool gather(char** to, const char* first, va_list& more) noexcept {
     prim::exit_now(status);
 }
 
-int spawn(spawn_function libc, pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions,
-          const posix_spawnattr_t* attributes, char* const arguments[], char* const environment[]) noexcept {
+int spawn(spawn_function libc, pid_t* pid, const char* path,
+          const posix_spawn_file_actions_t* actions, const posix_spawnattr_t* attributes,
+          char* const arguments[], char* const environment[]) noexcept {
     if (libc == nullptr) {
         return ENOSYS;
     }
@@ -170,7 +172,8 @@ int spawn(spawn_function libc, pid_t* pid, const char* path, const posix_spawn_f
 
 } // namespace
 
-MEMREEVE_EXPORT int execve(const char* path, char* const arguments[], char* const environment[]) noexcept {
+MEMREEVE_EXPORT int execve(const char* path, char* const arguments[],
+                           char* const environment[]) noexcept {
     return execute(path, arguments, environment);
 }
 MEMREEVE_EXPORT int execv(const char* path, char* const arguments[]) noexcept {
@@ -179,7 +182,8 @@ MEMREEVE_EXPORT int execv(const char* path, char* const arguments[]) noexcept {
 MEMREEVE_EXPORT int execvp(const char* name, char* const arguments[]) noexcept {
     return execute_by_name(name, arguments, bridge::own_environment());
 }
-MEMREEVE_EXPORT int execvpe(const char* name, char* const arguments[], char* const environment[]) noexcept {
+MEMREEVE_EXPORT int execvpe(const char* name, char* const arguments[],
+                            char* const environment[]) noexcept {
     return execute_by_name(name, arguments, environment);
 }
 MEMREEVE_EXPORT int execl(const char* path, const char* first, ...) noexcept {
@@ -219,12 +223,14 @@ MEMREEVE_EXPORT int fexecve(int fd, char* const arguments[], char* const environ
     return -1;
 }
 
-MEMREEVE_EXPORT int posix_spawn(pid_t* pid, const char* path, const posix_spawn_file_actions_t* actions,
+MEMREEVE_EXPORT int posix_spawn(pid_t* pid, const char* path,
+                                const posix_spawn_file_actions_t* actions,
                                 const posix_spawnattr_t* attributes, char* const arguments[],
                                 char* const environment[]) noexcept {
     return spawn(libc_spawn, pid, path, actions, attributes, arguments, environment);
 }
-MEMREEVE_EXPORT int posix_spawnp(pid_t* pid, const char* name, const posix_spawn_file_actions_t* actions,
+MEMREEVE_EXPORT int posix_spawnp(pid_t* pid, const char* name,
+                                 const posix_spawn_file_actions_t* actions,
                                  const posix_spawnattr_t* attributes, char* const arguments[],
                                  char* const environment[]) noexcept {
     return spawn(libc_spawnp, pid, name, actions, attributes, arguments, environment);

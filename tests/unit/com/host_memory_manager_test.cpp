@@ -278,6 +278,33 @@ TEST_F(host_memory_manager_test, decision_12_acquired_and_released) {
     ::munmap(view, 16 * page);
 }
 
+TEST(host_memory_manager_load, D17_without_budget_and_system_there_is_no_answer) {
+    mrv_host_options o{};
+    o.size = sizeof o;
+    o.pressure_source = MRV_PRESSURE_BUDGET;
+    mrv_host* host = nullptr;
+    mrv_owner* owner = nullptr;
+    com_ptr<IHostMemoryManager> memory;
+    DWORD percent = 0;
+    SIZE_T available = 0;
+    ASSERT_EQ(mrv_host_create(&o, &host), MRV_OK);
+    ASSERT_EQ(mrv_owner_create(host, nullptr, nullptr, &owner), MRV_OK);
+    ASSERT_EQ(mrv_owner_memory_manager(owner, memory.out()), MRV_OK);
+    EXPECT_EQ(memory->GetMemoryLoad(&percent, &available), MRV_HRESULT_NOT_SUPPORTED)
+        << "the runtime keeps what the system told it; 0 bytes would be a lie";
+    memory.reset();
+    ASSERT_EQ(mrv_host_destroy(host), MRV_OK);
+    o.pressure_source = MRV_PRESSURE_ALL; // then the machine answers
+    ASSERT_EQ(mrv_host_create(&o, &host), MRV_OK);
+    ASSERT_EQ(mrv_owner_create(host, nullptr, nullptr, &owner), MRV_OK);
+    ASSERT_EQ(mrv_owner_memory_manager(owner, memory.out()), MRV_OK);
+    EXPECT_EQ(memory->GetMemoryLoad(&percent, &available), S_OK);
+    EXPECT_LE(percent, 100u);
+    EXPECT_GT(available, 0u);
+    memory.reset();
+    ASSERT_EQ(mrv_host_destroy(host), MRV_OK);
+}
+
 TEST_F(host_memory_manager_test, requests_are_counted_by_method) {
     const mrv_host_figures start = snapshot();
     void* p = nullptr;
