@@ -343,6 +343,9 @@ long advise_memory(state& s, address where, byte_count size, int advice) noexcep
         if (advice == MADV_DONTFORK) {
             return 0; // a child that lacked these pages would contradict its own map
         }
+        if (code == vm::page_code::replaced) {
+            return prim::pass_madvise(part.begin, part.size(), advice); // the program's own mapping
+        }
         if (!vm::is_charged(code)) {
             return drops || advice == MADV_FREE
                        ? 0

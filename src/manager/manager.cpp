@@ -133,6 +133,9 @@ result<void> manager::virtual_free(address where, byte_count size, std::uint32_t
         return q.error();
     }
     const operation inside(*this);
+    if (space_.find(q->where).tag != 0) {
+        return errc::not_ours; // a heap's pages: obtained through IHostMalloc, freed there
+    }
     vm::planned p;
     if (auto r = space_.plan_free(*q, false, p); !r) {
         return r;

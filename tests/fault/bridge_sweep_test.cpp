@@ -151,10 +151,16 @@ std::vector<host_script> bridge_scripts() {
     }
     {
         host_script s;
+        // No answer when nothing could be read (D17); what was seen, or not, counts for 100 ms.
         s.name = "load";
+        s.prepare = [](host_world& w) { w.word = 0; };
         s.run = [](host_world& w) -> outcome {
+            if (w.word != 0) {
+                usleep(static_cast<useconds_t>(manager::sensors::fresh_ns / 1000 + 10000));
+            }
             const auto l = w.memory().load(w.owner);
-            return {l.has_value() && l->percent <= 100, "no load"};
+            w.word = l ? 0 : 1;
+            return l ? outcome{l->percent <= 100, "over 100 %"} : w.outcome_of(l);
         };
         list.push_back(s);
     }

@@ -9,9 +9,9 @@ int main() {
     mrv_host* host = nullptr;
     mrv_owner* owner = nullptr;
     IHostMemoryManager* manager = nullptr;
-    if (mrv_host_create(nullptr, &host) != MRV_OK
-        || mrv_owner_create(host, nullptr, nullptr, &owner) != MRV_OK
-        || mrv_owner_memory_manager(owner, &manager) != MRV_OK) {
+    if (mrv_host_create(nullptr, &host) != MRV_OK ||
+        mrv_owner_create(host, nullptr, nullptr, &owner) != MRV_OK ||
+        mrv_owner_memory_manager(owner, &manager) != MRV_OK) {
         std::fputs("consumer: no memory manager\n", stderr);
         return 1;
     }

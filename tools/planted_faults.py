@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Plants one mistake at a time in a copy of the tree and checks that the named test goes red.
+
+A test that stays green is worth nothing: exit 1 and the name of the mistake. Builds in a temporary
+directory; the tree itself is not touched."""
+
+import argparse
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# what is wrong, file, text, replacement, build target, program arguments
+MISTAKES = [
+    ("A1: addresses below 64 KiB are accepted", "src/vm/request.cpp",
+     "if (where != 0 && where < lowest_address) {", "if (where == 1) {",
+     "win32_rules_test", []),
+    ("decision 2: credit is not drained before a refusal", "src/budget/budget.cpp",
+     "    drain();\n    if (climb(", "    if (climb(",
+     "budget_tree_test", []),
+    ("decision 3: the domain level gets the whole reserve", "src/budget/budget.cpp",
+     "return limit - reserve / 2;", "return limit;",
+     "budget_tree_test", []),
+    ("decision 18: two requests may claim the same page", "src/vm/region_map.cpp",
+     "if ((meta_claims(seen) & mask) != 0) {", "if (false) {",
+     "vm_region_map_test", []),
+    ("a refused mprotect is not undone", "src/vm/address_space.cpp",
+     "            restore_access(change, distrust);\n", "",
+     "fault_memory_sweep_test", ["--gtest_filter=*single_faults/*"]),
+    ("decommitted pages keep their contents", "src/vm/address_space.cpp",
+     "    if (prim::discard(hull.begin, hull.size()) != 0) {", "    if (false) {",
+     "win32_rules_test", []),
+    ("D2: an out pointer is not nulled first", "src/com/host_memory_manager.cpp",
+     "    *ppMem = nullptr;\n", "",
+     "com_abi_test", []),
+    ("a heap block freed twice is accepted", "src/heap/heap.cpp",
+     "    if ((before & bit) == 0) {", "    if (false) {", "heap_heap_test", []),
+]
+
+
+def run(command, **kw):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kw)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__)
+    ap.add_argument("--jobs", default="2", help="parallel compilations (2)")
+    args = ap.parse_args()
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="memreeve-planted-") as where:
+        tree = pathlib.Path(where) / "tree"
+        build = pathlib.Path(where) / "build"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("build", ".git"))
+        made = run(["cmake", "-S", str(tree), "-B", str(build), "-G", "Ninja",
+                    "-DCMAKE_BUILD_TYPE=Release"])
+        if made.returncode != 0:
+            print(made.stdout[-2000:])
+            return 2
+        for what, name, old, new, target, arguments in MISTAKES:
+            path = tree / name
+            text = path.read_text()
+            if text.count(old) < 1:
+                print(f"STALE  {what}: the text to change is not in {name}")
+                failed.append(what)
+                continue
+            path.write_text(text.replace(old, new, 1))
+            built = run(["cmake", "--build", str(build), "--target", target, "-j", args.jobs])
+            if built.returncode != 0:
+                print(f"STALE  {what}: does not compile\n{built.stdout[-1500:]}")
+                failed.append(what)
+            else:
+                program = next(p for p in build.rglob(target) if p.is_file())
+                try:
+                    red = run([str(program)] + arguments, timeout=300).returncode != 0
+                except subprocess.TimeoutExpired:
+                    red = True
+                print(f"{'red   ' if red else 'GREEN '} {what}  ({target})", flush=True)
+                if not red:
+                    failed.append(what)
+            path.write_text(text)
+    print(f"{len(failed)} of the planted mistakes went unnoticed" if failed
+          else "every planted mistake was noticed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
