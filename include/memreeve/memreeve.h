@@ -24,7 +24,6 @@
 
 #include <memreeve/export.h>
 
-#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -259,9 +258,10 @@ typedef enum mrv_fault {
 } mrv_fault;
 
 /* For an embedder's SIGSEGV handler: was it a guard page (or, later, a watched page) of ours, and is
- * it dealt with? Asks every host of the process. `ucontext` is the handler's third argument and may
- * be null. memreeve installs no handler itself. Async-signal-safe. */
-MRV_API mrv_fault mrv_handle_fault(const siginfo_t* info, void* ucontext) MRV_NOEXCEPT;
+ * it dealt with? Asks every host of the process. `info` is the handler's siginfo_t * (void, because
+ * plain C11 has no such type), `ucontext` its third argument, which may be null. memreeve installs no
+ * handler itself. Async-signal-safe. */
+MRV_API mrv_fault mrv_handle_fault(const void* info, void* ucontext) MRV_NOEXCEPT;
 
 #ifdef __cplusplus
 }

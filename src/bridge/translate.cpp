@@ -25,6 +25,16 @@ owner_kind owner_of(state& s, int prot) noexcept {
     return runtime == runtime_kind::other ? owner_kind::runtime : owner_kind::gc;
 }
 
+// What the interface has no word for is counted as the request it stands for.
+void count(state& s, telemetry::request_kind kind) noexcept {
+    s.image().requests[static_cast<unsigned>(kind)].fetch_add(1, std::memory_order_relaxed);
+}
+
+bool retire(state& s, range part) noexcept {
+    count(s, telemetry::request_kind::virtual_free);
+    return s.memory().retire(part).has_value();
+}
+
 // The largest part of [at, end) that begins at `at` and lies in one reservation of ours, in an arena
 // outside any reservation ("hole"), or outside all we know.
 struct piece {
@@ -104,7 +114,7 @@ long fill_hole(state& s, range part, int prot) noexcept {
         return -ENOMEM;
     }
     if (base < part.begin) {
-        static_cast<void>(s.memory().retire({base, part.begin}));
+        static_cast<void>(retire(s, {base, part.begin}));
     }
     return 0;
 }
@@ -231,7 +241,7 @@ bool give_back(state& s, const vm::found& f, range part) noexcept {
     if (part == f.whole) {
         return s.host(owner_kind::gc).VirtualFree(pointer(part.begin), 0, MEM_RELEASE) == S_OK;
     }
-    return s.memory().retire(part).has_value();
+    return retire(s, part);
 }
 
 } // namespace
@@ -397,8 +407,7 @@ long remap_memory(state& s, address where, byte_count old_size, byte_count new_s
         return -EFAULT;
     }
     if (new_size <= old_size) {
-        const bool shrunk =
-            new_size == old_size || s.memory().retire({where + new_size, old.end}).has_value();
+        const bool shrunk = new_size == old_size || retire(s, {where + new_size, old.end});
         return shrunk ? static_cast<long>(where) : -ENOMEM;
     }
     // In place when what follows is ours, dead or reserved, and of the same reservation.
@@ -417,6 +426,8 @@ long remap_memory(state& s, address where, byte_count old_size, byte_count new_s
     if ((flags & MREMAP_MAYMOVE) == 0) {
         return -ENOMEM;
     }
+    count(s, telemetry::request_kind::virtual_alloc);
+    count(s, telemetry::request_kind::virtual_free);
     const auto moved = s.memory().move(f.owner, old, new_size, criticality_of(new_size));
     return moved ? static_cast<long>(*moved) : -ENOMEM;
 }

@@ -9,6 +9,7 @@
 #include <memreeve/version.h>
 
 #include <algorithm>
+#include <csignal>
 #include <new>
 
 using namespace memreeve;
@@ -422,8 +423,9 @@ mrv_status mrv_reset_write_watch(mrv_host* host, void* base, size_t region_size)
     return region_size == 0 ? MRV_E_INVALID_ARGUMENT : MRV_E_NOT_SUPPORTED; // WW9
 }
 
-mrv_fault mrv_handle_fault(const siginfo_t* info, void* ucontext) noexcept {
+mrv_fault mrv_handle_fault(const void* siginfo, void* ucontext) noexcept {
     (void)ucontext;
+    const auto* const info = static_cast<const siginfo_t*>(siginfo);
     if (info == nullptr || info->si_signo != SIGSEGV || info->si_code != SEGV_ACCERR) {
         return MRV_FAULT_NOT_OURS;
     }

@@ -2,9 +2,12 @@
 // What POSIX promises of mmap, munmap, mprotect, madvise and mremap, checked by random operations
 // against a model of pages: run naked it proves itself, run under memreeve it proves the bridge
 // (decisions 23, 24). Usage: posix_memory SEED STEPS. Prints one line; exit 0 when all agreed.
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +54,7 @@ static void compare(const struct slot* s) {
     for (int i = 0; i < s->pages; ++i) {
         const struct model_page* p = &s->at[i];
         uint64_t word = 0;
-        const int readable = peek(s->base + (size_t)i * page, &word);
+        const int readable = peek(s->base + (ptrdiff_t)i * page, &word);
         if (p->mapped && (p->prot & PROT_READ)) {
             if (!readable) wrong("readable page cannot be read", s, i);
             if (word != p->value) wrong("contents differ", s, i);
@@ -88,7 +91,7 @@ static void write_some(struct slot* s) {
     for (int i = 0; i < s->pages; ++i) {
         if (s->at[i].mapped && (s->at[i].prot & PROT_WRITE) && random_below(2)) {
             s->at[i].value = 1 + random_below(1000000);
-            memcpy(s->base + (size_t)i * page, &s->at[i].value, 8);
+            memcpy(s->base + (ptrdiff_t)i * page, &s->at[i].value, 8);
         }
     }
 }
@@ -115,7 +118,7 @@ int main(int argc, char** argv) {
         if (s->base == NULL) map_new(s);
         const int from = (int)random_below((unsigned)s->pages);
         const int count = 1 + (int)random_below((unsigned)(s->pages - from));
-        char* at = s->base + (size_t)from * page;
+        char* at = s->base + (ptrdiff_t)from * page;
         const size_t size = (size_t)count * page;
         const unsigned kind = random_below(8);
         ++kinds[kind];
@@ -179,7 +182,7 @@ int main(int argc, char** argv) {
                 doing = "munmap of the whole";
                 for (int i = 0; i < s->pages; ++i) {
                     // Only what is mapped: a hole may be another slot's by now.
-                    if (s->at[i].mapped && munmap(s->base + (size_t)i * page, page) != 0)
+                    if (s->at[i].mapped && munmap(s->base + (ptrdiff_t)i * page, page) != 0)
                         wrong("munmap failed", s, i);
                 }
                 s->base = NULL;
@@ -199,7 +202,7 @@ int main(int argc, char** argv) {
         for (int round = 0; round < 200; ++round) {
             struct slot* s = &all[random_below(slots)];
             for (int i = 0; i < s->pages; ++i)
-                if (s->at[i].mapped) munmap(s->base + (size_t)i * page, page);
+                if (s->at[i].mapped) munmap(s->base + (ptrdiff_t)i * page, page);
             map_new(s);
             write_some(s);
             compare(s);
