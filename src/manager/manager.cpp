@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "manager/manager.hpp"
 
+#include "base/check.hpp"
 #include "budget/charge.hpp"
 #include "manager/foreign.hpp"
 #include "prim/prim.hpp"
@@ -11,6 +12,11 @@ namespace memreeve::manager {
 using telemetry::extent_kind;
 
 namespace {
+
+void say_broken(const char* sentence) noexcept {
+    prim::say("memreeve: a broken invariant, the process ends here; it must hold that");
+    prim::say(sentence);
+}
 
 void on_added(void* context, range where, owner_id owner, vm::space_listener::kind what) noexcept {
     using kind = vm::space_listener::kind;
@@ -51,6 +57,7 @@ private:
 
 result<void> manager::open(ledger& books, telemetry::image_record& image,
                            const options& o) noexcept {
+    report_broken_invariant = say_broken;
     books_ = &books;
     image_ = &image;
     options_ = o;

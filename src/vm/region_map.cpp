@@ -433,11 +433,14 @@ void region_map::publish(range where, page_code code, bool keep_inherited) noexc
         const range part = clip(c.span, where);
         if (c.leaf == nullptr) {
             const std::uint64_t w = c.upper->load(std::memory_order_acquire);
+            check((w & claimed_bit) != 0, "only claimed pages change their state");
             const std::uint64_t inherited = keep_inherited ? w & inherited_bit : 0;
             c.upper->store(uniform_word(owner_of(w), code, version_of(w)) | inherited,
                            std::memory_order_release);
         } else {
             const std::uint64_t mask = page_mask(part, c.span.begin);
+            check((c.leaf->meta.load(std::memory_order_relaxed) & mask) == mask,
+                  "only claimed pages change their state");
             const std::uint64_t wide = spread(mask);
             std::uint64_t codes = c.leaf->codes.load(std::memory_order_relaxed);
             while (!c.leaf->codes.compare_exchange_weak(
