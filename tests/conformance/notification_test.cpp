@@ -198,6 +198,32 @@ TEST_F(notification_test, decision_14_ending_it_elsewhere_waits_for_the_running_
     EXPECT_EQ(callback.told().size(), count) << "and none starts";
 }
 
+TEST_F(notification_test, decision_14_also_for_a_call_that_has_ended_itself) {
+    std::atomic<bool> leave{false};
+    std::atomic<bool> is_ended{false};
+    callback.inside = [&](EMemoryAvailable) {
+        EXPECT_EQ(memory->RegisterMemoryNotificationCallback(nullptr), S_OK);
+        is_ended = true;
+        while (!leave) {
+            std::this_thread::sleep_for(1ms);
+        }
+    };
+    ASSERT_EQ(memory->RegisterMemoryNotificationCallback(&callback), S_OK);
+    take(52 * mib);
+    ASSERT_TRUE(wait_until([&] { return is_ended.load(); }));
+    std::atomic<bool> returned{false};
+    std::thread other([&] {
+        memory->RegisterMemoryNotificationCallback(nullptr);
+        EXPECT_EQ(callback.running, 0) << "its code may be unloaded now";
+        returned = true;
+    });
+    std::this_thread::sleep_for(50ms);
+    EXPECT_FALSE(returned);
+    leave = true;
+    other.join();
+    EXPECT_EQ(callback.references, 1u);
+}
+
 TEST_F(notification_test, decision_14_register_and_end_from_many_threads) {
     std::atomic<bool> stop{false};
     std::vector<std::unique_ptr<recording_callback>> callbacks;
