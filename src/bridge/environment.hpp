@@ -8,6 +8,13 @@ namespace memreeve::bridge {
 const char* variable(const char* name) noexcept;
 // The same in another environment (of a program to be started).
 const char* variable_in(char* const* environment, const char* name) noexcept;
+// The variables that make a program governed, taken out of this process's environment so that what
+// it starts is left alone (--no-children).
+struct governing_variables {
+    char* preload = nullptr; // "LD_PRELOAD=..."
+    char* ledger = nullptr;  // "MEMREEVE_LEDGER=..."
+};
+governing_variables take_out_governing_variables() noexcept;
 // This process's environment.
 char** own_environment() noexcept;
 

@@ -22,6 +22,16 @@ constexpr int refused_status = 125;
 
 constinit state the_state{};
 
+// The number in /proc/<number>/fd/<n>; 0 when there is none.
+int launcher_of(const char* path) noexcept {
+    int pid = 0;
+    for (const char* c = path + (starts_with(path, "/proc/") ? 6 : 0); *c >= '0' && *c <= '9';
+         ++c) {
+        pid = pid * 10 + (*c - '0');
+    }
+    return pid;
+}
+
 // What the program is, by the name of its file; enough for the summary.
 runtime_kind runtime_of(const char* path) noexcept {
     const char* name = base_name(path);
@@ -83,10 +93,12 @@ void state::start() noexcept {
                  std::memory_order_release);
 }
 
-bool state::open_ledger(const char* path) noexcept {
+// 0 or the errno of what failed; EINVAL: that is no ledger of this version.
+int state::open_ledger(const char* path) noexcept {
+    constexpr int no_ledger = 22;
     const long fd = prim::open_read_write(path);
     if (fd < 0) {
-        return false;
+        return static_cast<int>(-fd);
     }
     address first = 0;
     int e = prim::map_shared(static_cast<int>(fd), page_size, true, &first);
@@ -95,13 +107,17 @@ bool state::open_ledger(const char* path) noexcept {
         const auto* header = reinterpret_cast<const manager::ledger_header*>(first);
         size = header->magic == manager::ledger_magic ? header->size : 0;
         static_cast<void>(prim::unmap(first, page_size));
+        e = size != 0 ? 0 : no_ledger;
     }
     address whole = 0;
-    if (e == 0 && size != 0) {
+    if (e == 0) {
         e = prim::map_shared(static_cast<int>(fd), size, true, &whole);
     }
     static_cast<void>(prim::close(static_cast<int>(fd)));
-    return e == 0 && size != 0 && ledger_.attach(reinterpret_cast<void*>(whole), size).has_value();
+    if (e == 0 && !ledger_.attach(reinterpret_cast<void*>(whole), size)) {
+        e = no_ledger;
+    }
+    return e;
 }
 
 bool state::attach() noexcept {
@@ -113,34 +129,44 @@ bool state::attach() noexcept {
         return false;
     }
     const bool best_effort = variable("MEMREEVE_BEST_EFFORT") != nullptr;
-    const auto refuse = [&](const char* why) {
+    const auto refuse = [&](const char* why, int os_code) {
+        char program[256]{};
+        static_cast<void>(prim::read_link("/proc/self/exe", program, sizeof program - 1));
         line l;
-        l.add("memreeve: this program cannot be governed: ")
-            .add(why)
-            .add(" (")
-            .add(path)
-            .add("); ");
-        l.add(best_effort ? "it runs ungoverned"
-                          : "start it under its own `memreeve run`, or use --best-effort");
+        l.add("memreeve: ").add(program).add(" cannot be governed: ").add(why).add(" (").add(path);
+        if (os_code != 0) {
+            l.add(", errno ").add_number(static_cast<unsigned>(os_code));
+        }
+        l.add("); ").add(best_effort ? "it runs ungoverned"
+                                     : "it ends here; with --best-effort it would run ungoverned");
         prim::say(l.text());
         if (!best_effort) {
             prim::exit_now(refused_status);
         }
         return false;
     };
-    if (!open_ledger(path)) {
-        return refuse("the launcher's ledger cannot be opened, the launcher may have ended");
+    if (const int e = open_ledger(path); e != 0) {
+        const char* why =
+            e == 13 /* EACCES */ || e == 1 /* EPERM */
+                ? "this user may not open the launcher's ledger"
+                : e != 22 && prim::process_exists(launcher_of(path))
+                      ? "the launcher's ledger cannot be reached from here (another pid "
+                        "namespace, or no /proc)"
+                  : e == 22 ? "what MEMREEVE_LEDGER names is no ledger of this version"
+                            : "the launcher has ended";
+        return refuse(why, e);
     }
     manager::ledger_header& header = ledger_.header();
     const int pid = prim::process_id();
     if ((header.flags.load(std::memory_order_relaxed) & manager::flag_no_children) != 0 &&
         header.images_high.load(std::memory_order_acquire) != 0 &&
         ledger_.image(0).pid.load(std::memory_order_relaxed) != pid) {
-        return false; // --no-children
+        left_alone_ = true; // --no-children
+        return false;
     }
     const auto image = ledger_.begin_image(pid, prim::process_start_time(pid), false);
     if (!image) {
-        return refuse("every slot of the ledger is taken (512 processes at once)");
+        return refuse("every slot of the ledger is taken, 512 processes at once", 0);
     }
     manager::options o;
     o.discard_at_once = true;
@@ -149,7 +175,7 @@ bool state::attach() noexcept {
     if (prim::map_records(page_size, &alive) != 0 || prim::wipe_on_fork(alive, page_size) != 0 ||
         !manager_.open(ledger_, **image, o)) {
         ledger_.end_image(**image, telemetry::image_end::exited);
-        return refuse("the system gives no memory for the records");
+        return refuse("the system gives no memory for the records", 12);
     }
     describe(**image);
     record_loader();
@@ -209,6 +235,7 @@ void state::settle_child() noexcept {
     const int pid = prim::process_id();
     const bool excluded =
         (ledger_.header().flags.load(std::memory_order_relaxed) & manager::flag_no_children) != 0;
+    left_alone_ = excluded;
     image_record* mine = nullptr;
     if (!excluded) {
         if (const auto image = ledger_.begin_image(pid, prim::process_start_time(pid), true)) {

@@ -39,6 +39,12 @@ public:
             image().owner_account[static_cast<unsigned>(kind)].load(std::memory_order_relaxed));
     }
     deferred_frees& deferred() noexcept { return deferred_; }
+    // --no-children is in force: what this process starts is left alone, its own exec is not.
+    bool leaves_children_alone() noexcept {
+        return (ledger_.is_open() && !left_alone_ &&
+                (ledger_.header().flags.load(std::memory_order_relaxed) &
+                 manager::flag_no_children) != 0);
+    }
     // True in a child that shares its parent's memory: it writes no state of its own.
     bool shares_memory() noexcept;
 
@@ -48,7 +54,7 @@ private:
 
     void start() noexcept;
     bool attach() noexcept;
-    bool open_ledger(const char* path) noexcept;
+    int open_ledger(const char* path) noexcept;
     void settle_child() noexcept;
     void make_hosts() noexcept;
     void describe(telemetry::image_record& image) noexcept;
@@ -59,6 +65,7 @@ private:
     manager::ledger ledger_{};
     manager::manager manager_{};
     deferred_frees deferred_{};
+    bool left_alone_ = false; // a child under --no-children: its own books, no limit, not listed
     alignas(com::host_memory_manager) unsigned char hosts_[telemetry::owner_kind_count]
                                                           [sizeof(com::host_memory_manager)]{};
 };

@@ -5,6 +5,7 @@
 #include "bridge/pictures.hpp"
 #include "bridge/text.hpp"
 #include "prim/prim.hpp"
+#include "prim/process_view.hpp"
 
 #include <elf.h>
 
@@ -57,7 +58,9 @@ const char* why_ungovernable(const char* path, char* const* environment) noexcep
     if (fd < 0) {
         return nullptr;
     }
-    const char* reason = why_not(static_cast<int>(fd));
+    const char* reason = prim::changes_identity(static_cast<int>(fd))
+                             ? "setuid or setgid"
+                             : why_not(static_cast<int>(fd));
     static_cast<void>(prim::close(static_cast<int>(fd)));
     return reason;
 }
@@ -72,6 +75,9 @@ bool follows_children(state& s) noexcept {
 } // namespace
 
 void before_exec(state& s, const char* path, char* const* environment) noexcept {
+    if (!prim::may_execute(path)) {
+        return; // a step of a search through PATH, most likely: the image goes on
+    }
     if (const char* reason = why_ungovernable(path, environment);
         reason != nullptr && follows_children(s)) {
         const int pid = prim::process_id();

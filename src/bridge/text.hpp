@@ -47,6 +47,15 @@ public:
         }
         return *this;
     }
+    line& add_number(unsigned n) noexcept {
+        char digits[12]{};
+        std::size_t at = sizeof digits - 1;
+        do {
+            digits[--at] = static_cast<char>('0' + n % 10);
+            n /= 10;
+        } while (n != 0);
+        return add(digits + at);
+    }
     const char* text() noexcept {
         buffer_[size_] = '\0';
         return buffer_;

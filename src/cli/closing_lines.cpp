@@ -95,19 +95,17 @@ std::string explained_failure(const run_report& r) {
     }
     const bool starting =
         first && *first < start_up_seconds && r.wall_seconds < 2 * start_up_seconds;
-    std::string line = fmt::format("the limit of {} was reached{}", show_size(*r.limit),
-                                   starting ? " while the program was starting" : "");
-    if (first && !starting) {
-        line += fmt::format(", {:.1f} s after its start", *first);
+    std::string line = fmt::format("the limit of {} was reached", show_size(*r.limit));
+    if (first) {
+        line += fmt::format(", {:.1f} s after the start", *first);
     }
     if (smallest != 0) {
         line += fmt::format("; the smallest request refused was {}", show_size(smallest));
     }
     return line +
            fmt::format("; raise --limit, or run once without it and read the peak{}",
-                       starting
-                           ? ": this runtime needs more than the limit before its first line runs"
-                           : "");
+                       starting ? "; so early, the runtime itself may need more than that to start"
+                                : "");
 }
 
 } // namespace

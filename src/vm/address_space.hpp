@@ -230,6 +230,7 @@ private:
     std::atomic<std::uint32_t> arenas_high_{0};
     byte_count arena_bytes_ = 0;
     range records_{};
+    byte_count largest_piece_ = ~byte_count{0}; // of address space at once, under RLIMIT_AS
     address ballast_ = 0;
     std::atomic<bool> has_ballast_{false};
     space_listener listener_{};

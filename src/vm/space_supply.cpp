@@ -4,6 +4,7 @@
 #include "vm/address_space.hpp"
 
 #include "prim/prim.hpp"
+#include "prim/process_view.hpp"
 
 namespace memreeve::vm {
 
@@ -11,7 +12,9 @@ namespace {
 
 constexpr byte_count node_space = byte_count{1} << 30;
 constexpr byte_count reservation_space = byte_count{768} << 20; // 2^24 records of 48 bytes
-constexpr unsigned ladder_steps = 7;                            // down to 1/64 under RLIMIT_AS
+// Under RLIMIT_AS the address space is the program's first: ours takes at most this part of it.
+constexpr byte_count limit_share = 16;
+constexpr unsigned ladder_steps = 7; // down to 1/64 under RLIMIT_AS
 constexpr std::uint32_t largest_from_arena = arena_max_granules / 4;
 constexpr std::uint32_t low_arena_granules = 1024;     // 64 MiB
 constexpr std::uint32_t smallest_arena_granules = 256; // 16 MiB
@@ -45,7 +48,12 @@ result<void> address_space::open(space_listener listener) noexcept {
     byte_count nodes = node_space;
     byte_count reservations = reservation_space;
     int e = 0;
+    largest_piece_ = prim::address_space_limit() / limit_share;
     for (unsigned step = 0; step < ladder_steps; ++step, nodes /= 2, reservations /= 2) {
+        if (arena_bytes_ + nodes + reservations + tail > largest_piece_ &&
+            step + 1 < ladder_steps) {
+            continue;
+        }
         e = prim::reserve(0, arena_bytes_ + nodes + reservations + tail, prim::placement::anywhere,
                           &base);
         if (e == 0) {
@@ -176,6 +184,10 @@ arena* address_space::make_arena(owner_id owner, bool low, std::uint32_t at_leas
         int e = 12;
         for (; granules >= at_least && granules >= smallest_arena_granules; granules /= 4) {
             size = (granules + 2) * granule_size;
+            if (size > largest_piece_ && granules / 4 >= at_least &&
+                granules / 4 >= smallest_arena_granules) {
+                continue;
+            }
             e = prim::reserve(0, size, low ? prim::placement::low : prim::placement::anywhere,
                               &base);
             if (e == 0) {

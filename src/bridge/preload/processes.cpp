@@ -34,6 +34,9 @@ constinit spawn_function libc_spawnp = nullptr;
 constexpr std::size_t path_max = 4096;
 constexpr std::size_t arguments_max = 4096; // of the execl family
 
+// Under --no-children: what was taken out of the environment, for this process's own exec.
+constinit bridge::governing_variables taken_out{};
+
 void child_after_fork() { static_cast<void>(bridge::governed()); }
 
 // Registered before the state below is published by anybody; what happens earlier, or by clone(),
@@ -42,7 +45,9 @@ __attribute__((constructor)) void start() {
     static_cast<void>(pthread_atfork(nullptr, nullptr, child_after_fork));
     libc_spawn = reinterpret_cast<spawn_function>(dlsym(RTLD_NEXT, "posix_spawn"));
     libc_spawnp = reinterpret_cast<spawn_function>(dlsym(RTLD_NEXT, "posix_spawnp"));
-    static_cast<void>(bridge::governed());
+    if (bridge::state* s = bridge::governed(); s != nullptr && s->leaves_children_alone()) {
+        taken_out = bridge::take_out_governing_variables();
+    }
 }
 
 // At exit, after the program's own destructors. Memory calls may still come.
@@ -53,7 +58,25 @@ __attribute__((destructor)) void finish() {
 }
 
 int execute(const char* path, char* const* arguments, char* const* environment) noexcept {
-    if (bridge::state* s = bridge::governed()) {
+    bridge::state* s = bridge::governed();
+    const bool takes_them_along = s != nullptr && s->leaves_children_alone() &&
+                                  !s->shares_memory() && taken_out.ledger != nullptr &&
+                                  bridge::variable_in(environment, "MEMREEVE_LEDGER") == nullptr;
+    if (takes_them_along) {
+        std::size_t n = 0;
+        while (environment != nullptr && environment[n] != nullptr) {
+            ++n;
+        }
+        auto** extended = static_cast<char**>(__builtin_alloca((n + 3) * sizeof(char*)));
+        for (std::size_t i = 0; i < n; ++i) {
+            extended[i] = environment[i];
+        }
+        extended[n] = taken_out.ledger;
+        extended[n + 1] = taken_out.preload;
+        extended[n + 2] = nullptr;
+        environment = extended;
+    }
+    if (s != nullptr) {
         bridge::before_exec(*s, path, environment);
     }
     errno = static_cast<int>(-prim::pass_execve(path, arguments, environment));

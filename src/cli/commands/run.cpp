@@ -287,6 +287,12 @@ int status_of(const run_report& r, const run_options& o) {
 } // namespace
 
 int run(const run_options& o) {
+    if (prim::trusted_variable("MEMREEVE_LEDGER") != nullptr) {
+        say("this is already inside a `memreeve run`, whose limit would not hold for what a second "
+            "one "
+            "starts; start the command directly, or without MEMREEVE_LEDGER in its environment");
+        return memreeve_failed;
+    }
     bounds b;
     if (!parse_bounds(o, b)) {
         return memreeve_failed;

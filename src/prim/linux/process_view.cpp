@@ -3,10 +3,14 @@
 
 #include "prim/prim.hpp"
 
+#include <cerrno>
 #include <fcntl.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 namespace memreeve::prim {
 
@@ -18,6 +22,32 @@ bool is_privileged() noexcept { return getauxval(AT_SECURE) != 0; }
 
 long read_link(const char* path, char* out, std::size_t size) noexcept {
     return sys(SYS_readlinkat, AT_FDCWD, number(path), number(out), static_cast<long>(size));
+}
+
+bool process_exists(int pid) noexcept { return sys(SYS_kill, pid, 0) != -ESRCH; }
+
+bool may_execute(const char* path) noexcept {
+    return sys(SYS_faccessat, AT_FDCWD, number(path), X_OK) == 0;
+}
+
+bool changes_identity(int fd) noexcept {
+    struct stat about {};
+    if (sys(SYS_newfstatat, fd, number(""), number(&about), AT_EMPTY_PATH) != 0) {
+        return false;
+    }
+    const bool user =
+        (about.st_mode & S_ISUID) != 0 && about.st_uid != static_cast<uid_t>(sys(SYS_geteuid));
+    const bool group = (about.st_mode & S_ISGID) != 0 && (about.st_mode & S_IXGRP) != 0 &&
+                       about.st_gid != static_cast<gid_t>(sys(SYS_getegid));
+    return user || group;
+}
+
+byte_count address_space_limit() noexcept {
+    struct rlimit now {};
+    if (sys(SYS_prlimit64, 0, RLIMIT_AS, 0, number(&now)) != 0 || now.rlim_cur == RLIM_INFINITY) {
+        return ~byte_count{0};
+    }
+    return now.rlim_cur;
 }
 
 void populate(address where, byte_count size) noexcept {
