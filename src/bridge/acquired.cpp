@@ -57,7 +57,11 @@ long map_acquired(state& s, range part, int prot, int flags, int fd, std::int64_
     } else {
         s.image().requests[static_cast<unsigned>(telemetry::request_kind::acquired)].fetch_add(
             1, std::memory_order_relaxed);
-        s.memory().record_acquired(who, where, taken.pages());
+        if (!s.memory().record_acquired(who, where, taken.pages()) && taken.pages() != 0) {
+            // What is charged must be found again; nothing but too many such mappings leads here.
+            static_cast<void>(prim::pass_munmap(where.begin, where.size()));
+            return -ENOMEM;
+        }
     }
     taken.keep();
     return got;
@@ -66,16 +70,37 @@ long map_acquired(state& s, range part, int prot, int flags, int fd, std::int64_
 long unmap_acquired(state& s, range part) noexcept {
     // Before the system call: afterwards the addresses may be somebody else's already.
     const telemetry::extent* e = s.memory().known().find(part.begin, extent_kind::acquired);
-    if (e != nullptr && e->end.load(std::memory_order_relaxed) == part.end) {
+    owner_id who = owner_id::none;
+    bool charged = false;
+    bool whole = false;
+    if (e != nullptr) {
+        who = static_cast<owner_id>(e->owner.load(std::memory_order_relaxed));
+        charged = e->charged.load(std::memory_order_relaxed) != 0;
+        whole = e->end.load(std::memory_order_relaxed) == part.end;
+    }
+    if (whole) {
         static_cast<void>(s.host(owner_kind::files)
                               .ReleasedVirtualAddressSpace(reinterpret_cast<void*>(part.begin)));
     } else {
         s.memory().forget_acquired(part);
     }
-    return prim::pass_munmap(part.begin, part.size());
+    const long r = prim::pass_munmap(part.begin, part.size());
+    if (r < 0 && whole) {
+        // Refused at the mapping limit: it is still there, and still charged.
+        budget::charge again;
+        const page_count pages = charged ? part.pages() : 0;
+        if (s.memory().charge_acquired(who, pages, criticality::process, again) &&
+            s.memory().record_acquired(who, part, pages)) {
+            again.keep();
+        }
+    }
+    return r;
 }
 
-long protect_acquired(state& s, range part, int prot) noexcept {
+namespace {
+
+// The part of one extent, or of no extent at all.
+long protect_one(state& s, range part, int prot) noexcept {
     const telemetry::extent* e =
         prot == PROT_NONE ? nullptr
                           : s.memory().known().containing(part.begin, extent_kind::acquired);
@@ -84,25 +109,47 @@ long protect_acquired(state& s, range part, int prot) noexcept {
     prim::mapping m;
     const bool opens = e != nullptr && !files && e->charged.load(std::memory_order_relaxed) == 0 &&
                        prim::find_mapping(part.begin, &m) == 0 && m.where.contains(part.begin) &&
-                       m.allowed == access::none && !m.has_file;
+                       m.allowed == access::none;
     if (!opens) {
         return prim::pass_mprotect(part.begin, part.size(), prot);
     }
     // Reserved elsewhere and made accessible now: that is a commit.
-    const address end = e->end.load(std::memory_order_relaxed);
-    const range now{part.begin, part.end < end ? part.end : end};
     const auto who = static_cast<owner_id>(e->owner.load(std::memory_order_relaxed));
     budget::charge taken;
-    if (!s.memory().charge_acquired(who, now.pages(), criticality_of(now.size()), taken)) {
+    if (!s.memory().charge_acquired(who, part.pages(), criticality_of(part.size()), taken)) {
         return -ENOMEM;
     }
     const long r = prim::pass_mprotect(part.begin, part.size(), prot);
     if (r == 0) {
-        s.memory().forget_acquired(now);
-        s.memory().record_acquired(who, now, taken.pages());
-        taken.keep();
+        s.memory().forget_acquired(part);
+        if (s.memory().record_acquired(who, part, taken.pages())) {
+            taken.keep();
+        }
     }
     return r;
+}
+
+} // namespace
+
+long protect_acquired(state& s, range part, int prot) noexcept {
+    for (address at = part.begin; at < part.end;) {
+        address end = part.end;
+        s.memory().known().for_each([&](telemetry::extent& e) {
+            const address b = e.begin.load(std::memory_order_acquire);
+            const address stop = e.end.load(std::memory_order_relaxed);
+            if (e.kind.load(std::memory_order_relaxed) !=
+                static_cast<std::uint32_t>(extent_kind::acquired)) {
+                return;
+            }
+            end = b > at && b < end ? b : end;
+            end = b <= at && stop > at && stop < end ? stop : end;
+        });
+        if (const long r = protect_one(s, {at, end}, prot); r != 0) {
+            return r;
+        }
+        at = end;
+    }
+    return 0;
 }
 
 long remap_acquired(state& s, address where, byte_count old_size, byte_count new_size, int flags,
@@ -135,9 +182,9 @@ long remap_acquired(state& s, address where, byte_count old_size, byte_count new
             s.memory().charge_acquired(who, pages - taken.pages(), criticality::process, all));
     }
     const auto begin = static_cast<address>(got);
-    s.memory().record_acquired(who, {begin, begin + new_bytes},
-                               all.pages() + taken.pages() == kept ? kept : 0);
-    if (all.pages() + taken.pages() == kept) {
+    const bool recorded = s.memory().record_acquired(
+        who, {begin, begin + new_bytes}, all.pages() + taken.pages() == kept ? kept : 0);
+    if (recorded && all.pages() + taken.pages() == kept) {
         all.keep();
         taken.keep();
     }

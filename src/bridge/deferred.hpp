@@ -31,6 +31,18 @@ public:
 
     bool is_empty() const noexcept { return count_.load(std::memory_order_relaxed) == 0; }
 
+    // The program has mapped something there again: nothing of it is owed any more.
+    void forget(range where) noexcept {
+        for (slot& s : slots_) {
+            address begin = s.begin.load(std::memory_order_acquire);
+            if (begin > being_written &&
+                where.overlaps({begin, s.end.load(std::memory_order_relaxed)}) &&
+                s.begin.compare_exchange_strong(begin, 0, std::memory_order_acq_rel)) {
+                count_.fetch_sub(1, std::memory_order_relaxed);
+            }
+        }
+    }
+
     // Hands every range to f; what f refuses is kept.
     template <class F>
     void settle(F&& f) noexcept {

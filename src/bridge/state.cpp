@@ -243,6 +243,11 @@ void state::settle_child() noexcept {
         }
     }
     image_record& parents = image();
+    if (mine == nullptr && !excluded && variable("MEMREEVE_BEST_EFFORT") == nullptr) {
+        prim::say("memreeve: a child cannot be governed: every slot of the ledger is taken, 512 "
+                  "processes at once; it ends here; with --best-effort it would run ungoverned");
+        prim::exit_now(refused_status);
+    }
     if (mine == nullptr) {
         // Not listed, not limited: the same bookkeeping in a ledger of its own.
         address memory = 0;

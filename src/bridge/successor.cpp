@@ -54,7 +54,7 @@ const char* why_ungovernable(const char* path, char* const* environment) noexcep
         variable_in(environment, "MEMREEVE_LEDGER") == nullptr) {
         return "its environment lacks LD_PRELOAD or MEMREEVE_LEDGER";
     }
-    const long fd = prim::open_read(path);
+    const long fd = prim::open_program(path);
     if (fd < 0) {
         return nullptr;
     }

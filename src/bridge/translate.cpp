@@ -3,6 +3,7 @@
 
 #include "bridge/acquired.hpp"
 #include "bridge/posix.hpp"
+#include "budget/charge.hpp"
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
 
@@ -98,9 +99,10 @@ long renew(state& s, range part, int prot) noexcept {
 // asked for lives.
 long fill_hole(state& s, range part, int prot) noexcept {
     const address base = round_down(part.begin, granule_size);
+    const address end = round_up(part.end, granule_size);
     IHostMemoryManager& host = s.host(owner_of(s, prot));
     void* got = nullptr;
-    HRESULT hr = host.VirtualAlloc(pointer(base), part.end - base, MEM_RESERVE, page_of(prot),
+    HRESULT hr = host.VirtualAlloc(pointer(base), end - base, MEM_RESERVE, page_of(prot),
                                    level_of(part.size()), &got);
     if (hr != S_OK) {
         return -ENOMEM;
@@ -113,8 +115,10 @@ long fill_hole(state& s, range part, int prot) noexcept {
         static_cast<void>(host.VirtualFree(pointer(base), 0, MEM_RELEASE));
         return -ENOMEM;
     }
-    if (base < part.begin) {
-        static_cast<void>(retire(s, {base, part.begin}));
+    for (const range rest : {range{base, part.begin}, range{part.end, end}}) {
+        if (!rest.is_empty()) {
+            static_cast<void>(retire(s, rest));
+        }
     }
     return 0;
 }
@@ -132,27 +136,50 @@ int map_file_there(void* context) noexcept {
     return m.got < 0 ? static_cast<int>(-m.got) : 0;
 }
 
+// What the program had mapped itself over pages of ours goes out of the records with them.
+void forget_mappings(state& s, const vm::found& ours, range part) noexcept {
+    if ((ours.flags & vm::holds_mappings) != 0) {
+        s.memory().forget_acquired(part);
+    }
+}
+
+// A file, or shared anonymous memory, which is charged like any other it gets from the kernel.
+long put_over_ours(state& s, file_mapping m) noexcept {
+    const bool anonymous = (m.flags & MAP_ANONYMOUS) != 0;
+    const owner_id who = s.owner(owner_of(s, m.prot));
+    budget::charge taken;
+    if (anonymous && m.prot != PROT_NONE &&
+        !s.memory().charge_acquired(who, m.part.pages(), criticality_of(m.part.size()), taken)) {
+        return -ENOMEM;
+    }
+    if (!s.memory().replace(m.part, map_file_there, &m)) {
+        return m.got < 0 ? m.got : -ENOMEM;
+    }
+    if (anonymous && s.memory().record_acquired(who, m.part, taken.pages())) {
+        taken.keep();
+    }
+    return 0;
+}
+
 long map_fixed(state& s, range whole, int prot, int flags, int fd, std::int64_t offset) noexcept {
     const bool has_file = (flags & MAP_ANONYMOUS) == 0;
     const bool plain = !has_file && is_plain_anonymous(flags, prot);
+    // Over memory of ours also what asks to be lazy is committed: it is charged either way.
+    const bool plain_over_ours = !has_file && is_plain_anonymous(flags & ~MAP_NORESERVE, prot);
     for (address at = whole.begin; at < whole.end;) {
-        piece p = next_piece(s, at, whole.end);
-        long r = 0;
-        if (p.ours.index != 0 && plain) {
-            r = renew(s, p.part, prot);
-        } else if (p.ours.index != 0 || p.hole) {
-            if (p.hole) {
-                r = fill_hole(s, p.part, PROT_NONE);
-                p.ours = r == 0 ? s.memory().space().find(at) : p.ours;
-            }
-            if (r == 0 && plain) {
+        const piece p = next_piece(s, at, whole.end);
+        long r = p.hole ? fill_hole(s, p.part, PROT_NONE) : 0;
+        if (r != 0) {
+            return r;
+        }
+        if (p.ours.index != 0 || p.hole) {
+            s.deferred().forget(p.part);
+            forget_mappings(s, p.ours, p.part);
+            if (plain_over_ours) {
                 r = renew(s, p.part, prot);
-            } else if (r == 0) {
-                file_mapping m{
-                    p.part, prot, flags, fd, offset + static_cast<std::int64_t>(at - whole.begin),
-                    0};
-                const auto done = s.memory().replace(p.part, map_file_there, &m);
-                r = done ? 0 : -(m.got < 0 ? -m.got : long{ENOMEM});
+            } else {
+                r = put_over_ours(s, {p.part, prot, flags, fd,
+                                      offset + static_cast<std::int64_t>(at - whole.begin), 0});
             }
         } else if (plain && is_aligned(p.part.begin, granule_size) &&
                    allocate(s, p.part.begin, p.part.size(), prot) > 0) {
@@ -187,6 +214,14 @@ long map_anonymous(state& s, address hint, byte_count size, int prot, int flags)
         return got > 0 ? got : map_acquired(s, {0, size}, prot, flags, -1, 0, owner_of(s, prot));
     }
     if ((flags & MAP_FIXED_NOREPLACE) != 0 || hint != 0) {
+        // Given back before, in a reservation that still lives: it revives.
+        const vm::found f = s.memory().space().find(hint);
+        const range wanted{hint, hint + size};
+        if (f.index != 0 && f.code == vm::page_code::dead && f.whole.contains(wanted) &&
+            s.memory().space().run_end(hint, wanted.end) == wanted.end) {
+            s.deferred().forget(wanted);
+            return renew(s, wanted, prot) == 0 ? static_cast<long>(hint) : -ENOMEM;
+        }
         got = is_aligned(hint, granule_size) ? allocate(s, hint, size, prot) : -EEXIST;
         if (got > 0 || got == -ENOMEM || (flags & MAP_FIXED_NOREPLACE) != 0) {
             return got;
@@ -202,7 +237,8 @@ long map_memory(state& s, address where, byte_count size, int prot, int flags, i
     const bool fixed = (flags & MAP_FIXED) != 0;
     const bool no_replace = (flags & MAP_FIXED_NOREPLACE) == MAP_FIXED_NOREPLACE;
     const bool has_file = (flags & MAP_ANONYMOUS) == 0;
-    if (size == 0 || size > top_address || (prot & ~known_prot) != 0 ||
+    prot &= known_prot; // the kernel ignores the rest here
+    if (size == 0 || size > top_address || (flags & (MAP_SHARED | MAP_PRIVATE)) == 0 ||
         ((fixed || no_replace) &&
          (!is_aligned(where, page_size) || !fits_user_space(where, size)))) {
         return prim::pass_mmap(where, size, prot, flags, fd,
@@ -210,7 +246,11 @@ long map_memory(state& s, address where, byte_count size, int prot, int flags, i
     }
     size = round_up(size, page_size);
     if (fixed && !no_replace && where >= lowest_address) {
-        return map_fixed(s, {where, where + size}, prot, flags, fd, offset);
+        const long got = map_fixed(s, {where, where + size}, prot, flags, fd, offset);
+        if (got > 0 && (flags & MAP_POPULATE) != 0 && prot != PROT_NONE) {
+            prim::populate(where, size);
+        }
+        return got;
     }
     if (!has_file && is_plain_anonymous(flags, prot) &&
         (where == 0 || is_aligned(where, granule_size) || (flags & MAP_32BIT) != 0) &&
@@ -238,6 +278,7 @@ namespace {
 
 // Memory of one reservation of ours goes back; false only while another request holds its pages.
 bool give_back(state& s, const vm::found& f, range part) noexcept {
+    forget_mappings(s, f, part);
     if (part == f.whole) {
         return s.host(owner_kind::gc).VirtualFree(pointer(part.begin), 0, MEM_RELEASE) == S_OK;
     }
@@ -299,9 +340,12 @@ long protect_run(state& s, range part, vm::page_code code, int prot) noexcept {
                : -ENOMEM;
 }
 
-// Part after part until one fails.
+// Part after part until one fails; `past_holes`: unmapped parts are an error at the end only, as
+// madvise has it.
 template <class Ours, class Foreign>
-long for_each_piece(state& s, address where, address end, Ours ours, Foreign foreign) noexcept {
+long for_each_piece(state& s, address where, address end, bool past_holes, Ours ours,
+                    Foreign foreign) noexcept {
+    long hole = 0;
     for (address at = where; at < end;) {
         const piece p = next_piece(s, at, end);
         long r = p.hole ? -ENOMEM : 0;
@@ -316,24 +360,28 @@ long for_each_piece(state& s, address where, address end, Ours ours, Foreign for
         } else if (!p.hole) {
             r = foreign(p.part);
         }
-        if (r != 0) {
+        if (r == -ENOMEM && past_holes) {
+            hole = r;
+        } else if (r != 0) {
             return r;
         }
         at = stop;
     }
-    return 0;
+    return hole;
 }
 
 } // namespace
 
 long protect_memory(state& s, address where, byte_count size, int prot) noexcept {
+    constexpr int semaphores = 0x8; // PROT_SEM: accepted and without effect
     if (!is_aligned(where, page_size) || size == 0 || !fits_user_space(where, size) ||
-        (prot & ~known_prot) != 0) {
+        (prot & ~(known_prot | semaphores)) != 0) {
         return prim::pass_mprotect(where, size, prot);
     }
+    prot &= known_prot;
     const address end = round_up(where + size, page_size);
     return for_each_piece(
-        s, where, end,
+        s, where, end, false,
         [&](range part, vm::page_code code) { return protect_run(s, part, code, prot); },
         [&](range part) { return protect_acquired(s, part, prot); });
 }
@@ -376,7 +424,7 @@ long advise_memory(state& s, address where, byte_count size, int advice) noexcep
         }
         return prim::pass_madvise(part.begin, part.size(), advice);
     };
-    return for_each_piece(s, where, round_up(where + size, page_size), ours, [&](range part) {
+    return for_each_piece(s, where, round_up(where + size, page_size), true, ours, [&](range part) {
         return prim::pass_madvise(part.begin, part.size(), advice);
     });
 }
@@ -414,7 +462,8 @@ long remap_memory(state& s, address where, byte_count old_size, byte_count new_s
     const range more{old.end, where + new_size};
     if (f.whole.contains(more)) {
         const vm::found next = s.memory().space().find(more.begin);
-        if (vm::is_reserved(next.code) && next.run_end >= more.end) {
+        if (next.code == vm::page_code::dead &&
+            s.memory().space().run_end(more.begin, more.end) == more.end) {
             void* got = nullptr;
             const HRESULT hr =
                 s.host(owner_kind::gc)

@@ -26,7 +26,7 @@ public:
     void remove(telemetry::extent& e) noexcept;
     void remove(range where) noexcept; // the one with exactly this range
 
-    // Takes `where` out of every acquired extent: f(owner, pages cut, pages that were charged).
+    // Takes `where` out of every acquired extent, exactly once however many do so at a time: f(owner, pages cut, pages that were charged).
     template <class F>
     void cut(range where, F&& f) noexcept;
 
@@ -46,29 +46,42 @@ private:
 
 template <class F>
 void extents::cut(range where, F&& f) noexcept {
-    for_each([&](telemetry::extent& e) {
-        if (e.kind.load(std::memory_order_relaxed) !=
-            static_cast<std::uint32_t>(telemetry::extent_kind::acquired)) {
-            return;
-        }
-        const range have{e.begin.load(std::memory_order_acquire),
-                         e.end.load(std::memory_order_acquire)};
-        if (!have.overlaps(where)) {
-            return;
-        }
-        const address from = have.begin > where.begin ? have.begin : where.begin;
-        const address to = have.end < where.end ? have.end : where.end;
-        const auto owner = static_cast<owner_id>(e.owner.load(std::memory_order_relaxed));
-        const bool charged = e.charged.load(std::memory_order_relaxed) != 0;
-        remove(e);
-        for (const range rest : {range{have.begin, from}, range{to, have.end}}) {
-            if (!rest.is_empty()) {
-                add(rest, owner, telemetry::extent_kind::acquired, charged ? rest.pages() : 0);
+    // A slot whose begin is 1 is being cut by somebody else, whose rests may overlap `where`: look
+    // again, but do not wait for ever for a thread that may be stopped.
+    constexpr int patience = 1000;
+    bool again = true;
+    for (int tries = 0; again && tries < patience; ++tries) {
+        again = false;
+        const std::uint32_t used = image_->extents_used.load(std::memory_order_acquire);
+        for (std::uint32_t i = 0; i < used; ++i) {
+            telemetry::extent& e = image_->extents[i];
+            std::uint64_t begin = e.begin.load(std::memory_order_acquire);
+            again = again || begin == 1;
+            const range have{begin, e.end.load(std::memory_order_relaxed)};
+            if (begin <= 1 || !have.overlaps(where) ||
+                e.kind.load(std::memory_order_relaxed) !=
+                    static_cast<std::uint32_t>(telemetry::extent_kind::acquired)) {
+                continue;
             }
+            if (!e.begin.compare_exchange_strong(begin, 1, std::memory_order_acq_rel)) {
+                again = true;
+                continue;
+            }
+            const address from = have.begin > where.begin ? have.begin : where.begin;
+            const address to = have.end < where.end ? have.end : where.end;
+            const auto owner = static_cast<owner_id>(e.owner.load(std::memory_order_relaxed));
+            const bool charged = e.charged.load(std::memory_order_relaxed) != 0;
+            page_count gone = pages_of(to - from);
+            for (const range rest : {range{have.begin, from}, range{to, have.end}}) {
+                if (!rest.is_empty() && !add(rest, owner, telemetry::extent_kind::acquired,
+                                             charged ? rest.pages() : 0)) {
+                    gone += rest.pages(); // no slot: its charge would never come back
+                }
+            }
+            e.begin.store(0, std::memory_order_release);
+            f(owner, gone, charged ? gone : 0);
         }
-        const page_count cut_pages = pages_of(to - from);
-        f(owner, cut_pages, charged ? cut_pages : 0);
-    });
+    }
 }
 
 } // namespace memreeve::manager

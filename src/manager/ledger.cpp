@@ -2,6 +2,7 @@
 #include "manager/ledger.hpp"
 
 #include "prim/prim.hpp"
+#include "prim/process_view.hpp"
 
 namespace memreeve::manager {
 
@@ -163,6 +164,41 @@ void ledger::end_image(image_record& image, image_end how) noexcept {
     image.end.store(static_cast<std::uint32_t>(how), std::memory_order_relaxed);
     store_state(image, image_state::ended);
     ring();
+}
+
+bool ledger::fold_dead() noexcept {
+    constexpr std::uint64_t period_ns = 1'000'000;
+    if (header_->launcher_pid.load(std::memory_order_relaxed) == 0) {
+        return false;
+    }
+    const std::uint64_t now = prim::now_ns();
+    std::uint64_t before = header_->looked_for_dead_ns.load(std::memory_order_relaxed);
+    if (now - before < period_ns || !header_->looked_for_dead_ns.compare_exchange_strong(
+                                        before, now, std::memory_order_acq_rel)) {
+        return false;
+    }
+    constexpr auto live = static_cast<std::uint32_t>(image_state::live);
+    constexpr auto claimed = static_cast<std::uint32_t>(image_state::claimed);
+    bool folded = false;
+    for (std::uint32_t i = 0; i < header_->images_high.load(std::memory_order_acquire); ++i) {
+        image_record& r = images_[i];
+        const std::uint32_t state = r.state.load(std::memory_order_acquire);
+        if ((state != live && state != claimed) ||
+            prim::process_exists(r.pid.load(std::memory_order_relaxed))) {
+            continue;
+        }
+        end_image(r, image_end::killed);
+        // Somebody else, the launcher most likely, may be at it: its charge is about to come back.
+        while (r.state.load(std::memory_order_acquire) == claimed &&
+               prim::now_ns() - now < drain_patience_ns) {
+            prim::yield();
+        }
+        folded = true;
+    }
+    if (folded) {
+        header_->looked_for_dead_ns.store(0, std::memory_order_relaxed); // the next may be as lucky
+    }
+    return folded;
 }
 
 void ledger::free_image(image_record& image) noexcept {

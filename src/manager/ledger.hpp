@@ -42,6 +42,7 @@ struct ledger_header {
     std::atomic<std::uint32_t> bell{0};
     std::atomic<std::uint32_t> images_high{0}; // one past the highest image slot ever used
     std::atomic<std::uint64_t> images_refused{0};
+    std::atomic<std::uint64_t> looked_for_dead_ns{0};
 };
 
 struct ledger_shape {
@@ -69,6 +70,9 @@ public:
                                                  bool forked) noexcept;
     // Returns what the image charged to the root, closes its accounts, marks it ended.
     void end_image(telemetry::image_record& image, telemetry::image_end how) noexcept;
+    // Ends the records of processes that are gone (waited for by their parents). True when one was.
+    // When it finds none, not again for a millisecond; nothing in a private ledger.
+    bool fold_dead() noexcept;
     // After the launcher has read an ended record.
     void free_image(telemetry::image_record& image) noexcept;
     // A child that runs without us: listed, not counted.

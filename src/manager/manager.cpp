@@ -82,9 +82,17 @@ void manager::enter(owner_id who, const vm::differences& d) noexcept {
     add(a.slack, d.slack);
 }
 
+// What processes held that have ended is given back before anything is refused: whoever waited for a
+// child may count on its memory.
+result<void> manager::take(owner_id who, page_count pages, criticality level,
+                           budget::charge& out) noexcept {
+    auto r = tree().take(who, pages, level, out);
+    return !r && books_->fold_dead() ? tree().take(who, pages, level, out) : r;
+}
+
 result<void> manager::carry_out(vm::planned& p, criticality level) noexcept {
     budget::charge taken;
-    if (auto r = tree().take(p.owner(), p.to_charge(), level, taken); !r) {
+    if (auto r = take(p.owner(), p.to_charge(), level, taken); !r) {
         count_refusal(level, p.to_charge());
         return r;
     }
@@ -308,8 +316,8 @@ result<void> manager::acquired(owner_id who, address where, byte_count size) noe
         return errc::invalid_argument; // decision 12: overlaps ours
     }
     const operation inside(*this);
-    released(where); // a duplicate replaces
-    record_acquired(who, span, 0);
+    released(where);                                  // a duplicate replaces
+    static_cast<void>(record_acquired(who, span, 0)); // lost: shown as unclassified
     return {};
 }
 
@@ -324,7 +332,7 @@ void manager::released(address where) noexcept {
 
 result<void> manager::charge_acquired(owner_id who, page_count pages, criticality level,
                                       budget::charge& out) noexcept {
-    auto r = tree().take(who, pages, level, out);
+    auto r = take(who, pages, level, out);
     if (!r) {
         count_refusal(level, pages);
     }
@@ -335,12 +343,12 @@ void manager::count_refusal(criticality level, page_count pages) noexcept {
     telemetry::count_refusal(*image_, level, bytes_of(pages), prim::now_ns());
 }
 
-void manager::record_acquired(owner_id who, range where, page_count charged) noexcept {
-    if (extents_.add(where, who, extent_kind::acquired, charged)) {
+bool manager::record_acquired(owner_id who, range where, page_count charged) noexcept {
+    const bool recorded = extents_.add(where, who, extent_kind::acquired, charged);
+    if (recorded) {
         tree().at(who).mapped.fetch_add(where.pages(), std::memory_order_relaxed);
-    } else {
-        tree().refund(who, charged); // what is not recorded could never be refunded later
     }
+    return recorded;
 }
 
 void manager::forget_acquired(range where) noexcept {
@@ -367,19 +375,10 @@ result<void> manager::retire(range span) noexcept {
     if (!p.emptied()) {
         return {};
     }
-    const vm::found f = space_.find(span.begin);
-    if (f.index == 0 || f.code != vm::page_code::dead) {
-        return {}; // revived meanwhile
-    }
-    vm::free_request all;
-    all.release = true;
-    all.whole = true;
-    all.where = f.whole.begin;
     vm::planned last;
-    if (auto r = space_.plan_free(all, false, last); !r) {
-        return {};
+    if (space_.plan_release_dead(span.begin, last)) {
+        static_cast<void>(carry_out(last, criticality::process));
     }
-    static_cast<void>(carry_out(last, criticality::process));
     return {};
 }
 

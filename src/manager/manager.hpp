@@ -85,7 +85,8 @@ public:
     // Anonymous memory got elsewhere in this owner's name: charges pages, records the range.
     result<void> charge_acquired(owner_id who, page_count pages, criticality level,
                                  budget::charge& out) noexcept;
-    void record_acquired(owner_id who, range where, page_count charged) noexcept;
+    // False: no slot is free, nothing is recorded; the charge stays with the caller.
+    [[nodiscard]] bool record_acquired(owner_id who, range where, page_count charged) noexcept;
     // A request for memory that is only measured, not charged, was refused by the budget.
     void count_refusal(criticality level, page_count pages) noexcept;
     // It is gone, or something else lies there now: takes it out of the records and refunds.
@@ -110,6 +111,8 @@ private:
     class operation; // counts itself begun and done in the image record
 
     // charge, apply, keep; the difference goes into the owner's books.
+    result<void> take(owner_id who, page_count pages, criticality level,
+                      budget::charge& out) noexcept;
     result<void> carry_out(vm::planned& p, criticality level) noexcept;
     void enter(owner_id who, const vm::differences& d) noexcept;
     budget::tree& tree() noexcept { return books_->tree(); }

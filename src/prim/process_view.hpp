@@ -15,12 +15,15 @@ bool is_privileged() noexcept;
 long read_link(const char* path, char* out, std::size_t size) noexcept;
 // Does a process with this id exist? (0, ESRCH; EPERM counts as existing)
 bool process_exists(int pid) noexcept;
+// For looking into a file that may be executed; never waits (a FIFO has no writer).
+long open_program(const char* path) noexcept;
 // May this process execute the file? (By its real ids, as access() asks.)
 bool may_execute(const char* path) noexcept;
 // The file changes the user or group at exec, and they are not this process's already.
 bool changes_identity(int fd) noexcept;
 // RLIMIT_AS in bytes; all ones without a limit.
 byte_count address_space_limit() noexcept;
+long pass_pkey_mprotect(address where, byte_count size, int prot, int key) noexcept;
 // Contents made present (MADV_POPULATE_WRITE, or read where it is not writable). Best effort.
 void populate(address where, byte_count size) noexcept;
 int lock_in_memory(address where, byte_count size) noexcept;

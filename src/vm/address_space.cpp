@@ -186,6 +186,27 @@ result<void> address_space::plan_free(const free_request& q, bool to_dead, plann
     return {};
 }
 
+result<void> address_space::plan_release_dead(address a, planned& out) noexcept {
+    const found f = map_.find(a);
+    if (f.index == 0) {
+        return errc::invalid_address;
+    }
+    if (auto r = claim(f, f.whole); !r) {
+        return r;
+    }
+    bool all_dead = true;
+    map_.for_each_run(f.whole, [&](range, page_code code, bool) {
+        all_dead = all_dead && code == page_code::dead;
+    });
+    if (!all_dead) {
+        map_.unclaim(f.whole); // revived meanwhile
+        return errc::invalid_address;
+    }
+    out.begin(this, planned::kind::release, f, f.whole, page_code::reserved);
+    count(out);
+    return {};
+}
+
 result<void> address_space::plan_replace(range span, planned& out) noexcept {
     const auto f = find_whole(span);
     if (!f) {
@@ -421,7 +442,7 @@ void address_space::keep(planned& p) noexcept {
     case planned::kind::reserve: map_.install(p.index_, p.target_); break;
     case planned::kind::replace:
         map_.at(p.index_).flags.fetch_or(holds_mappings, std::memory_order_acq_rel);
-        map_.publish(p.span_, p.target_, true);
+        map_.publish(p.span_, p.target_, false);
         break;
     case planned::kind::commit: map_.publish(p.span_, p.target_, true); break;
     case planned::kind::protect:

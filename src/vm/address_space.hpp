@@ -133,6 +133,10 @@ public:
     // F4-F8. `to_dead`: the pages are given back for good (partial munmap).
     result<void> plan_free(const free_request& q, bool to_dead, planned& out) noexcept;
 
+    // The reservation of `a`, when every page of it is dead once all are claimed; else
+    // invalid_address.
+    result<void> plan_release_dead(address a, planned& out) noexcept;
+
     result<void> apply(planned& p) noexcept;
     void keep(planned& p) noexcept;
 

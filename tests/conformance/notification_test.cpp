@@ -109,6 +109,8 @@ TEST_F(notification_test, decision_14_never_called_from_the_requesting_thread) {
     ASSERT_EQ(memory->RegisterMemoryNotificationCallback(&callback), S_OK);
     take(52 * mib);
     ASSERT_TRUE(callback.wait_for(1));
+    memory->RegisterMemoryNotificationCallback(
+        nullptr); // the call looks at what lies on this stack
     EXPECT_FALSE(same);
 }
 

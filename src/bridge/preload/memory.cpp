@@ -4,6 +4,7 @@
 #include "bridge/environment.hpp"
 #include "bridge/translate.hpp"
 #include "prim/prim.hpp"
+#include "prim/process_view.hpp"
 
 #include <cerrno>
 #include <cstdarg>
@@ -56,6 +57,14 @@ MEMREEVE_EXPORT int mprotect(void* where, size_t size, int prot) noexcept {
     return static_cast<int>(finish(s != nullptr
                                        ? bridge::protect_memory(*s, number(where), size, prot)
                                        : prim::pass_mprotect(number(where), size, prot)));
+}
+
+// Without a key this is mprotect. With one the access is ours to note first, the key the kernel's.
+MEMREEVE_EXPORT int pkey_mprotect(void* where, size_t size, int prot, int key) noexcept {
+    const int r = mprotect(where, size, prot);
+    return r != 0 || key == -1
+               ? r
+               : static_cast<int>(finish(prim::pass_pkey_mprotect(number(where), size, prot, key)));
 }
 
 MEMREEVE_EXPORT int madvise(void* where, size_t size, int advice) noexcept {

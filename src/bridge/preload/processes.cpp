@@ -10,6 +10,7 @@
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
 
+#include <atomic>
 #include <cerrno>
 #include <cstdarg>
 #include <cstddef>
@@ -28,11 +29,20 @@ namespace {
 using spawn_function = int (*)(pid_t*, const char*, const posix_spawn_file_actions_t*,
                                const posix_spawnattr_t*, char* const[], char* const[]);
 
-constinit spawn_function libc_spawn = nullptr;
-constinit spawn_function libc_spawnp = nullptr;
+// libc's own, found at the first use: another library's constructor may come before ours.
+constinit std::atomic<spawn_function> libc_spawn{nullptr};
+constinit std::atomic<spawn_function> libc_spawnp{nullptr};
+
+spawn_function libc_function(std::atomic<spawn_function>& known, const char* name) noexcept {
+    spawn_function f = known.load(std::memory_order_relaxed);
+    if (f == nullptr) {
+        f = reinterpret_cast<spawn_function>(dlsym(RTLD_NEXT, name));
+        known.store(f, std::memory_order_relaxed);
+    }
+    return f;
+}
 
 constexpr std::size_t path_max = 4096;
-constexpr std::size_t arguments_max = 4096; // of the execl family
 
 // Under --no-children: what was taken out of the environment, for this process's own exec.
 constinit bridge::governing_variables taken_out{};
@@ -43,8 +53,6 @@ void child_after_fork() { static_cast<void>(bridge::governed()); }
 // is found out by the wiped word.
 __attribute__((constructor)) void start() {
     static_cast<void>(pthread_atfork(nullptr, nullptr, child_after_fork));
-    libc_spawn = reinterpret_cast<spawn_function>(dlsym(RTLD_NEXT, "posix_spawn"));
-    libc_spawnp = reinterpret_cast<spawn_function>(dlsym(RTLD_NEXT, "posix_spawnp"));
     if (bridge::state* s = bridge::governed(); s != nullptr && s->leaves_children_alone()) {
         taken_out = bridge::take_out_governing_variables();
     }
@@ -83,14 +91,18 @@ int execute(const char* path, char* const* arguments, char* const* environment) 
     return -1;
 }
 
-// A file that is no program but may be executed is a shell script (POSIX).
+// A file that is no program but may be executed is a shell script (POSIX). The list is as long as
+// it is: a thread that has come so far may have little stack, so nothing is sized for the worst case.
 void execute_by_shell(const char* path, char* const* arguments, char* const* environment) noexcept {
-    char* shell[arguments_max + 2];
+    std::size_t count = 0;
+    while (arguments[count] != nullptr) {
+        ++count;
+    }
+    auto** shell = static_cast<char**>(__builtin_alloca((count + 3) * sizeof(char*)));
     std::size_t n = 0;
     shell[n++] = const_cast<char*>("/bin/sh");
     shell[n++] = const_cast<char*>(path);
-    for (std::size_t i = 1;
-         arguments[0] != nullptr && arguments[i] != nullptr && n <= arguments_max; ++i) {
+    for (std::size_t i = 1; i < count; ++i) {
         shell[n++] = arguments[i];
     }
     shell[n] = nullptr;
@@ -153,18 +165,21 @@ int execute_by_name(const char* name, char* const* arguments, char* const* envir
     return -1;
 }
 
-// The variadic family, gathered. E2BIG past the capacity.
-bool gather(char** to, const char* first, va_list& more) noexcept {
+// How many strings follow, the null not counted.
+std::size_t count_strings(va_list more) noexcept {
     std::size_t n = 0;
-    to[n++] = const_cast<char*>(first);
-    while (to[n - 1] != nullptr) {
-        if (n > arguments_max) {
-            errno = E2BIG;
-            return false;
-        }
-        to[n++] = va_arg(more, char*);
+    while (va_arg(more, char*) != nullptr) {
+        ++n;
     }
-    return true;
+    return n;
+}
+
+void gather(char** to, const char* first, va_list more) noexcept {
+    *to++ = const_cast<char*>(first);
+    if (first != nullptr) {
+        while ((*to++ = va_arg(more, char*)) != nullptr) {
+        }
+    }
 }
 
 [[noreturn]] void leave(int status) noexcept {
@@ -209,30 +224,34 @@ MEMREEVE_EXPORT int execvpe(const char* name, char* const arguments[],
                             char* const environment[]) noexcept {
     return execute_by_name(name, arguments, environment);
 }
+// The variadic family: counted, then gathered in as much stack as it needs.
+#define MEMREEVE_GATHER(first, arguments)                                                          \
+    va_list more;                                                                                  \
+    va_start(more, first);                                                                         \
+    const std::size_t count = count_strings(more) + 1;                                             \
+    va_end(more);                                                                                  \
+    auto** arguments = static_cast<char**>(__builtin_alloca((count + 1) * sizeof(char*)));         \
+    va_start(more, first);                                                                         \
+    gather(arguments, first, more);                                                                \
+    va_end(more)
+
 MEMREEVE_EXPORT int execl(const char* path, const char* first, ...) noexcept {
-    char* arguments[arguments_max + 2];
-    va_list more;
-    va_start(more, first);
-    const bool all = gather(arguments, first, more);
-    va_end(more);
-    return all ? execute(path, arguments, bridge::own_environment()) : -1;
+    MEMREEVE_GATHER(first, arguments);
+    return execute(path, arguments, bridge::own_environment());
 }
 MEMREEVE_EXPORT int execlp(const char* name, const char* first, ...) noexcept {
-    char* arguments[arguments_max + 2];
-    va_list more;
-    va_start(more, first);
-    const bool all = gather(arguments, first, more);
-    va_end(more);
-    return all ? execute_by_name(name, arguments, bridge::own_environment()) : -1;
+    MEMREEVE_GATHER(first, arguments);
+    return execute_by_name(name, arguments, bridge::own_environment());
 }
 MEMREEVE_EXPORT int execle(const char* path, const char* first, ...) noexcept {
-    char* arguments[arguments_max + 2];
-    va_list more;
+    MEMREEVE_GATHER(first, arguments);
     va_start(more, first);
-    const bool all = gather(arguments, first, more);
-    char* const* environment = all ? va_arg(more, char* const*) : nullptr;
+    for (std::size_t i = 0; i < count; ++i) {
+        static_cast<void>(va_arg(more, char*)); // up to and with the null
+    }
+    char* const* environment = va_arg(more, char* const*);
     va_end(more);
-    return all ? execute(path, arguments, environment) : -1;
+    return execute(path, arguments, environment);
 }
 MEMREEVE_EXPORT int fexecve(int fd, char* const arguments[], char* const environment[]) noexcept {
     if (fd < 0) {
@@ -250,13 +269,15 @@ MEMREEVE_EXPORT int posix_spawn(pid_t* pid, const char* path,
                                 const posix_spawn_file_actions_t* actions,
                                 const posix_spawnattr_t* attributes, char* const arguments[],
                                 char* const environment[]) noexcept {
-    return spawn(libc_spawn, pid, path, actions, attributes, arguments, environment);
+    return spawn(libc_function(libc_spawn, "posix_spawn"), pid, path, actions, attributes,
+                 arguments, environment);
 }
 MEMREEVE_EXPORT int posix_spawnp(pid_t* pid, const char* name,
                                  const posix_spawn_file_actions_t* actions,
                                  const posix_spawnattr_t* attributes, char* const arguments[],
                                  char* const environment[]) noexcept {
-    return spawn(libc_spawnp, pid, name, actions, attributes, arguments, environment);
+    return spawn(libc_function(libc_spawnp, "posix_spawnp"), pid, name, actions, attributes,
+                 arguments, environment);
 }
 
 MEMREEVE_EXPORT [[noreturn]] void _exit(int status) { leave(status); }

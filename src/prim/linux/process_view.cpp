@@ -26,6 +26,10 @@ long read_link(const char* path, char* out, std::size_t size) noexcept {
 
 bool process_exists(int pid) noexcept { return sys(SYS_kill, pid, 0) != -ESRCH; }
 
+long open_program(const char* path) noexcept {
+    return sys(SYS_openat, AT_FDCWD, number(path), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
 bool may_execute(const char* path) noexcept {
     return sys(SYS_faccessat, AT_FDCWD, number(path), X_OK) == 0;
 }
@@ -48,6 +52,10 @@ byte_count address_space_limit() noexcept {
         return ~byte_count{0};
     }
     return now.rlim_cur;
+}
+
+long pass_pkey_mprotect(address where, byte_count size, int prot, int key) noexcept {
+    return sys(SYS_pkey_mprotect, static_cast<long>(where), static_cast<long>(size), prot, key);
 }
 
 void populate(address where, byte_count size) noexcept {

@@ -21,8 +21,8 @@ enum { page = 4096, slots = 12, most_pages = 64 };
 
 struct model_page {
     int mapped, prot;
-    uint64_t value;   // first word; 0 for fresh memory
-    int is_file;      // private mapping of the file: value counts only when `known`
+    uint64_t value; // first word; 0 for fresh memory
+    int is_file;    // private mapping of the file: value counts only when `known`
 };
 struct slot {
     char* base;
@@ -56,8 +56,10 @@ static void compare(const struct slot* s) {
         uint64_t word = 0;
         const int readable = peek(s->base + (ptrdiff_t)i * page, &word);
         if (p->mapped && (p->prot & PROT_READ)) {
-            if (!readable) wrong("readable page cannot be read", s, i);
-            if (word != p->value) wrong("contents differ", s, i);
+            if (!readable)
+                wrong("readable page cannot be read", s, i);
+            if (word != p->value)
+                wrong("contents differ", s, i);
         } else if (p->mapped && readable) {
             wrong("inaccessible page can be read", s, i);
         }
@@ -65,13 +67,14 @@ static void compare(const struct slot* s) {
 }
 
 static int any_prot(void) {
-    static const int kinds[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_READ | PROT_WRITE,
-                                PROT_READ | PROT_EXEC};
+    static const int kinds[] = {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE,
+                                PROT_READ | PROT_WRITE, PROT_READ | PROT_EXEC};
     return kinds[random_below(5)];
 }
 
 static void fill(struct slot* s, int from, int count, int prot, uint64_t value, int is_file) {
-    for (int i = from; i < from + count; ++i) s->at[i] = (struct model_page){1, prot, value, is_file};
+    for (int i = from; i < from + count; ++i)
+        s->at[i] = (struct model_page){1, prot, value, is_file};
 }
 
 static void map_new(struct slot* s) {
@@ -98,7 +101,8 @@ static void write_some(struct slot* s) {
 
 static int all_mapped(const struct slot* s, int from, int count) {
     for (int i = from; i < from + count; ++i)
-        if (!s->at[i].mapped) return 0;
+        if (!s->at[i].mapped)
+            return 0;
     return 1;
 }
 
@@ -110,12 +114,15 @@ int main(int argc, char** argv) {
     unlink(name);
     const uint64_t in_file = 0x7061676566696c65;
     for (int i = 0; i < most_pages; ++i)
-        if (pwrite(file, &in_file, 8, (off_t)i * page) != 8) return 2;
-    if (ftruncate(file, (off_t)most_pages * page) != 0) return 2;
+        if (pwrite(file, &in_file, 8, (off_t)i * page) != 8)
+            return 2;
+    if (ftruncate(file, (off_t)most_pages * page) != 0)
+        return 2;
     long kinds[8] = {0};
     for (step = 0; step < steps; ++step) {
         struct slot* s = &all[random_below(slots)];
-        if (s->base == NULL) map_new(s);
+        if (s->base == NULL)
+            map_new(s);
         const int from = (int)random_below((unsigned)s->pages);
         const int count = 1 + (int)random_below((unsigned)(s->pages - from));
         char* at = s->base + (ptrdiff_t)from * page;
@@ -125,22 +132,29 @@ int main(int argc, char** argv) {
         switch (kind) {
         case 0:
             doing = "munmap of a part";
-            if (!all_mapped(s, from, count)) break;
-            if (munmap(at, size) != 0) wrong("munmap failed", s, from);
-            for (int i = from; i < from + count; ++i) s->at[i] = (struct model_page){0};
+            if (!all_mapped(s, from, count))
+                break;
+            if (munmap(at, size) != 0)
+                wrong("munmap failed", s, from);
+            for (int i = from; i < from + count; ++i)
+                s->at[i] = (struct model_page){0};
             break;
         case 1: {
             doing = "mprotect";
             const int prot = any_prot();
-            if (!all_mapped(s, from, count)) break;
-            if (mprotect(at, size, prot) != 0) wrong("mprotect failed", s, from);
-            for (int i = from; i < from + count; ++i) s->at[i].prot = prot;
+            if (!all_mapped(s, from, count))
+                break;
+            if (mprotect(at, size, prot) != 0)
+                wrong("mprotect failed", s, from);
+            for (int i = from; i < from + count; ++i)
+                s->at[i].prot = prot;
             break;
         }
         case 2: {
             doing = "mmap FIXED, anonymous";
             // Holes may be somebody else's by now; only what is still ours may be mapped over.
-            if (!all_mapped(s, from, count)) break;
+            if (!all_mapped(s, from, count))
+                break;
             const int prot = any_prot();
             if (mmap(at, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != at)
                 wrong("mmap failed", s, from);
@@ -149,7 +163,8 @@ int main(int argc, char** argv) {
         }
         case 3: {
             doing = "mmap FIXED, a file";
-            if (!all_mapped(s, from, count) || random_below(3)) break;
+            if (!all_mapped(s, from, count) || random_below(3))
+                break;
             if (mmap(at, size, PROT_READ, MAP_PRIVATE | MAP_FIXED, file, 0) != at)
                 wrong("mmap failed", s, from);
             fill(s, from, count, PROT_READ, in_file, 1);
@@ -157,20 +172,27 @@ int main(int argc, char** argv) {
         }
         case 4:
             doing = "madvise DONTNEED";
-            if (!all_mapped(s, from, count)) break;
-            if (madvise(at, size, MADV_DONTNEED) != 0) wrong("madvise failed", s, from);
-            for (int i = from; i < from + count; ++i) s->at[i].value = s->at[i].is_file ? in_file : 0;
+            if (!all_mapped(s, from, count))
+                break;
+            if (madvise(at, size, MADV_DONTNEED) != 0)
+                wrong("madvise failed", s, from);
+            for (int i = from; i < from + count; ++i)
+                s->at[i].value = s->at[i].is_file ? in_file : 0;
             break;
         case 5: {
             doing = "mremap";
             int alike = s->pages <= most_pages / 2 && all_mapped(s, 0, s->pages);
             for (int i = 0; alike && i < s->pages; ++i)
                 alike = s->at[i].prot == (PROT_READ | PROT_WRITE) && !s->at[i].is_file;
-            if (!alike) break;
+            if (!alike)
+                break;
             const int wanted = 1 + (int)random_below((unsigned)s->pages * 2);
-            char* got = mremap(s->base, (size_t)s->pages * page, (size_t)wanted * page, MREMAP_MAYMOVE);
-            if (got == MAP_FAILED && errno == EFAULT) break;   // more than one kernel mapping
-            if (got == MAP_FAILED) wrong("mremap failed", s, 0);
+            char* got =
+                mremap(s->base, (size_t)s->pages * page, (size_t)wanted * page, MREMAP_MAYMOVE);
+            if (got == MAP_FAILED && errno == EFAULT)
+                break; // more than one kernel mapping
+            if (got == MAP_FAILED)
+                wrong("mremap failed", s, 0);
             for (int i = s->pages; i < wanted; ++i)
                 s->at[i] = (struct model_page){1, PROT_READ | PROT_WRITE, 0, 0};
             s->base = got;
@@ -198,11 +220,13 @@ int main(int argc, char** argv) {
     const pid_t child = fork();
     if (child == 0) {
         // Full service in the child: what was inherited reads as before, changes stay private.
-        for (int k = 0; k < slots; ++k) compare(&all[k]);
+        for (int k = 0; k < slots; ++k)
+            compare(&all[k]);
         for (int round = 0; round < 200; ++round) {
             struct slot* s = &all[random_below(slots)];
             for (int i = 0; i < s->pages; ++i)
-                if (s->at[i].mapped) munmap(s->base + (ptrdiff_t)i * page, page);
+                if (s->at[i].mapped)
+                    munmap(s->base + (ptrdiff_t)i * page, page);
             map_new(s);
             write_some(s);
             compare(s);
@@ -214,7 +238,8 @@ int main(int argc, char** argv) {
         printf("wrong: the child ended with status %x\n", (unsigned)status);
         return 1;
     }
-    for (int k = 0; k < slots; ++k) compare(&all[k]);
+    for (int k = 0; k < slots; ++k)
+        compare(&all[k]);
     for (int k = 0; k < 8; ++k) {
         if (kinds[k] * 20 < steps) {
             printf("wrong: operation %d was drawn only %ld times\n", k, kinds[k]);
@@ -223,11 +248,15 @@ int main(int argc, char** argv) {
     }
     errno = 77;
     char* p = mmap(NULL, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (errno != 77) return printf("wrong: a success touched errno\n"), 1;
-    if (munmap(p + 1, page) != -1 || errno != EINVAL) return printf("wrong: unaligned munmap\n"), 1;
-    if (mmap(NULL, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED || errno != EINVAL)
+    if (errno != 77)
+        return printf("wrong: a success touched errno\n"), 1;
+    if (munmap(p + 1, page) != -1 || errno != EINVAL)
+        return printf("wrong: unaligned munmap\n"), 1;
+    if (mmap(NULL, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED ||
+        errno != EINVAL)
         return printf("wrong: mmap of nothing\n"), 1;
-    if (mprotect(p, page, 0x40000000) != -1 || errno != EINVAL) return printf("wrong: bad prot\n"), 1;
+    if (mprotect(p, page, 0x40000000) != -1 || errno != EINVAL)
+        return printf("wrong: bad prot\n"), 1;
     printf("%ld steps agreed\n", steps);
     return 0;
 }
