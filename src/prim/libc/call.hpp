@@ -31,14 +31,18 @@ inline long libc_wrapper(long number, long a, long b, long c, long d, long e, lo
         return reinterpret_cast<long>(
             ::mremap(as_pointer(a), size(b), size(c), small(d), as_pointer(e)));
     case SYS_openat:
+        if (b == 0) {
+            break; // libc declares it never null; the kernel answers EFAULT
+        }
         return ::openat(small(a), static_cast<const char*>(as_pointer(b)), small(c), small(d));
     case SYS_read: return ::read(small(a), as_pointer(b), size(c));
     case SYS_pread64: return ::pread(small(a), as_pointer(b), size(c), d);
     case SYS_write: return ::write(small(a), as_pointer(b), size(c));
     case SYS_close: return ::close(small(a));
     case SYS_ftruncate: return ::ftruncate(small(a), b);
-    default: return ::syscall(number, a, b, c, d, e, f);
+    default: break;
     }
+    return ::syscall(number, a, b, c, d, e, f);
 }
 
 inline long libc_call(long number, long a, long b, long c, long d, long e, long f) noexcept {
