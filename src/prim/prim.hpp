@@ -101,7 +101,8 @@ std::uint64_t process_start_time(int pid) noexcept;
 // Nanoseconds of the monotonic clock; through the vdso, so no system call.
 std::uint64_t now_ns() noexcept;
 void yield() noexcept;
-// Waits while *word == expected, at most timeout_ns (0: for ever). Spurious returns allowed.
+// Waits while *word == expected, at most timeout_ns (0: as long as it takes). Callers look again
+// themselves: it may return early, and does after a second, so that no lost wake-up is for ever.
 void wait_on(const std::uint32_t* word, std::uint32_t expected, std::uint64_t timeout_ns) noexcept;
 void wake_all(const std::uint32_t* word) noexcept;
 // One line to standard error, in one write.

@@ -86,11 +86,12 @@ void yield() noexcept { (void)sys(SYS_sched_yield); }
 
 // Not FUTEX_PRIVATE: the ledger's bell is rung by other processes.
 void wait_on(const std::uint32_t* word, std::uint32_t expected, std::uint64_t timeout_ns) noexcept {
+    constexpr std::uint64_t longest_ns = 1'000'000'000; // a wake-up that was lost costs this
+    timeout_ns = timeout_ns == 0 || timeout_ns > longest_ns ? longest_ns : timeout_ns;
     timespec t{};
     t.tv_sec = static_cast<time_t>(timeout_ns / 1000000000u);
     t.tv_nsec = static_cast<long>(timeout_ns % 1000000000u);
-    (void)sys(SYS_futex, number(word), FUTEX_WAIT, static_cast<long>(expected),
-              timeout_ns == 0 ? 0 : number(&t));
+    (void)sys(SYS_futex, number(word), FUTEX_WAIT, static_cast<long>(expected), number(&t));
 }
 
 void wake_all(const std::uint32_t* word) noexcept {
