@@ -11,7 +11,9 @@ with Folder() as folder:
         expect_equal(r.status, 0, name)
         monos = [p for p in r.summary["processes"] if p["runtime"] == "mono"]
         expect_equal(len(monos), 2, f"{name}: monos of {[p['image'] for p in r.summary['processes']]}")
-        expect_equal(r.out.count("worked on"), 2, name + ": " + r.out)
+        # Side by side one may find that the other holds everything when it wants to work on.
+        at_least = 2 if name == "one after the other" else 1
+        expect(r.out.count("worked on") >= at_least, name + ": " + r.out)
         expect(all(sum(p["refusals"].values()) > 0 for p in monos), f"{name}: refusals {[p['refusals'] for p in monos]}")
         expect(r.summary["peak_charged_bytes"] <= 200 * MIB, f"{name}: peak {r.summary['peak_charged_bytes']}")
         for p in monos:

@@ -139,9 +139,9 @@ TEST(report, a_program_that_the_limit_ended_is_explained) {
     r.processes[0].smallest_refused = 65536;
     r.processes[0].refused_after = 0.05;
     EXPECT_THAT(closing_lines(r),
-                Contains(AllOf(
-                    HasSubstr("the limit of 256 MiB was reached, 0.1 s after the start"),
-                    HasSubstr("smallest request refused was 64 KiB"), HasSubstr("raise --limit"))));
+                Contains(AllOf(HasSubstr("the limit of 256 MiB was reached, 0.1 s after the start"),
+                               HasSubstr("smallest request refused was 64 KiB"),
+                               HasSubstr("raise --limit"))));
     r.processes[0].refusals = {};
     EXPECT_THAT(closing_lines(r), Not(Contains(HasSubstr("was reached"))))
         << "nothing was refused: not the limit's doing";
