@@ -160,7 +160,8 @@ command_verdict examine_command(const std::string& name, const std::string& sear
         const std::string reader =
             depth == 0 ? "" : fmt::format(" (the interpreter of {})", shell_word(verdict.file));
         if (const int e = prim::examine_file(file, facts); e == ENOENT || e == ENOTDIR) {
-            return refused(not_found, fmt::format("{}{}: no such file", shell_word(file), reader));
+            return refused(depth == 0 ? not_found : cannot_run,
+                           fmt::format("{}{}: no such file", shell_word(file), reader));
         } else if (e != 0) {
             return refused(cannot_run,
                            fmt::format("{}{}: {}", shell_word(file), reader, std::strerror(e)));

@@ -40,7 +40,7 @@ with Folder() as folder:
     for command, status, part in [
             ("no-such-command", 127, "not found in PATH"),
             (folder.path + "/nothing", 127, "no such file"),
-            (lost, 127, "/no/such/interpreter (the interpreter of"),
+            (lost, 126, "/no/such/interpreter (the interpreter of"),
             (folder.path, 126, "is a directory"),
             (plain, 126, "is not executable"),
             (text, 126, "neither an ELF program nor a script"),

@@ -115,7 +115,7 @@ TEST_F(command, scripts_are_followed_to_their_interpreter) {
     EXPECT_TRUE(examine_command(file("app", "#! " + mono + " --debug\nrest"), "").is_mono);
     EXPECT_TRUE(
         examine_command(file("outer", "#!" + (folder / "app").string() + "\n"), "").is_mono);
-    expect_refused(file("lost", "#!/nowhere/sh\n"), 127, "the interpreter of");
+    expect_refused(file("lost", "#!/nowhere/sh\n"), 126, "the interpreter of");
     expect_refused(file("nothing", "#!\n"), 126, "interpreter line");
     const std::string fixed = file("static", elf(nullptr));
     expect_refused(file("script", "#!" + fixed + "\n"), 126, "statically linked");
