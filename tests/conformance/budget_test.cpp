@@ -123,9 +123,9 @@ TEST_F(budget_test, D3_a_refusal_is_E_OUTOFMEMORY_and_changes_nothing) {
 TEST_F(budget_test, decision_1_reserving_costs_nothing) {
     open(options_for(64 * mib, 8 * mib));
     void* p = nullptr;
-    EXPECT_EQ(alloc(std::size_t{1} << 40, eTaskCritical, &p, nullptr, MEM_RESERVE), S_OK);
+    EXPECT_EQ(alloc(std::size_t{1} << 36, eTaskCritical, &p, nullptr, MEM_RESERVE), S_OK);
     EXPECT_EQ(snapshot().charged_bytes, 0u);
-    EXPECT_EQ(figures().reserved_bytes, std::uint64_t{1} << 40);
+    EXPECT_EQ(figures().reserved_bytes, std::uint64_t{1} << 36);
     EXPECT_EQ(memory->VirtualFree(p, 0, MEM_RELEASE), S_OK);
 }
 
