@@ -342,7 +342,7 @@ TEST_F(capi_host, decision_8_a_guard_is_cleared_once_by_the_embedders_handler) {
 // ---- what a host leaves ------------------------------------------------------------------------------
 
 // Bytes of address space. Counting mappings would not do: neighbours merge.
-std::uint64_t address_space() {
+[[maybe_unused]] std::uint64_t address_space() {
     std::ifstream statm("/proc/self/statm");
     std::uint64_t pages = 0;
     statm >> pages;
