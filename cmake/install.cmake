@@ -22,6 +22,10 @@ endif()
 if(TARGET memreeve)
     install(TARGETS memreeve EXPORT memreeve-targets
         LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT runtime NAMELINK_COMPONENT development)
+    if(TARGET memreeve_embed)
+        install(TARGETS memreeve_embed EXPORT memreeve-targets
+            ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT development)
+    endif()
     set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/memreeve")
     install(EXPORT memreeve-targets NAMESPACE memreeve:: DESTINATION "${package_dir}" COMPONENT development)
     configure_package_config_file("${CMAKE_CURRENT_LIST_DIR}/memreeve-config.cmake.in"
@@ -52,4 +56,10 @@ if(TARGET memreeve)
     configure_file("${CMAKE_CURRENT_LIST_DIR}/memreeve.pc.in" "${PROJECT_BINARY_DIR}/cmake/memreeve.pc" @ONLY)
     install(FILES "${PROJECT_BINARY_DIR}/cmake/memreeve.pc"
         DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig" COMPONENT development)
+    if(TARGET memreeve_embed)
+        configure_file("${CMAKE_CURRENT_LIST_DIR}/memreeve-embed.pc.in"
+            "${PROJECT_BINARY_DIR}/cmake/memreeve-embed.pc" @ONLY)
+        install(FILES "${PROJECT_BINARY_DIR}/cmake/memreeve-embed.pc"
+            DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig" COMPONENT development)
+    endif()
 endif()

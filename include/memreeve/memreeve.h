@@ -64,7 +64,9 @@ typedef struct mrv_subscription mrv_subscription;
 #define MRV_NO_RESERVE UINT64_MAX /* nothing is kept back */
 
 typedef enum mrv_pressure_source {
-    MRV_PRESSURE_ALL = 0,   /* the budget, the container and the machine: whichever is tightest */
+    /* The budget, the container and the machine: whichever is tightest. While somebody is subscribed,
+     * also stalls (PSI), or what the environment variable MEMORY_PRESSURE_WATCH names. */
+    MRV_PRESSURE_ALL = 0,
     MRV_PRESSURE_BUDGET = 1 /* the budget alone */
 } mrv_pressure_source;
 

@@ -2,6 +2,8 @@
 #include "bridge/acquired.hpp"
 
 #include "bridge/posix.hpp"
+#include "bridge/shared_files.hpp"
+#include "bridge/stacks.hpp"
 #include "budget/charge.hpp"
 #include "prim/prim.hpp"
 
@@ -29,7 +31,15 @@ bool is_plain_anonymous(int flags, int prot) noexcept {
 long map_acquired(state& s, range part, int prot, int flags, int fd, std::int64_t offset,
                   owner_kind kind) noexcept {
     const bool has_file = (flags & MAP_ANONYMOUS) == 0;
+    if ((flags & MAP_FIXED) != 0 && is_plain_anonymous(flags & ~MAP_NORESERVE, prot) &&
+        lies_in_stack(s, part)) {
+        return prim::pass_mmap(part.begin, part.size(), prot, flags, fd, offset);
+    }
     const owner_id who = s.owner(kind);
+    coming_view view(s);
+    if (view.begin(part.size(), prot, flags, fd, offset) != 0) {
+        return -ENOMEM;
+    }
     budget::charge taken;
     if (is_charged(prot, flags) &&
         !s.memory().charge_acquired(who, part.pages(), criticality_of(part.size()), taken)) {
@@ -51,12 +61,15 @@ long map_acquired(state& s, range part, int prot, int flags, int fd, std::int64_
     if ((flags & MAP_FIXED) != 0) {
         s.memory().forget_acquired(where);
     }
-    if (has_file) {
+    const leaving_views under(s, where); // or unmapped behind our back
+    if (view.is_of_memory_file()) {
+        telemetry::count_request(s.image(), telemetry::request_kind::acquired);
+        view.keep(begin);
+    } else if (has_file) {
         static_cast<void>(
             s.host(kind).AcquiredVirtualAddressSpace(reinterpret_cast<void*>(begin), part.size()));
     } else {
-        s.image().requests[static_cast<unsigned>(telemetry::request_kind::acquired)].fetch_add(
-            1, std::memory_order_relaxed);
+        telemetry::count_request(s.image(), telemetry::request_kind::acquired);
         if (!s.memory().record_acquired(who, where, taken.pages()) && taken.pages() != 0) {
             // What is charged must be found again; nothing but too many such mappings leads here.
             static_cast<void>(prim::pass_munmap(where.begin, where.size()));
@@ -84,7 +97,13 @@ long unmap_acquired(state& s, range part) noexcept {
     } else {
         s.memory().forget_acquired(part);
     }
+    leaving_views views(s, part);
     const long r = prim::pass_munmap(part.begin, part.size());
+    if (r < 0) {
+        views.put_back();
+    } else if (views.any()) {
+        telemetry::count_request(s.image(), telemetry::request_kind::released);
+    }
     if (r < 0 && whole) {
         // Refused at the mapping limit: it is still there, and still charged.
         budget::charge again;
@@ -132,6 +151,10 @@ long protect_one(state& s, range part, int prot) noexcept {
 } // namespace
 
 long protect_acquired(state& s, range part, int prot) noexcept {
+    opening_views views(s, part);
+    if (views.begin(prot) != 0) {
+        return -ENOMEM;
+    }
     for (address at = part.begin; at < part.end;) {
         address end = part.end;
         s.memory().known().for_each([&](telemetry::extent& e) {
@@ -145,10 +168,14 @@ long protect_acquired(state& s, range part, int prot) noexcept {
             end = b <= at && stop > at && stop < end ? stop : end;
         });
         if (const long r = protect_one(s, {at, end}, prot); r != 0) {
+            if (at != part.begin) {
+                views.keep(); // what came before is accessible now
+            }
             return r;
         }
         at = end;
     }
+    views.keep();
     return 0;
 }
 

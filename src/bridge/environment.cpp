@@ -2,6 +2,7 @@
 #include "bridge/environment.hpp"
 
 #include "bridge/text.hpp"
+#include "prim/prim.hpp"
 
 extern "C" char** environ;
 
@@ -36,6 +37,36 @@ governing_variables take_out_governing_variables() noexcept {
     }
     *to = nullptr;
     return taken;
+}
+
+const char* variable_with_prefix(const char* prefix) noexcept {
+    for (char** v = environ; v != nullptr && *v != nullptr; ++v) {
+        if (starts_with(*v, prefix)) {
+            return *v;
+        }
+    }
+    return nullptr;
+}
+
+bool add_to_environment(manager::manager& memory, char* definition) noexcept {
+    std::size_t count = 0;
+    while (environ != nullptr && environ[count] != nullptr) {
+        ++count;
+    }
+    const byte_count size = round_up((count + 2) * sizeof(char*), page_size);
+    address list = 0;
+    if (prim::map_records(size, &list) != 0) {
+        return false;
+    }
+    static_cast<void>(memory.known().add({list, list + size}, owner_id::none,
+                                         telemetry::extent_kind::records, 0));
+    auto** longer = reinterpret_cast<char**>(list);
+    for (std::size_t i = 0; i < count; ++i) {
+        longer[i] = environ[i];
+    }
+    longer[count] = definition; // a null follows: the memory is fresh
+    environ = longer;
+    return true;
 }
 
 char** own_environment() noexcept { return environ; }

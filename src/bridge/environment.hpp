@@ -2,12 +2,19 @@
 // The program's environment, read without libc's functions (a program may have replaced them).
 #pragma once
 
+#include "manager/manager.hpp"
+
 namespace memreeve::bridge {
 
 // The value of `name` in this process's environment, or null. Valid until the program changes it.
 const char* variable(const char* name) noexcept;
 // The same in another environment (of a program to be started).
 const char* variable_in(char* const* environment, const char* name) noexcept;
+// The first variable whose name begins so, as "NAME=value", or null.
+const char* variable_with_prefix(const char* prefix) noexcept;
+// "NAME=value", which stays where it is, becomes part of this process's environment, whose list
+// moves into memory of its own. Before other threads. false: there is no memory for the list.
+bool add_to_environment(manager::manager& memory, char* definition) noexcept;
 // The variables that make a program governed, taken out of this process's environment so that what
 // it starts is left alone (--no-children).
 struct governing_variables {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "bridge/pictures.hpp"
 
+#include "bridge/shared_files.hpp"
 #include "prim/prim.hpp"
 #include "telemetry/snapshot.hpp"
 
@@ -11,6 +12,7 @@ using namespace telemetry;
 namespace {
 
 constexpr unsigned tries = 20; // an ending process has few operations in flight
+constexpr std::uint64_t pause_ns = 1'000'000;
 
 // In .bss: its pages are touched only when a picture is taken.
 constinit smaps_reader reader{};
@@ -36,6 +38,16 @@ bool read_word(void* context, std::uint64_t at, std::uint64_t* out) noexcept {
     return fd >= 0 && prim::read_at(fd, out, sizeof *out, at) == static_cast<long>(sizeof *out);
 }
 
+// A thread that was stopped within an operation needs a while to come out of it.
+void wait_after(unsigned tries_made) noexcept {
+    if (tries_made < polite_tries) {
+        prim::yield();
+        return;
+    }
+    const std::uint32_t nobody_wakes = 0;
+    prim::wait_on(&nobody_wakes, 0, pause_ns);
+}
+
 } // namespace
 
 void publish_picture(state& s) noexcept {
@@ -47,6 +59,7 @@ void publish_picture(state& s) noexcept {
     if (other == me || !taken_by.compare_exchange_strong(other, me, std::memory_order_acq_rel)) {
         return;
     }
+    after_removal(s);
     s.books().tree().drain();
     image_record& image = s.image();
     int memory = static_cast<int>(prim::open_read("/proc/self/mem"));
@@ -55,9 +68,8 @@ void publish_picture(state& s) noexcept {
     view.context = &memory;
     picture now;
     const bool taken = take_picture(
-        image, reader, view, tries, prim::now_ns(), pump,
-        [&](owner_kind k) { return books_of(s.books().tree().at(s.owner(k))); },
-        [] { prim::yield(); }, now);
+        image, reader, view, tries, prim::now_ns, pump,
+        [&](owner_kind k) { return books_of(s.books().tree().at(s.owner(k))); }, wait_after, now);
     if (memory >= 0) {
         static_cast<void>(prim::close(memory));
     }

@@ -2,6 +2,8 @@
 #include "bridge/state.hpp"
 
 #include "bridge/environment.hpp"
+#include "bridge/file_pages.hpp"
+#include "bridge/runtime_config.hpp"
 #include "bridge/text.hpp"
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
@@ -19,8 +21,6 @@ namespace {
 
 constexpr std::uint64_t patience_ns = 1'000'000'000;
 constexpr int refused_status = 125;
-
-constinit state the_state{};
 
 // The number in /proc/<number>/fd/<n>; 0 when there is none.
 int launcher_of(const char* path) noexcept {
@@ -40,8 +40,9 @@ runtime_kind runtime_of(const char* path) noexcept {
         runtime_kind kind;
     };
     constexpr row table[] = {
-        {"mono", runtime_kind::mono},      {"dotnet", runtime_kind::coreclr},
-        {"java", runtime_kind::jvm},       {"node", runtime_kind::node},
+        {"mono", runtime_kind::mono},
+        {"java", runtime_kind::jvm},
+        {"node", runtime_kind::node},
         {"python", runtime_kind::cpython},
     };
     for (const row& r : table) {
@@ -54,32 +55,34 @@ runtime_kind runtime_of(const char* path) noexcept {
 
 } // namespace
 
-state* governed() noexcept {
-    state& s = the_state;
-    using phase = state::phase;
-    switch (static_cast<phase>(s.phase_.load(std::memory_order_acquire))) {
-    case phase::ready: break;
-    case phase::passing: return nullptr;
-    case phase::untouched: s.start(); break;
-    case phase::starting: break;
+constinit state the_state{};
+
+// The slow half of governed(): not started yet, a fork's child, or nothing to govern.
+state* state::settle() noexcept {
+    const auto now = [this] { return static_cast<phase>(phase_.load(std::memory_order_acquire)); };
+    if (now() == phase::passing || now() == phase::abandoned) {
+        return nullptr;
+    }
+    if (now() == phase::untouched) {
+        if (own_environment() == nullptr) {
+            return nullptr; // the loader at work before libc's constructor: asked again later
+        }
+        start();
     }
     // Another thread is starting or settling: its few system calls are waited for, not for ever.
-    const auto is_settled = [&s] {
-        const auto p = static_cast<phase>(s.phase_.load(std::memory_order_acquire));
-        return p == phase::passing ||
-               (p == phase::ready && s.alive_->load(std::memory_order_acquire) == 1);
+    const auto is_over = [&] {
+        return now() == phase::passing || now() == phase::abandoned || is_settled();
     };
-    if (!is_settled()) {
-        if (static_cast<phase>(s.phase_.load(std::memory_order_acquire)) == phase::ready) {
-            s.settle_child();
+    if (!is_over()) {
+        if (now() == phase::ready) {
+            settle_child();
         }
         for (const std::uint64_t since = prim::now_ns();
-             !is_settled() && prim::now_ns() - since < patience_ns;) {
+             !is_over() && prim::now_ns() - since < patience_ns;) {
             prim::yield();
         }
     }
-    return static_cast<phase>(s.phase_.load(std::memory_order_acquire)) == phase::ready ? &s
-                                                                                        : nullptr;
+    return now() == phase::ready ? this : nullptr;
 }
 
 void state::start() noexcept {
@@ -171,26 +174,71 @@ bool state::attach() noexcept {
     manager::options o;
     o.discard_at_once = true;
     o.watch_system = false;
-    address alive = 0;
-    if (prim::map_records(page_size, &alive) != 0 || prim::wipe_on_fork(alive, page_size) != 0 ||
-        !manager_.open(ledger_, **image, o)) {
+    if (!own_.open(ledger_, **image, o) || !watch_forks()) {
         ledger_.end_image(**image, telemetry::image_end::exited);
         return refuse("the system gives no memory for the records", 12);
     }
     describe(**image);
-    record_loader();
     make_hosts();
-    alive_ = reinterpret_cast<std::atomic<std::uint32_t>*>(alive);
+    record_loader();
+    if (const auto made = make_heap(); !made) {
+        ledger_.end_image(**image, telemetry::image_end::exited);
+        return refuse("the limit leaves no room for its heap", 12);
+    }
     alive_->store(1, std::memory_order_release);
-    static_cast<void>(
-        manager_.known().add({alive, alive + page_size}, owner_id::none, extent_kind::records, 0));
     return true;
+}
+
+result<void> state::adopt(manager::manager& memory, owner_id who) noexcept {
+    if (governed() != nullptr || !change_phase(phase::passing, phase::starting)) {
+        return errc::busy;
+    }
+    memory.discard_at_once(); // what MADV_DONTNEED promises
+    memory_ = &memory;
+    embedders_ = who;
+    result<void> done = watch_forks();
+    if (done) {
+        make_hosts();
+        done = make_heap();
+    }
+    if (!done) {
+        memory_ = &own_;
+        phase_.store(static_cast<std::uint32_t>(phase::passing), std::memory_order_release);
+        return done;
+    }
+    alive_->store(1, std::memory_order_release);
+    phase_.store(static_cast<std::uint32_t>(phase::ready), std::memory_order_release);
+    return {};
+}
+
+void state::abandon() noexcept { static_cast<void>(change_phase(phase::ready, phase::abandoned)); }
+
+bool state::take_up() noexcept { return change_phase(phase::abandoned, phase::ready); }
+
+result<void> state::watch_forks() noexcept {
+    if (alive_ == nullptr) {
+        address alive = 0;
+        if (const int e = prim::map_records(page_size, &alive); e != 0) {
+            return failure{errc::out_of_address_space, e};
+        }
+        if (const int e = prim::wipe_on_fork(alive, page_size); e != 0) {
+            static_cast<void>(prim::unmap(alive, page_size));
+            return failure{errc::out_of_address_space, e};
+        }
+        alive_ = reinterpret_cast<std::atomic<std::uint32_t>*>(alive);
+    }
+    const auto alive = reinterpret_cast<address>(alive_);
+    static_cast<void>(
+        memory().known().add({alive, alive + page_size}, owner_id::none, extent_kind::records, 0));
+    return {};
 }
 
 void state::describe(image_record& image) noexcept {
     const long n = prim::read_link("/proc/self/exe", image.path, sizeof image.path - 1);
     image.path[n > 0 ? n : 0] = '\0';
-    image.runtime.store(static_cast<std::uint32_t>(runtime_of(image.path)),
+    const runtime_kind kind =
+        is_coreclr_host(image.path) ? runtime_kind::coreclr : runtime_of(image.path);
+    image.runtime.store(static_cast<std::uint32_t>(kind),
                         std::memory_order_relaxed);
 }
 
@@ -202,23 +250,37 @@ void state::record_loader() noexcept {
             continue;
         }
         bool ours = false;
-        manager_.known().for_each([&](telemetry::extent& e) {
+        memory().known().for_each([&](telemetry::extent& e) {
             ours = ours || range{e.begin.load(std::memory_order_relaxed),
                                  e.end.load(std::memory_order_relaxed)}
                                .contains(m.where);
         });
         if (!ours) {
             static_cast<void>(
-                manager_.known().add(m.where, owner(owner_kind::images), extent_kind::loader, 0));
+                memory().known().add(m.where, owner(owner_kind::images), extent_kind::loader, 0));
         }
     }
 }
 
 void state::make_hosts() noexcept {
     for (unsigned k = 0; k < telemetry::owner_kind_count; ++k) {
-        ::new (static_cast<void*>(hosts_[k]))
-            com::host_memory_manager(manager_, owner(static_cast<owner_kind>(k)));
+        ::new (static_cast<void*>(hosts_[k])) com::host_memory_manager(
+            memory(), is_embedded()
+                          ? embedders_
+                          : static_cast<owner_id>(
+                                image().owner_account[k].load(std::memory_order_relaxed)),
+            nullptr, &records_);
     }
+}
+
+result<void> state::make_heap() noexcept {
+    IHostMalloc* made = nullptr;
+    records_.lend(heap_record_);
+    if (host(owner_kind::malloc).CreateMalloc(MALLOC_THREADSAFE, &made) != S_OK) {
+        return errc::over_budget;
+    }
+    heap_ = static_cast<com::host_malloc*>(made);
+    return {};
 }
 
 bool state::shares_memory() noexcept {
@@ -230,6 +292,11 @@ bool state::shares_memory() noexcept {
 void state::settle_child() noexcept {
     std::uint32_t wiped = 0;
     if (!alive_->compare_exchange_strong(wiped, 2, std::memory_order_acq_rel)) {
+        return;
+    }
+    if (is_embedded()) {
+        // The host's books are private memory: the child has its own copy and goes on with it.
+        alive_->store(1, std::memory_order_release);
         return;
     }
     const int pid = prim::process_id();
@@ -263,8 +330,10 @@ void state::settle_child() noexcept {
     __builtin_memcpy(mine->path, parents.path, sizeof mine->path);
     __builtin_memcpy(mine->settings, parents.settings, sizeof mine->settings);
     mine->runtime.store(parents.runtime.load(std::memory_order_relaxed), std::memory_order_relaxed);
-    manager_.settle_after_fork(*mine);
+    memory().settle_after_fork(*mine);
+    files().settle_after_fork();
     make_hosts();
+    heap_->blocks().change_owner(owner(owner_kind::malloc));
     alive_->store(1, std::memory_order_release);
 }
 

@@ -47,14 +47,23 @@ public:
         }
         return *this;
     }
-    line& add_number(unsigned n) noexcept {
-        char digits[12]{};
+    line& add_number(std::uint64_t n) noexcept {
+        char digits[24]{};
         std::size_t at = sizeof digits - 1;
         do {
             digits[--at] = static_cast<char>('0' + n % 10);
             n /= 10;
         } while (n != 0);
         return add(digits + at);
+    }
+    line& add_hexadecimal(std::uint64_t n) noexcept {
+        char digits[20]{};
+        std::size_t at = sizeof digits - 1;
+        do {
+            digits[--at] = "0123456789abcdef"[n % 16];
+            n /= 16;
+        } while (n != 0);
+        return add("0x").add(digits + at);
     }
     const char* text() noexcept {
         buffer_[size_] = '\0';

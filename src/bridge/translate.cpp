@@ -3,6 +3,7 @@
 
 #include "bridge/acquired.hpp"
 #include "bridge/posix.hpp"
+#include "bridge/shared_files.hpp"
 #include "budget/charge.hpp"
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
@@ -26,9 +27,27 @@ owner_kind owner_of(state& s, int prot) noexcept {
     return runtime == runtime_kind::other ? owner_kind::runtime : owner_kind::gc;
 }
 
+// CoreCLR's garbage collector collects and throws when a commit is refused; whatever else of it meets
+// a refusal ends the process. So the collector's is refused first, and the reserve stays for the
+// rest (decision 29). Its reservations are told by their size: .NET 10 puts code and loader heaps into
+// one of 2 GiB less 16 MiB at most, small ones serve threads and events.
+EMemoryCriticalLevel level_of_commit(state& s, range part) noexcept {
+    constexpr byte_count collectors_least = byte_count{4} << 20;
+    constexpr byte_count loaders_least = byte_count{1900} << 20;
+    constexpr byte_count loaders_most = byte_count{2048} << 20;
+    if (static_cast<runtime_kind>(s.image().runtime.load(std::memory_order_relaxed)) !=
+        runtime_kind::coreclr) {
+        return level_of(part.size());
+    }
+    const byte_count whole = s.memory().space().find(part.begin).whole.size();
+    const bool is_collectors =
+        whole >= collectors_least && (whole < loaders_least || whole > loaders_most);
+    return is_collectors ? eTaskCritical : eProcessCritical;
+}
+
 // What the interface has no word for is counted as the request it stands for.
 void count(state& s, telemetry::request_kind kind) noexcept {
-    s.image().requests[static_cast<unsigned>(kind)].fetch_add(1, std::memory_order_relaxed);
+    telemetry::count_request(s.image(), kind);
 }
 
 bool retire(state& s, range part) noexcept {
@@ -147,6 +166,10 @@ void forget_mappings(state& s, const vm::found& ours, range part) noexcept {
 long put_over_ours(state& s, file_mapping m) noexcept {
     const bool anonymous = (m.flags & MAP_ANONYMOUS) != 0;
     const owner_id who = s.owner(owner_of(s, m.prot));
+    coming_view view(s);
+    if (view.begin(m.part.size(), m.prot, m.flags, m.fd, m.offset) != 0) {
+        return -ENOMEM;
+    }
     budget::charge taken;
     if (anonymous && m.prot != PROT_NONE &&
         !s.memory().charge_acquired(who, m.part.pages(), criticality_of(m.part.size()), taken)) {
@@ -158,6 +181,7 @@ long put_over_ours(state& s, file_mapping m) noexcept {
     if (anonymous && s.memory().record_acquired(who, m.part, taken.pages())) {
         taken.keep();
     }
+    view.keep(m.part.begin);
     return 0;
 }
 
@@ -175,11 +199,15 @@ long map_fixed(state& s, range whole, int prot, int flags, int fd, std::int64_t 
         if (p.ours.index != 0 || p.hole) {
             s.deferred().forget(p.part);
             forget_mappings(s, p.ours, p.part);
+            leaving_views views(s, p.part);
             if (plain_over_ours) {
                 r = renew(s, p.part, prot);
             } else {
                 r = put_over_ours(s, {p.part, prot, flags, fd,
                                       offset + static_cast<std::int64_t>(at - whole.begin), 0});
+            }
+            if (r != 0) {
+                views.put_back();
             }
         } else if (plain && is_aligned(p.part.begin, granule_size) &&
                    allocate(s, p.part.begin, p.part.size(), prot) > 0) {
@@ -279,6 +307,7 @@ namespace {
 // Memory of one reservation of ours goes back; false only while another request holds its pages.
 bool give_back(state& s, const vm::found& f, range part) noexcept {
     forget_mappings(s, f, part);
+    const leaving_views views(s, part);
     if (part == f.whole) {
         return s.host(owner_kind::gc).VirtualFree(pointer(part.begin), 0, MEM_RELEASE) == S_OK;
     }
@@ -325,17 +354,23 @@ long protect_run(state& s, range part, vm::page_code code, int prot) noexcept {
         return -ENOMEM; // POSIX: not mapped
     }
     if (vm::is_committed(code)) {
+        opening_views views(s, part); // that the program put over our pages
+        if (code == vm::page_code::replaced && views.begin(prot) != 0) {
+            return -ENOMEM;
+        }
         DWORD old = 0;
-        return host.VirtualProtect(pointer(part.begin), part.size(), page_of(prot), &old) == S_OK
-                   ? 0
-                   : -ENOMEM;
+        if (host.VirtualProtect(pointer(part.begin), part.size(), page_of(prot), &old) != S_OK) {
+            return -ENOMEM;
+        }
+        views.keep();
+        return 0;
     }
     if (prot == PROT_NONE) {
         return 0;
     }
     void* got = nullptr;
     return host.VirtualAlloc(pointer(part.begin), part.size(), MEM_COMMIT, page_of(prot),
-                             level_of(part.size()), &got) == S_OK
+                             level_of_commit(s, part), &got) == S_OK
                ? 0
                : -ENOMEM;
 }
@@ -394,6 +429,13 @@ long advise_memory(state& s, address where, byte_count size, int advice) noexcep
         return prim::pass_madvise(where, size, advice);
     }
     const bool drops = advice == MADV_DONTNEED || advice == dontneed_locked;
+    const auto pass = [&](range part) {
+        const long r = prim::pass_madvise(part.begin, part.size(), advice);
+        if (r == 0 && advice == MADV_REMOVE) {
+            contents_removed(s, part);
+        }
+        return r;
+    };
     const auto ours = [&](range part, vm::page_code code) -> long {
         if (code == vm::page_code::dead) {
             return -ENOMEM;
@@ -402,7 +444,7 @@ long advise_memory(state& s, address where, byte_count size, int advice) noexcep
             return 0; // a child that lacked these pages would contradict its own map
         }
         if (code == vm::page_code::replaced) {
-            return prim::pass_madvise(part.begin, part.size(), advice); // the program's own mapping
+            return pass(part); // the program's own mapping
         }
         if (!vm::is_charged(code)) {
             return drops || advice == MADV_FREE
@@ -424,9 +466,7 @@ long advise_memory(state& s, address where, byte_count size, int advice) noexcep
         }
         return prim::pass_madvise(part.begin, part.size(), advice);
     };
-    return for_each_piece(s, where, round_up(where + size, page_size), true, ours, [&](range part) {
-        return prim::pass_madvise(part.begin, part.size(), advice);
-    });
+    return for_each_piece(s, where, round_up(where + size, page_size), true, ours, pass);
 }
 
 // ---- mremap, brk -----------------------------------------------------------------------------------
@@ -442,7 +482,11 @@ long remap_memory(state& s, address where, byte_count old_size, byte_count new_s
             (s.memory().space().find(to).index != 0 ||
              !s.memory().space().arena_at(to).is_empty() ||
              s.memory().space().next_base(to, to + round_up(new_size, page_size)) < to + new_size);
-        return onto_ours ? -ENOMEM : remap_acquired(s, where, old_size, new_size, flags, to);
+        if (onto_ours) {
+            return -ENOMEM;
+        }
+        const long got = remap_view(s, where, old_size, new_size, flags, to);
+        return got != no_such_view ? got : remap_acquired(s, where, old_size, new_size, flags, to);
     }
     old_size = round_up(old_size, page_size);
     new_size = round_up(new_size, page_size);

@@ -172,11 +172,27 @@ result<void> tree::take(owner_id who, page_count pages, criticality level, charg
 }
 
 result<void> tree::admit(owner_id who, page_count pages, criticality level) noexcept {
-    charge probe;
-    if (auto r = take(who, pages, level, probe); !r) {
-        return r;
+    // Not by credit, which is charged already and so says nothing about what is touched.
+    const auto fits = [&]() noexcept {
+        page_count step = pages;
+        for (owner_id up = who; up != owner_id::none && step != 0; up = parent_of(up)) {
+            const std::uint64_t seen = at(up).usage.load(std::memory_order_acquire);
+            if (!has_room(at(up), held_of(seen), step, level)) {
+                return false;
+            }
+            step = claim_of(seen + step) - claim_of(seen);
+        }
+        return true;
+    };
+    if (fits()) {
+        return {};
     }
-    return {};
+    drain();
+    if (fits()) {
+        return {};
+    }
+    count_refusal(who, level);
+    return errc::over_budget;
 }
 
 void tree::refund(owner_id who, page_count pages) noexcept {

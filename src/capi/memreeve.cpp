@@ -345,7 +345,7 @@ mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) noexcept {
             f.notifications[i] = image.notifications[i].load(std::memory_order_relaxed);
         }
         for (unsigned i = 0; i < telemetry::request_kind_count; ++i) {
-            f.requests[i] = image.requests[i].load(std::memory_order_relaxed);
+            f.requests[i] = telemetry::requests_of(image, static_cast<telemetry::request_kind>(i));
         }
     });
     f.load_percent = load ? load->percent : 0;

@@ -14,7 +14,7 @@ namespace memreeve::cli {
 namespace {
 
 constexpr std::size_t most_named = 8; // ungoverned children named one by one
-constexpr double start_up_seconds = 2.0;
+constexpr double start_up_seconds = 0.5;
 
 std::string joined(const std::vector<std::string>& words, const char* between) {
     return fmt::format("{}", fmt::join(words, between));
@@ -108,14 +108,59 @@ std::string explained_failure(const run_report& r) {
                                 : "");
 }
 
+// Lines about single processes, as many as a reader bears.
+class few_lines {
+public:
+    void add(std::vector<std::string>& lines, std::string line) {
+        if (!line.empty() && ++count_ <= most_named) {
+            lines.push_back(std::move(line));
+        }
+    }
+
+private:
+    std::size_t count_ = 0;
+};
+
+std::uint64_t refusals_of(const process_report& p) {
+    std::uint64_t n = 0;
+    for (const std::uint64_t level : p.refusals) {
+        n += level;
+    }
+    return n;
+}
+
+std::string who(const process_report& p) {
+    return fmt::format("{} (pid {})", shell_word(p.image.substr(p.image.rfind('/') + 1)), p.pid);
+}
+
+// Decision 29. A heap within a sixteenth of its limit has met it: what it asks for at once is
+// seldom less, and nothing shows the exception itself.
+std::string heap_limit_line(const run_report& r, const process_report& p) {
+    const auto set =
+        std::find_if(p.settings.begin(), p.settings.end(),
+                     [](const auto& s) { return s.first == "DOTNET_GCHeapHardLimit"; });
+    if (set == p.settings.end() || !p.picture || !r.limit) {
+        return {};
+    }
+    const std::uint64_t heap_limit = std::strtoull(set->second.c_str(), nullptr, 16);
+    const auto gc = static_cast<std::size_t>(telemetry::owner_kind::gc);
+    if (p.picture->owners[gc].peak_charged < heap_limit - heap_limit / 16) {
+        return {};
+    }
+    const std::string why = fmt::format(
+        "{} reached the limit of its GC heap, {}, which follows from --limit {} ({}={})", who(p),
+        show_size(heap_limit), show_size(*r.limit), set->first, set->second);
+    return refusals_of(p) == 0
+               ? why + ": its OutOfMemoryExceptions came from there, nothing was refused"
+               : why + ": an OutOfMemoryException came from there or from a refusal";
+}
+
 } // namespace
 
 std::uint64_t refusals_of(const run_report& r) {
     std::uint64_t n = 0;
     for (const process_report& p : r.processes) {
-        for (const std::uint64_t level : p.refusals) {
-            n += level;
-        }
+        n += refusals_of(p);
     }
     return n;
 }
@@ -153,6 +198,19 @@ std::vector<std::string> closing_lines(const run_report& r) {
                                 refusals[1], refusals[2]));
     if (std::string why = explained_failure(r); !why.empty()) {
         lines.push_back(std::move(why));
+    }
+
+    few_lines said;
+    for (const process_report& p : r.processes) {
+        if (p.governed) {
+            said.add(lines, heap_limit_line(r, p));
+            said.add(lines, p.note.empty() ? p.note : fmt::format("{}: {}", who(p), printable(p.note)));
+        }
+        for (const auto& [name, value] : p.settings) {
+            if (r.verbose) {
+                said.add(lines, fmt::format("set for {}: {}", who(p), printable(name + "=" + value)));
+            }
+        }
     }
 
     std::size_t named = 0;

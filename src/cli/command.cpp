@@ -223,11 +223,6 @@ command_verdict examine_command(const std::string& name, const std::string& sear
             return ungovernable(file, why, remedy);
         }
         verdict.program = file;
-        std::string target;
-        const std::string last = base_name(file);
-        const bool is_link = prim::read_link(file, target) == 0;
-        verdict.is_mono =
-            last.starts_with("mono") || (is_link && base_name(target).starts_with("mono"));
         return verdict;
     }
 }

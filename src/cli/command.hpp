@@ -12,7 +12,6 @@ struct command_verdict {
     std::string reason;  // one line: what, why, what to use instead
     std::string file;    // what to execute
     std::string program; // the program the kernel will run: the file, or the script's interpreter
-    bool is_mono = false;
 };
 
 // `search_path` is PATH's value.

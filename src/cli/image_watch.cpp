@@ -5,7 +5,9 @@
 #include "prim/prim.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <fmt/format.h>
+#include <thread>
 
 namespace memreeve::cli {
 
@@ -49,9 +51,8 @@ double seconds(std::uint64_t ns) { return static_cast<double>(ns) / 1e9; }
 
 } // namespace
 
-image_watch::image_watch(manager::ledger& books, std::uint64_t started_at_ns,
-                         std::vector<std::pair<std::string, std::string>> settings)
-    : books_(books), started_at_ns_(started_at_ns), settings_(std::move(settings)),
+image_watch::image_watch(manager::ledger& books, std::uint64_t started_at_ns)
+    : books_(books), started_at_ns_(started_at_ns),
       reader_(std::make_unique<telemetry::smaps_reader>()) {}
 
 image_watch::~image_watch() {
@@ -193,7 +194,7 @@ bool image_watch::take_picture(image_record& image, watched& w, unsigned tries, 
     const telemetry::memory_view view{&process_eye::read_word, &process_eye::count_present, &eye};
     telemetry::picture p;
     const bool taken = telemetry::take_picture(
-        image, *reader_, view, tries, prim::now_ns(),
+        image, *reader_, view, tries, prim::now_ns,
         [&](telemetry::smaps_reader& reader) noexcept {
             return prim::pump_file(smaps.c_str(), [&](const char* text, std::size_t size) {
                 reader.feed(text, size);
@@ -206,7 +207,14 @@ bool image_watch::take_picture(image_record& image, watched& w, unsigned tries, 
                        ? telemetry::owner_books{}
                        : telemetry::books_of(books_.tree().at(static_cast<owner_id>(account)));
         },
-        []() noexcept { prim::yield(); }, p);
+        [](unsigned tries_made) noexcept {
+            if (tries_made < telemetry::polite_tries) {
+                prim::yield();
+            } else {
+                std::this_thread::sleep_for(std::chrono::milliseconds(1));
+            }
+        },
+        p);
     if (pagemap >= 0) {
         (void)prim::close(static_cast<int>(pagemap));
     }
@@ -311,7 +319,7 @@ process_report image_watch::report_of(image_record& r, bool is_running) {
     p.end = is_running ? image_end::running
                        : static_cast<image_end>(r.end.load(std::memory_order_relaxed));
     for (std::size_t i = 0; i < p.requests.size(); ++i) {
-        p.requests[i] = r.requests[i].load(std::memory_order_relaxed);
+        p.requests[i] = telemetry::requests_of(r, static_cast<telemetry::request_kind>(i));
     }
     for (std::size_t i = 0; i < p.refusals.size(); ++i) {
         p.refusals[i] = r.refusals[i].load(std::memory_order_relaxed);
@@ -328,9 +336,7 @@ process_report image_watch::report_of(image_record& r, bool is_running) {
         }
         at = end + 1;
     }
-    if (p.governed && p.runtime == telemetry::runtime_kind::mono) {
-        p.settings.insert(p.settings.end(), settings_.begin(), settings_.end());
-    }
+    p.note = text_of(r.note);
 
     const auto account = r.process_account.load(std::memory_order_relaxed);
     if (account != 0) { // open until the record is freed

@@ -18,10 +18,8 @@ namespace memreeve::cli {
 
 class image_watch {
 public:
-    // `started_at_ns` is the run's beginning, to which as_of_seconds refers. `settings` are the
-    // variables memreeve set for the program; an image of that runtime is listed with them.
-    image_watch(manager::ledger& books, std::uint64_t started_at_ns,
-                std::vector<std::pair<std::string, std::string>> settings);
+    // `started_at_ns` is the run's beginning, to which as_of_seconds refers.
+    image_watch(manager::ledger& books, std::uint64_t started_at_ns);
     ~image_watch();
     image_watch(const image_watch&) = delete;
     image_watch& operator=(const image_watch&) = delete;
@@ -75,7 +73,6 @@ private:
 
     manager::ledger& books_;
     std::uint64_t started_at_ns_;
-    std::vector<std::pair<std::string, std::string>> settings_;
     std::vector<known_end> ends_;
     std::map<std::uint32_t, watched> watched_; // by image slot
     std::vector<ungoverned> ungoverned_;

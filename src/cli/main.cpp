@@ -83,8 +83,11 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
                     "Part of the limit kept for what a runtime cannot do without")
         ->type_name("SIZE");
     run->add_option("--summary", o.summary, "Write figures as JSON at the end")->type_name("FILE");
-    run->add_flag("-q,--quiet", o.quiet, "No closing lines");
-    run->add_flag("--no-knobs", o.no_knobs, "Set no variables for the runtime (MONO_GC_PARAMS)");
+    CLI::Option* const quiet = run->add_flag("-q,--quiet", o.quiet, "No closing lines");
+    run->add_flag("-v,--verbose", o.verbose, "Closing lines tell what was set for each runtime too")
+        ->excludes(quiet);
+    run->add_flag("--no-knobs", o.no_knobs,
+                  "Set no variables for the runtime (DOTNET_GCHeapHardLimit, MONO_GC_PARAMS)");
     run->add_flag("--no-children", o.no_children, "Leave child processes alone");
     run->add_flag("--best-effort", o.best_effort,
                   "Children that cannot be governed run all the same");

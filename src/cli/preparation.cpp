@@ -12,7 +12,6 @@ namespace memreeve::cli {
 namespace {
 
 constexpr const char* library_name = "libmemreeve_preload.so";
-constexpr byte_count tight_limit = byte_count{128} << 20;
 
 std::vector<std::string>::iterator find_variable(std::vector<std::string>& environment,
                                                  std::string_view name) {
@@ -70,21 +69,9 @@ std::optional<std::string> find_preload_library(std::string& tried) {
     return std::nullopt;
 }
 
-std::vector<variable> runtime_settings(bool is_mono, std::optional<byte_count> limit,
-                                       const std::vector<std::string>& environment) {
-    std::vector<std::string> copy = environment;
-    std::vector<variable> out;
-    if (is_mono && limit && *limit <= tight_limit &&
-        find_variable(copy, "MONO_GC_PARAMS") == copy.end()) {
-        out.emplace_back("MONO_GC_PARAMS", "nursery-size=1m");
-    }
-    return out;
-}
-
 std::vector<std::string> governed_environment(std::vector<std::string> environment,
                                               const std::string& library, const std::string& ledger,
-                                              bool best_effort,
-                                              const std::vector<variable>& settings) {
+                                              bool best_effort) {
     std::string preload = library;
     if (const auto at = find_variable(environment, "LD_PRELOAD"); at != environment.end()) {
         const std::string before = at->substr(at->find('=') + 1);
@@ -97,9 +84,6 @@ std::vector<std::string> governed_environment(std::vector<std::string> environme
     unset(environment, "MEMREEVE_BEST_EFFORT"); // an outer run's
     if (best_effort) {
         set(environment, "MEMREEVE_BEST_EFFORT", "1");
-    }
-    for (const auto& [name, value] : settings) {
-        set(environment, name, value);
     }
     return environment;
 }

@@ -26,6 +26,7 @@ struct process_report {
     std::array<std::uint64_t, criticality_count> refusals{};
     std::array<std::uint64_t, 3> notifications{};
     std::vector<std::pair<std::string, std::string>> settings;
+    std::string note; // a sentence for the closing lines
     std::uint64_t peak_charged = 0;
     std::uint64_t smallest_refused = 0;
     std::optional<double> refused_after; // seconds from its attaching to its first refusal
@@ -42,6 +43,7 @@ struct run_report {
     std::uint64_t reserve = 0;
     std::uint64_t peak_charged = 0;
     std::uint64_t touched_overshoot = 0;
+    bool verbose = false;
     std::vector<process_report> processes;
 };
 

@@ -25,7 +25,7 @@ owner_id host_memory_manager::owner() const noexcept {
 }
 
 void host_memory_manager::count(request_kind kind) noexcept {
-    manager_.image().requests[static_cast<unsigned>(kind)].fetch_add(1, std::memory_order_relaxed);
+    telemetry::count_request(manager_.image(), kind);
 }
 
 HRESULT host_memory_manager::CreateMalloc(DWORD dwMallocType, IHostMalloc** ppMalloc) noexcept {

@@ -7,6 +7,7 @@
 //     0 .. capacity          backed; that many blocks are live or being handed out
 //     closed                 empty, its pages are being given back; nobody can allocate from it
 //     closed | unbacked      no pages; whoever pops it may back it again
+// and of a large block: 1 live, busy while resize() works on it, closed or closed | unbacked.
 // A bit of the bitmap is set exactly while its block is live, so a second free of a block finds it
 // clear whatever else is going on.
 //
@@ -27,6 +28,7 @@ namespace memreeve::heap {
 struct alignas(unit_size) descriptor {
     static constexpr std::uint32_t closed = 1u << 31;
     static constexpr std::uint32_t unbacked = 1u << 30;
+    static constexpr std::uint32_t busy = 2;
     static constexpr std::uint32_t large_bin = ~0u;
 
     std::atomic<std::uint32_t> used{closed | unbacked};
@@ -37,15 +39,24 @@ struct alignas(unit_size) descriptor {
     std::uint32_t bin = large_bin;
     std::uint32_t capacity = 0;         // blocks; 1 for a large block
     std::uint32_t block_size = 0;       // 0 for a large block
-    std::atomic<std::uint32_t> hint{0}; // word of the bitmap to look at first
+    std::atomic<std::uint32_t> hint{0}; // word of the bitmap to look at first; of a large block the
+                                        // pages of its range in front of it
     std::uint32_t has_origins = 0;
-    std::atomic<address> base{0};
-    std::atomic<byte_count> bytes{0};     // of the range; of the block when it is large
+    std::atomic<address> base{0};         // of the range
+    std::atomic<byte_count> bytes{0};     // of its pages
     std::atomic<std::uint64_t> origin{0}; // of a large block
 
     std::uint32_t words() const noexcept { return (capacity + 63) / 64; }
     std::atomic<std::uint64_t>* bits() noexcept {
         return reinterpret_cast<std::atomic<std::uint64_t>*>(this + 1);
+    }
+    address large_block() const noexcept {
+        return base.load(std::memory_order_acquire) +
+               bytes_of(hint.load(std::memory_order_relaxed));
+    }
+    bool is_large_live() const noexcept {
+        const std::uint32_t u = used.load(std::memory_order_acquire);
+        return u == 1 || u == busy;
     }
     // Name and line of each block of a debug slab, behind the bitmap; see origin_word.
     std::atomic<std::uint64_t>* origins() noexcept { return bits() + words(); }

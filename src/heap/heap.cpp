@@ -27,13 +27,14 @@ result<heap*> heap::create(page_source& source, options o) noexcept {
     const std::uint32_t number = last_number.fetch_add(1, std::memory_order_relaxed) + 1;
     const std::uint64_t tag = std::uint64_t{number} << 32 | records_tag;
     const byte_count bytes = round_up(own_bytes(sizeof(heap)), page_size);
-    const result<address> taken = source.take(bytes, false, criticality::process, tag);
-    if (!taken) {
-        return taken.error();
+    const result<taken> got =
+        source.take({.size = bytes, .tag = tag, .level = criticality::process});
+    if (!got) {
+        return got.error();
     }
-    auto* made = ::new (reinterpret_cast<void*>(*taken)) heap(source, o, number);
+    auto* made = ::new (reinterpret_cast<void*>(got->begin)) heap(source, o, number);
     made->records_.start(source, tag,
-                         reinterpret_cast<void*>(*taken + round_up(sizeof(heap), unit_size)));
+                         reinterpret_cast<void*>(got->begin + round_up(sizeof(heap), unit_size)));
     return made;
 }
 
@@ -52,7 +53,7 @@ void heap::destroy() noexcept {
 
 result<address> heap::allocate(byte_count size, criticality level) noexcept {
     return size <= largest_small ? allocate_small(class_of(size), level, 0)
-                                 : allocate_large(size, level, 0);
+                                 : allocate_large(size, 0, level, 0);
 }
 
 result<address> heap::allocate_debug(byte_count size, criticality level, const char* file,
@@ -63,7 +64,7 @@ result<address> heap::allocate_debug(byte_count size, criticality level, const c
     }
     const std::uint64_t origin = origin_word(*name, line);
     return size <= largest_small ? allocate_small(class_count + class_of(size), level, origin)
-                                 : allocate_large(size, level, origin);
+                                 : allocate_large(size, 0, level, origin);
 }
 
 result<address> heap::allocate_small(std::uint32_t bin_index, criticality level,
@@ -125,7 +126,7 @@ result<descriptor*> heap::next_slab(std::uint32_t bin_index, criticality level) 
         d = *made;
         b.slabs.fetch_add(1, std::memory_order_relaxed);
     }
-    if (const result<void> backed = back(*d, d->bytes.load(std::memory_order_relaxed), level);
+    if (const result<void> backed = back(*d, d->bytes.load(std::memory_order_relaxed), 0, level);
         !backed) {
         b.unbacked.push(*d);
         return backed.error();
@@ -164,15 +165,24 @@ result<descriptor*> heap::new_descriptor(std::uint32_t bin_index, std::uint32_t 
     return d;
 }
 
-// Pages for a descriptor in our hands that has none.
-result<void> heap::back(descriptor& d, byte_count bytes, criticality level) noexcept {
-    const result<address> taken = source_.take(bytes, options_.executable, level, tag_for(d.unit));
-    if (!taken) {
-        return taken.error();
+// Pages for a descriptor in our hands that has none. `alignment` is that of a large block; a slab's is
+// its range's.
+result<void> heap::back(descriptor& d, byte_count bytes, byte_count alignment,
+                        criticality level) noexcept {
+    const result<taken> got =
+        source_.take({.size = bytes,
+                      .alignment = alignment > granule_size ? alignment : granule_size,
+                      .tag = tag_for(d.unit),
+                      .executable = options_.executable,
+                      .level = level});
+    if (!got) {
+        return got.error();
     }
     slab_pages_.fetch_add(pages_of(bytes), std::memory_order_relaxed);
     d.bytes.store(bytes, std::memory_order_relaxed);
-    d.base.store(*taken, std::memory_order_release);
+    d.hint.store(static_cast<std::uint32_t>(pages_of(got->pages - got->begin)),
+                 std::memory_order_relaxed);
+    d.base.store(got->begin, std::memory_order_release);
     d.used.store(0, std::memory_order_release);
     return {};
 }
@@ -183,30 +193,6 @@ address heap::hand_out(descriptor& d, std::uint64_t origin) noexcept {
         d.origins()[block].store(origin, std::memory_order_relaxed);
     }
     return d.base.load(std::memory_order_acquire) + address{block} * d.block_size;
-}
-
-result<address> heap::allocate_large(byte_count size, criticality level,
-                                     std::uint64_t origin) noexcept {
-    if (size > top_address) {
-        return errc::out_of_address_space;
-    }
-    descriptor* d = unbacked_large_.pop(records_);
-    if (d == nullptr) {
-        const result<descriptor*> made = new_descriptor(descriptor::large_bin, 0, 0, false, level);
-        if (!made) {
-            return made.error();
-        }
-        d = *made;
-    }
-    if (const result<void> backed = back(*d, round_up(size, page_size), level); !backed) {
-        unbacked_large_.push(*d);
-        return backed.error();
-    }
-    const address base = d->base.load(std::memory_order_relaxed);
-    d->has_origins = origin != 0 ? 1 : 0;
-    d->origin.store(origin, std::memory_order_relaxed);
-    d->used.store(1, std::memory_order_release);
-    return base;
 }
 
 heap::found heap::find(address block) noexcept {
@@ -222,7 +208,7 @@ heap::found heap::find(address block) noexcept {
     }
     const byte_count offset = block - begin;
     if (d->block_size == 0) {
-        return offset == 0 ? found{d, 0} : found{};
+        return block == d->large_block() ? found{d, 0} : found{};
     }
     if (offset % d->block_size != 0 || offset / d->block_size >= d->capacity) {
         return {};
@@ -305,15 +291,20 @@ void heap::unlist(descriptor& d) noexcept {
     list_again(d);
 }
 
+bool heap::owns(address where) noexcept {
+    address begin = 0;
+    return source_.tag_of(where, &begin) >> 32 == number_;
+}
+
 byte_count heap::size_of(address block) noexcept {
     const found f = find(block);
-    if (f.slab == nullptr) {
-        return 0;
-    }
+    return f.slab == nullptr ? 0 : usable_of(f);
+}
+
+byte_count heap::usable_of(const found& f) noexcept {
     descriptor& d = *f.slab;
     if (d.block_size == 0) {
-        return d.used.load(std::memory_order_acquire) == 1 ? d.bytes.load(std::memory_order_relaxed)
-                                                           : 0;
+        return d.is_large_live() ? d.bytes.load(std::memory_order_relaxed) : 0;
     }
     const std::uint64_t word = d.bits()[f.block / 64].load(std::memory_order_acquire);
     return (word >> (f.block % 64) & 1) != 0 ? d.block_size : 0;
@@ -332,6 +323,18 @@ bool heap::origin_of(address block, const char** file, int* line) noexcept {
     return true;
 }
 
+byte_count heap::trim() noexcept {
+    const page_count before = slab_pages_.load(std::memory_order_relaxed);
+    for (bin& b : bins_) {
+        if (descriptor* d = b.current.exchange(nullptr, std::memory_order_acq_rel); d != nullptr) {
+            close_if_empty(*d);
+            unlist(*d);
+        }
+    }
+    const page_count after = slab_pages_.load(std::memory_order_relaxed);
+    return after < before ? bytes_of(before - after) : 0;
+}
+
 heap_stats heap::stats() noexcept {
     heap_stats s;
     s.pages_held = pages_of(round_up(own_bytes(sizeof(heap)), page_size)) + records_.pages() +
@@ -340,7 +343,7 @@ heap_stats heap::stats() noexcept {
         auto* d = static_cast<descriptor*>(records_.at(i - 1));
         i = d->next_of_all;
         if (d->block_size == 0) {
-            if (d->used.load(std::memory_order_acquire) == 1) {
+            if (d->is_large_live()) {
                 ++s.live_blocks;
                 s.live_bytes += d->bytes.load(std::memory_order_relaxed);
             }

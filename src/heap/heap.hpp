@@ -49,16 +49,31 @@ public:
     // The same, and origin_of tells `file` and `line`. `file` is copied and may be null (D33).
     result<address> allocate_debug(byte_count size, criticality level, const char* file,
                                    int line) noexcept;
+    // allocate(), and the first `size` bytes read zero.
+    result<address> allocate_zeroed(byte_count size, criticality level) noexcept;
+    // allocate(), at a multiple of `alignment`. invalid_argument unless that is a power of two.
+    result<address> allocate_aligned(byte_count size, byte_count alignment,
+                                     criticality level) noexcept;
+    // The block with its contents, as far as they fit, becomes one of at least `new_size` bytes, here
+    // or elsewhere: the address is returned, an old one elsewhere is free. A block that shrinks keeps
+    // its place when another cannot be had. not_ours: no live block of this heap; an error changes
+    // nothing. Alignment beyond 16 is not kept by a block that moves.
+    result<address> resize(address block, byte_count new_size, criticality level) noexcept;
     // 0 is freed by doing nothing (D4). not_ours: not the beginning of a live block of this heap;
     // nothing has changed then (D8).
     result<void> free(address block) noexcept;
 
+    // True for every address in a range of this heap, its own records included: where free() says
+    // not_ours, this tells a block freed twice or an interior address from a foreign one. One lookup.
+    bool owns(address where) noexcept;
     // Usable bytes of a live block of this heap; 0 for any other address.
     byte_count size_of(address block) noexcept;
     // True when `block` is live and was made by allocate_debug. `file` stays valid until destroy.
     bool origin_of(address block, const char** file, int* line) noexcept;
     // Exact when no operation is in flight, else somewhere between before and after.
     heap_stats stats() noexcept;
+    // Gives back what is kept although no block lies in it; the bytes given back.
+    byte_count trim() noexcept;
     options settings() const noexcept { return options_; }
 
 private:
@@ -78,19 +93,24 @@ private:
 
     result<address> allocate_small(std::uint32_t bin_index, criticality level,
                                    std::uint64_t origin) noexcept;
-    result<address> allocate_large(byte_count size, criticality level,
+    result<address> allocate_large(byte_count size, byte_count alignment, criticality level,
                                    std::uint64_t origin) noexcept;
+    result<address> resize_large(descriptor& d, byte_count new_size, criticality level) noexcept;
+    result<address> replace(address block, byte_count usable, byte_count new_size,
+                            criticality level) noexcept;
     result<descriptor*> next_slab(std::uint32_t bin_index, criticality level) noexcept;
     result<descriptor*> new_descriptor(std::uint32_t bin_index, std::uint32_t block_size,
                                        std::uint32_t bytes, bool with_origins,
                                        criticality level) noexcept;
-    result<void> back(descriptor& d, byte_count bytes, criticality level) noexcept;
+    result<void> back(descriptor& d, byte_count bytes, byte_count alignment,
+                      criticality level) noexcept;
     address hand_out(descriptor& d, std::uint64_t origin) noexcept;
     void list_again(descriptor& d) noexcept;
     void unlist(descriptor& d) noexcept;
     void close_if_empty(descriptor& d) noexcept;
     void release_pages(descriptor& d) noexcept;
     found find(address block) noexcept;
+    byte_count usable_of(const found& f) noexcept;
 
     std::uint64_t tag_for(std::uint32_t low) const noexcept {
         return std::uint64_t{number_} << 32 | low;

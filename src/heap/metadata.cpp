@@ -16,15 +16,16 @@ result<std::uint32_t> metadata::append(std::uint32_t units, criticality level) n
         }
         if (chunks_[chunk].load(std::memory_order_acquire) == 0) {
             const byte_count size = byte_count{first_chunk_units} << chunk << 6;
-            const result<address> taken = source_->take(size, false, level, tag_);
-            if (!taken) {
-                return taken.error();
+            const result<taken> got = source_->take({.size = size, .tag = tag_, .level = level});
+            if (!got) {
+                return got.error();
             }
             address none = 0;
-            if (chunks_[chunk].compare_exchange_strong(none, *taken, std::memory_order_acq_rel)) {
+            if (chunks_[chunk].compare_exchange_strong(none, got->begin,
+                                                       std::memory_order_acq_rel)) {
                 pages_.fetch_add(pages_of(size), std::memory_order_relaxed);
             } else {
-                source_->give_back(*taken);
+                source_->give_back(got->begin);
             }
         }
         if (next_.compare_exchange_weak(seen, begin + units, std::memory_order_acq_rel,

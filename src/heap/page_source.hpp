@@ -8,15 +8,38 @@
 
 namespace memreeve::heap {
 
+// A range from take(): where it begins, which is how it is named from then on, and where the pages
+// in it begin that were asked for.
+struct taken {
+    address begin = 0;
+    address pages = 0;
+};
+
+// What is wanted of a range. Sizes in bytes, rounded up to pages.
+struct wish {
+    byte_count size = 0;                 // of the pages: zeroed, read-write, charged
+    byte_count room = 0;                 // of address space to grow into; at least `size`
+    byte_count alignment = granule_size; // of the pages; a power of two
+    std::uint64_t tag = 0;               // any non-zero word, found again by tag_of
+    bool executable = false;             // execute too
+    criticality level = criticality::task;
+};
+
 class page_source {
 public:
-    // Zeroed, read-write (execute too when asked), 64 KiB aligned, its own reservation; `size` is
-    // rounded up to pages. `tag` is any non-zero word, found again by tag_of.
-    // Errors: over_budget, out_of_address_space, forbidden (policy against write + execute).
-    virtual result<address> take(byte_count size, bool executable, criticality level,
-                                 std::uint64_t tag) noexcept = 0;
+    // A range of its own. Errors: over_budget, out_of_address_space, forbidden (policy against write
+    // + execute); nothing has changed then. The same for all that return a result.
+    virtual result<taken> take(const wish& w) noexcept = 0;
     // Gives back a whole range got from take(). Never fails outwardly.
     virtual void give_back(address begin) noexcept = 0;
+    // The pages `now` of the range at `begin` become `size` bytes where they are: more are charged
+    // and zeroed, fewer are given back, and then nothing is refused for want of memory.
+    // out_of_address_space when there is no room behind them.
+    virtual result<void> resize(address begin, range now, byte_count size, bool executable,
+                                criticality level) noexcept = 0;
+    // The pages `now` of the range at `begin`, with their contents, become the first ones of a new
+    // range, and the old one is gone. Only the difference is charged. w.size > now.size().
+    virtual result<taken> move(address begin, range now, const wish& w) noexcept = 0;
     // The tag of the taken range that contains `where` and, in `begin`, its start; 0 when `where`
     // lies in none. Lock-free; any address may be asked.
     virtual std::uint64_t tag_of(address where, address* begin) noexcept = 0;

@@ -209,8 +209,10 @@ void ledger::free_image(image_record& image) noexcept {
         tree_.close_account(
             static_cast<owner_id>(image.process_account.load(std::memory_order_relaxed)));
     }
-    for (auto& n : image.requests) {
-        n.store(0, std::memory_order_relaxed);
+    for (auto& stripe : image.requests) {
+        for (auto& n : stripe.of) {
+            n.store(0, std::memory_order_relaxed);
+        }
     }
     for (auto& n : image.refusals) {
         n.store(0, std::memory_order_relaxed);
@@ -225,15 +227,20 @@ void ledger::free_image(image_record& image) noexcept {
     }
     image.extents_used.store(0, std::memory_order_relaxed);
     image.extents_lost.store(0, std::memory_order_relaxed);
+    image.stacks.clear();
     image.operations_begun.store(0, std::memory_order_relaxed);
     image.operations_done.store(0, std::memory_order_relaxed);
+    image.held_until_ns.store(0, std::memory_order_relaxed);
     image.picture_wanted.store(0, std::memory_order_relaxed);
     image.picture_served.store(0, std::memory_order_relaxed);
     image.last.sequence.store(0, std::memory_order_relaxed);
     image.last.value = {};
     image.runtime.store(0, std::memory_order_relaxed);
     image.governed.store(0, std::memory_order_relaxed);
-    image.path[0] = image.reason[0] = image.settings[0] = '\0';
+    for (auto& pages : image.file_pages) {
+        pages.store(0, std::memory_order_relaxed);
+    }
+    image.path[0] = image.reason[0] = image.settings[0] = image.note[0] = '\0';
     store_state(image, image_state::free);
 }
 

@@ -21,7 +21,7 @@
 namespace memreeve::manager {
 
 inline constexpr std::uint64_t ledger_magic = 0x31726765646c726dULL; // "mrldger1"
-inline constexpr std::uint32_t ledger_version = 1;
+inline constexpr std::uint32_t ledger_version = 2;
 
 enum ledger_flag : std::uint32_t {
     flag_best_effort = 1, // a child that cannot attach runs ungoverned instead of being refused
@@ -42,6 +42,9 @@ struct ledger_header {
     std::atomic<std::uint32_t> bell{0};
     std::atomic<std::uint32_t> images_high{0}; // one past the highest image slot ever used
     std::atomic<std::uint64_t> images_refused{0};
+    // Bytes from which settings of runtimes are derived: the limit, or the container's where that is
+    // lower. 0: there is none, or --no-knobs.
+    std::atomic<std::uint64_t> runtime_limit{0};
     std::atomic<std::uint64_t> looked_for_dead_ns{0};
 };
 

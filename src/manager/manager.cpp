@@ -4,6 +4,7 @@
 #include "base/check.hpp"
 #include "budget/charge.hpp"
 #include "manager/foreign.hpp"
+#include "manager/operation.hpp"
 #include "prim/prim.hpp"
 #include "vm/win32.hpp"
 
@@ -41,20 +42,6 @@ void on_settled(void* context, owner_id owner, page_count writable) noexcept {
 
 } // namespace
 
-// Begun and done are equal whenever nobody is inside: what a consistent picture checks.
-class manager::operation {
-public:
-    explicit operation(manager& m) noexcept : image_(*m.image_) {
-        image_.operations_begun.fetch_add(1, std::memory_order_acq_rel);
-    }
-    operation(const operation&) = delete;
-    operation& operator=(const operation&) = delete;
-    ~operation() { image_.operations_done.fetch_add(1, std::memory_order_acq_rel); }
-
-private:
-    telemetry::image_record& image_;
-};
-
 result<void> manager::open(ledger& books, telemetry::image_record& image,
                            const options& o) noexcept {
     report_broken_invariant = say_broken;
@@ -87,7 +74,11 @@ void manager::enter(owner_id who, const vm::differences& d) noexcept {
 result<void> manager::take(owner_id who, page_count pages, criticality level,
                            budget::charge& out) noexcept {
     auto r = tree().take(who, pages, level, out);
-    return !r && books_->fold_dead() ? tree().take(who, pages, level, out) : r;
+    if (!r && books_->fold_dead()) {
+        r = tree().take(who, pages, level, out);
+    }
+    auto* const give_back = give_back_.load(std::memory_order_acquire);
+    return !r && give_back != nullptr && give_back() ? tree().take(who, pages, level, out) : r;
 }
 
 result<void> manager::carry_out(vm::planned& p, criticality level) noexcept {
@@ -232,49 +223,6 @@ bool manager::handle_fault(address where) noexcept {
         enter(who, d);
     }
     return true;
-}
-
-// ---- heap pages -----------------------------------------------------------------------------------
-
-result<address> manager::take_pages(owner_id who, byte_count size, bool executable,
-                                    criticality level, std::uint64_t tag) noexcept {
-    if (executable && !options_.allow_write_execute) {
-        return errc::forbidden; // decision 10
-    }
-    const std::uint32_t protect =
-        executable ? vm::win32::page_execute_readwrite : vm::win32::page_readwrite;
-    const auto q =
-        vm::decode_alloc(0, size, vm::win32::mem_reserve | vm::win32::mem_commit, protect);
-    if (!q) {
-        return q.error();
-    }
-    const operation inside(*this);
-    vm::planned p;
-    if (auto r = space_.plan_reserve(*q, who, tag, p); !r) {
-        return r.error();
-    }
-    if (auto r = carry_out(p, level); !r) {
-        return r.error();
-    }
-    tree().at(who).heap.fetch_add(p.span().pages(), std::memory_order_relaxed);
-    return p.span().begin;
-}
-
-void manager::give_back_pages(address begin) noexcept {
-    const operation inside(*this);
-    vm::free_request q;
-    q.release = true;
-    q.whole = true;
-    q.where = begin;
-    vm::planned p;
-    if (!space_.plan_free(q, false, p)) {
-        return;
-    }
-    const page_count pages = p.span().pages();
-    const owner_id who = p.owner();
-    if (carry_out(p, criticality::process)) {
-        tree().at(who).heap.fetch_sub(pages, std::memory_order_relaxed);
-    }
 }
 
 // ---- load, foreign memory ---------------------------------------------------------------------------
@@ -449,6 +397,7 @@ void manager::settle_after_fork(telemetry::image_record& image) noexcept {
             tree().at(mine).mapped.fetch_add(where.pages(), std::memory_order_relaxed);
         }
     });
+    image.stacks.copy_from(image_->stacks); // libc uses them again
     image_ = &image;
     extents_ = extents(&image);
     space_.settle_after_fork({remapping::remap, remapping::tell, &r});

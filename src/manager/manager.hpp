@@ -18,6 +18,7 @@
 #include "base/result.hpp"
 #include "base/units.hpp"
 #include "budget/budget.hpp"
+#include "heap/page_source.hpp"
 #include "manager/extents.hpp"
 #include "manager/ledger.hpp"
 #include "manager/options.hpp"
@@ -66,10 +67,13 @@ public:
     result<void> acquired(owner_id who, address where, byte_count size) noexcept;
     void released(address where) noexcept;
 
-    // ---- heap pages (pages.hpp) --------------------------------------------------------------------
-    result<address> take_pages(owner_id who, byte_count size, bool executable, criticality level,
-                               std::uint64_t tag) noexcept;
+    // ---- heap pages (heap/page_source.hpp says what they do; pages.cpp) ---------------------------
+    result<heap::taken> take_pages(owner_id who, const heap::wish& w) noexcept;
     void give_back_pages(address begin) noexcept;
+    result<void> resize_pages(address begin, range now, byte_count size, bool executable,
+                              criticality level) noexcept;
+    result<heap::taken> move_pages(owner_id who, address begin, range now,
+                                   const heap::wish& w) noexcept;
 
     // ---- what the interface has no method for ----------------------------------------------------
     // Pages of one reservation given back for good (a partial munmap): decommitted and dead. The
@@ -87,6 +91,11 @@ public:
                                  budget::charge& out) noexcept;
     // False: no slot is free, nothing is recorded; the charge stays with the caller.
     [[nodiscard]] bool record_acquired(owner_id who, range where, page_count charged) noexcept;
+    // Asked before anything is refused: gives back what turns out to be used no more, and says
+    // whether there was something. Called on the requesting thread.
+    void ask_before_refusal(bool (*give_back)() noexcept) noexcept {
+        give_back_.store(give_back, std::memory_order_release);
+    }
     // A request for memory that is only measured, not charged, was refused by the budget.
     void count_refusal(criticality level, page_count pages) noexcept;
     // It is gone, or something else lies there now: takes it out of the records and refunds.
@@ -106,6 +115,8 @@ public:
     ledger& books() noexcept { return *books_; }
     telemetry::image_record& image() noexcept { return *image_; }
     const options& settings() const noexcept { return options_; }
+    // From now on, as options has it. With no request under way.
+    void discard_at_once() noexcept { options_.discard_at_once = true; }
 
 private:
     class operation; // counts itself begun and done in the image record
@@ -123,6 +134,7 @@ private:
     ledger* books_ = nullptr;
     telemetry::image_record* image_ = nullptr;
     options options_{};
+    std::atomic<bool (*)() noexcept> give_back_{nullptr};
 };
 
 } // namespace memreeve::manager

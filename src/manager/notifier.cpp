@@ -95,6 +95,9 @@ unsigned notifier::permille_of(owner_id who, bool* has_inside) noexcept {
     const sensors::sample sample = system_->read();
     unsigned highest = std::max(pressure::permille_used(sample.machine),
                                 pressure::permille_used(sample.container));
+    if (watch_.is_pressed(prim::now_ns())) {
+        highest = std::max(highest, pressure::enter_low);
+    }
     page_count inside = 0;
     for (owner_id id = who; id != owner_id::none; id = parent_of(accounts_->at(id))) {
         const budget::account& a = accounts_->at(id);
@@ -135,6 +138,7 @@ std::uint64_t notifier::look(std::uint32_t index, std::uint64_t now, bool* has_i
         if (ended_inside_) {
             ended_inside_ = false;
             s.word.store((word & ~state_mask) | slot_free, std::memory_order_release);
+            leave();
         }
     }
     visiting_.store(0, std::memory_order_seq_cst);
@@ -158,16 +162,43 @@ void notifier::call(slot& s, pressure::availability level) noexcept {
 
 void notifier::run_thread(void* self) noexcept { static_cast<notifier*>(self)->run(); }
 
+// Nobody is subscribed any more: the thread's last step. Against start(), which counts itself
+// wanted and then reads the state: either it is seen here, or it sees this thread ending.
+bool notifier::ends() noexcept {
+    if (wanted_.load(std::memory_order_seq_cst) != 0) {
+        return false;
+    }
+    const std::uint32_t process = thread_state_.load(std::memory_order_relaxed) & ~thread_mask;
+    thread_state_.store(process | thread_ending, std::memory_order_seq_cst);
+    const bool is_over = wanted_.load(std::memory_order_seq_cst) == 0;
+    if (is_over) {
+        watch_.close();
+        thread_id_.store(0, std::memory_order_relaxed);
+    }
+    thread_state_.store(process | (is_over ? thread_ended : thread_running),
+                        std::memory_order_seq_cst);
+    prim::wake_all(futex(thread_state_));
+    return is_over;
+}
+
 void notifier::run() noexcept {
     thread_id_.store(prim::thread_id(), std::memory_order_release);
+    if (system_->is_on()) {
+        watch_.open(system_->root_prefix(), system_->groups(), prim::now_ns());
+    }
     for (;;) {
         const std::uint32_t heard = bell_.load(std::memory_order_seq_cst);
         if (stop_.load(std::memory_order_acquire) != 0) {
+            watch_.close();
+            return;
+        }
+        if (ends()) {
             return;
         }
         std::uint64_t look_again_at = pressure::never;
-        std::uint64_t now = prim::now_ns();
+        const std::uint64_t now = prim::now_ns();
         bool has_inside = false;
+        watch_.look(now);
         const std::uint32_t high = high_.load(std::memory_order_acquire);
         for (std::uint32_t i = 0; i < high; ++i) {
             look_again_at = std::min(look_again_at, look(i, now, &has_inside));
@@ -176,51 +207,77 @@ void notifier::run() noexcept {
         if (live_.load(std::memory_order_relaxed) != 0 && (system_->is_on() || has_inside)) {
             look_again_at = std::min(look_again_at, now + system_period_ns);
         }
-        is_waiting_.store(1, std::memory_order_seq_cst);
-        if (bell_.load(std::memory_order_seq_cst) == heard) {
-            now = prim::now_ns();
-            if (look_again_at == pressure::never) {
-                prim::wait_on(futex(bell_), heard, 0);
-            } else if (look_again_at > now) {
-                prim::wait_on(futex(bell_), heard, look_again_at - now);
-            }
-        }
-        is_waiting_.store(0, std::memory_order_relaxed);
+        sleep(heard, look_again_at);
     }
 }
 
+// Until the bell rings, or others make pressure; may end early.
+void notifier::sleep(std::uint32_t heard, std::uint64_t until) noexcept {
+    is_waiting_.store(1, std::memory_order_seq_cst);
+    while (bell_.load(std::memory_order_seq_cst) == heard) {
+        const std::uint64_t now = prim::now_ns();
+        if (until <= now || watch_.look(now)) {
+            break;
+        }
+        if (until == pressure::never) {
+            prim::wait_on(futex(bell_), heard, 0);
+            break;
+        }
+        const std::uint64_t most =
+            watch_.has_descriptor() ? pressure_watch::look_period_ns : until - now;
+        prim::wait_on(futex(bell_), heard, std::min(until - now, most));
+    }
+    is_waiting_.store(0, std::memory_order_relaxed);
+}
+
 result<void> notifier::start() noexcept {
+    const auto process = static_cast<std::uint32_t>(prim::process_id()) << 3;
     for (;;) {
-        std::uint32_t state = thread_state_.load(std::memory_order_acquire);
-        if (state == thread_running) {
-            if (thread_process_ == prim::process_id()) {
-                return {};
-            }
+        std::uint32_t state = thread_state_.load(std::memory_order_seq_cst);
+        const std::uint32_t phase = state & thread_mask;
+        const bool is_here = (state & ~thread_mask) == process;
+        if (is_here && phase == thread_running) {
+            return {};
+        }
+        if (is_here && (phase == thread_starting || phase == thread_ending)) {
+            prim::wait_on(futex(thread_state_), state, 10'000'000);
+            continue;
+        }
+        if (!thread_state_.compare_exchange_strong(state, process | thread_starting,
+                                                   std::memory_order_seq_cst)) {
+            continue;
+        }
+        if (is_here && phase == thread_ended) {
+            prim::join_thread(thread_);
+        } else if (phase != thread_none) {
             // A fork's child: the thread stayed behind, maybe in the middle of a call.
-            if (thread_state_.compare_exchange_strong(state, thread_none,
-                                                      std::memory_order_acq_rel)) {
-                visiting_.store(0, std::memory_order_seq_cst);
-                ended_inside_ = false;
-            }
-            continue;
-        }
-        if (state == thread_starting) {
-            prim::wait_on(futex(thread_state_), thread_starting, 10'000'000);
-            continue;
-        }
-        if (!thread_state_.compare_exchange_strong(state, thread_starting,
-                                                   std::memory_order_acq_rel)) {
-            continue;
+            visiting_.store(0, std::memory_order_seq_cst);
+            ended_inside_ = false;
+            watch_.close();
         }
         const int code = prim::start_thread(&notifier::run_thread, this, &thread_);
-        thread_process_ = prim::process_id();
-        thread_state_.store(code == 0 ? thread_running : thread_none, std::memory_order_release);
+        thread_state_.store(code == 0 ? process | thread_running : thread_none,
+                            std::memory_order_seq_cst);
         prim::wake_all(futex(thread_state_));
         if (code != 0) {
             return failure{errc::out_of_address_space, code};
         }
         return {};
     }
+}
+
+// One slot less: after the last the thread ends.
+void notifier::leave() noexcept {
+    if (wanted_.fetch_sub(1, std::memory_order_seq_cst) == 1) {
+        ring();
+    }
+}
+
+// Is there a thread of this process that may be in a call?
+bool notifier::has_thread() const noexcept {
+    const std::uint32_t state = thread_state_.load(std::memory_order_acquire);
+    return (state & thread_mask) != thread_none &&
+           state >> 3 == static_cast<std::uint32_t>(prim::process_id());
 }
 
 bool notifier::is_own_thread() const noexcept {
@@ -234,6 +291,9 @@ void notifier::open(budget::tree& accounts, sensors& system,
     accounts_ = &accounts;
     system_ = &system;
     image_ = image;
+    if (system.is_on()) {
+        watch_.wishes().read_environment();
+    }
     accounts.set_watcher({&notifier::moved, this});
 }
 
@@ -242,8 +302,7 @@ void notifier::close() noexcept {
         return;
     }
     accounts_->set_watcher({});
-    if (thread_state_.load(std::memory_order_acquire) == thread_running &&
-        thread_process_ == prim::process_id()) {
+    if (has_thread()) {
         stop_.store(1, std::memory_order_release);
         ring();
         prim::join_thread(thread_);
@@ -256,7 +315,9 @@ void notifier::close() noexcept {
 
 result<subscription_id> notifier::prepare(owner_id who, deliver function, void* context,
                                           const void* group) noexcept {
+    wanted_.fetch_add(1, std::memory_order_seq_cst);
     if (auto started = start(); !started) {
+        leave();
         return started.error();
     }
     for (std::uint32_t i = 0; i < capacity; ++i) {
@@ -278,6 +339,7 @@ result<subscription_id> notifier::prepare(owner_id who, deliver function, void* 
         }
         return static_cast<subscription_id>((mine >> 2) * capacity + i);
     }
+    leave();
     return errc::out_of_address_space;
 }
 
@@ -316,6 +378,7 @@ void* notifier::unsubscribe(subscription_id id) noexcept {
                                        std::memory_order_acq_rel)) {
         void* const unused = s.context; // never went live
         s.word.store(generation | slot_free, std::memory_order_release);
+        leave();
         return unused;
     }
     expected = generation | slot_live;
@@ -325,7 +388,7 @@ void* notifier::unsubscribe(subscription_id id) noexcept {
     }
     void* const context = s.context;
     live_.fetch_sub(1, std::memory_order_relaxed);
-    if (thread_process_ == prim::process_id()) {
+    if (has_thread()) {
         if (!is_own_thread()) {
             leaving_.fetch_add(1, std::memory_order_seq_cst);
             while (visiting_.load(std::memory_order_seq_cst) == index + 1) {
@@ -338,11 +401,12 @@ void* notifier::unsubscribe(subscription_id id) noexcept {
         }
     }
     s.word.store(generation | slot_free, std::memory_order_release);
+    leave();
     return context;
 }
 
 void notifier::await_calls(const void* group) noexcept {
-    if (thread_process_ != prim::process_id() || is_own_thread()) {
+    if (!has_thread() || is_own_thread()) {
         return;
     }
     leaving_.fetch_add(1, std::memory_order_seq_cst);

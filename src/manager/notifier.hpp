@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Who is told how scarce memory is. One thread, started by the first subscription, tells all
-// subscribers in turn; it is never the thread of a request (decision 14).
+// Who is told how scarce memory is. One thread, started by the first subscription and ended after the
+// last, tells all subscribers in turn; it is never the thread of a request (decision 14).
 //
 // How news arrives: the owner tree calls `moved` after every charge and refund; while somebody is
 // subscribed, that looks whether an account crossed a watermark (pressure/policy.hpp) and only then
 // wakes the thread. Without subscribers it is one load. What the system says is looked at every
-// 100 ms while somebody is subscribed and the sensors are on.
+// 100 ms while somebody is subscribed and the sensors are on; pressure that others make
+// (pressure_watch.hpp) counts as Low for as long as it is told.
 //
 // A subscriber slot: free -> claimed -> live -> closing -> free. The thread names the slot it turns
 // to in `visiting_` and then looks at its state again; unsubscribe first leaves `live` and then looks
@@ -17,6 +18,7 @@
 #include "base/result.hpp"
 #include "base/units.hpp"
 #include "budget/budget.hpp"
+#include "manager/pressure_watch.hpp"
 #include "manager/sensors.hpp"
 #include "pressure/policy.hpp"
 #include "prim/prim.hpp"
@@ -78,7 +80,17 @@ public:
 private:
     enum slot_state : std::uint64_t { slot_free = 0, slot_claimed, slot_live, slot_closing };
     static constexpr std::uint64_t state_mask = 3;
-    enum : std::uint32_t { thread_none = 0, thread_starting, thread_running };
+    // Process id << 3 | one of these: a fork's child has no such thread. running -> ending ->
+    // ended is the thread's own doing (ending -> running when somebody came meanwhile); ended: to be
+    // joined by who starts the next one, or by close().
+    enum : std::uint32_t {
+        thread_none = 0,
+        thread_starting,
+        thread_running,
+        thread_ending,
+        thread_ended
+    };
+    static constexpr std::uint32_t thread_mask = 7;
 
     struct slot {
         std::atomic<std::uint64_t> word{0}; // generation << 2 | slot_state
@@ -98,6 +110,10 @@ private:
     std::uint64_t look(std::uint32_t index, std::uint64_t now, bool* has_inside) noexcept;
     void call(slot& s, pressure::availability level) noexcept;
     result<void> start() noexcept;
+    bool ends() noexcept;
+    void leave() noexcept;
+    void sleep(std::uint32_t heard, std::uint64_t until) noexcept;
+    bool has_thread() const noexcept;
     bool note_band(owner_id who) noexcept;
     unsigned permille_of(owner_id who, bool* has_inside) noexcept;
     bool is_own_thread() const noexcept;
@@ -107,6 +123,7 @@ private:
     telemetry::image_record* image_ = nullptr;
 
     alignas(64) std::atomic<std::uint32_t> live_{0};
+    std::atomic<std::uint32_t> wanted_{0}; // slots that are not free: what the thread lives for
     alignas(64) std::atomic<std::uint32_t> bell_{0};
     std::atomic<std::uint32_t> is_waiting_{0};
     std::atomic<std::uint32_t> visiting_{0};               // slot + 1, 0: none; waited on
@@ -116,7 +133,7 @@ private:
     std::atomic<std::uint32_t> stop_{0};
     std::atomic<std::int32_t> thread_id_{0};
     bool ended_inside_ = false; // of the call that runs; the thread's own
-    int thread_process_ = 0;    // a fork's child has no such thread
+    pressure_watch watch_{};    // the thread's own
     prim::thread_handle thread_{};
     std::atomic<std::uint32_t> high_{0}; // one past the highest slot ever used
     slot slots_[capacity]{};

@@ -26,6 +26,8 @@ public:
     // Gives back every page. Nobody may be inside.
     void close() noexcept { heap_->destroy(); }
 
+    void change_owner(owner_id who) noexcept { pages_.change_owner(who); }
+
     // As heap::heap has them.
     result<address> allocate(byte_count size, criticality level) noexcept {
         return heap_->allocate(size, level);
@@ -34,7 +36,21 @@ public:
                                    int line) noexcept {
         return heap_->allocate_debug(size, level, file, line);
     }
+    result<address> allocate_zeroed(byte_count size, criticality level) noexcept {
+        return heap_->allocate_zeroed(size, level);
+    }
+    result<address> allocate_aligned(byte_count size, byte_count alignment,
+                                     criticality level) noexcept {
+        return heap_->allocate_aligned(size, alignment, level);
+    }
+    result<address> resize(address block, byte_count new_size, criticality level) noexcept {
+        return heap_->resize(block, new_size, level);
+    }
     result<void> free(address block) noexcept { return heap_->free(block); }
+    bool owns(address where) noexcept { return heap_->owns(where); }
+    byte_count size_of(address block) noexcept { return heap_->size_of(block); }
+    heap::heap_stats stats() noexcept { return heap_->stats(); }
+    byte_count trim() noexcept { return heap_->trim(); }
     bool origin_of(address block, const char** file, int* line) noexcept {
         return heap_->origin_of(block, file, line);
     }

@@ -1,16 +1,27 @@
 // SPDX-License-Identifier: MIT
 #include "manager/pages.hpp"
 
+#include "budget/charge.hpp"
+#include "manager/operation.hpp"
+#include "prim/prim.hpp"
 #include "vm/win32.hpp"
 
 namespace memreeve::manager {
 
-result<address> manager_pages::take(byte_count size, bool executable, criticality level,
-                                    std::uint64_t tag) noexcept {
-    return manager_->take_pages(who_, size, executable, level, tag);
+result<heap::taken> manager_pages::take(const heap::wish& w) noexcept {
+    return manager_->take_pages(who_, w);
 }
 
 void manager_pages::give_back(address begin) noexcept { manager_->give_back_pages(begin); }
+
+result<void> manager_pages::resize(address begin, range now, byte_count size, bool executable,
+                                   criticality level) noexcept {
+    return manager_->resize_pages(begin, now, size, executable, level);
+}
+
+result<heap::taken> manager_pages::move(address begin, range now, const heap::wish& w) noexcept {
+    return manager_->move_pages(who_, begin, now, w);
+}
 
 std::uint64_t manager_pages::tag_of(address where, address* begin) noexcept {
     const vm::found f = manager_->space().find(where);
@@ -19,6 +30,217 @@ std::uint64_t manager_pages::tag_of(address where, address* begin) noexcept {
     }
     *begin = f.whole.begin;
     return f.tag;
+}
+
+// ---- the manager's half ---------------------------------------------------------------------------
+
+namespace {
+
+// Moves the pages of `from` to `to`. The kernel moves one of its mappings at a time, and a range that
+// has grown where it was may be several.
+int move_mappings(range from, address to) noexcept {
+    int e = prim::move_pages(from.begin, to, from.size());
+    if (e == 0) {
+        return 0;
+    }
+    address done = from.begin;
+    while (done < from.end) {
+        prim::mapping m;
+        e = prim::find_mapping(done, &m);
+        const address end = m.where.end < from.end ? m.where.end : from.end;
+        e = e == 0 && !m.where.contains(done) ? 14 /* EFAULT */ : e;
+        e = e == 0 ? prim::move_pages(done, to + (done - from.begin), end - done) : e;
+        if (e != 0) {
+            break;
+        }
+        done = end;
+    }
+    // Not all of it: what went over comes back to where it was.
+    for (address back = from.begin; e != 0 && back < done;) {
+        prim::mapping m;
+        const address at = to + (back - from.begin);
+        if (prim::find_mapping(at, &m) != 0) {
+            break;
+        }
+        const address end = m.where.end - at < done - back ? back + (m.where.end - at) : done;
+        static_cast<void>(prim::move_pages(at, back, end - back));
+        back = end;
+    }
+    return e;
+}
+
+} // namespace
+
+result<heap::taken> manager::take_pages(owner_id who, const heap::wish& w) noexcept {
+    if (w.executable && !options_.allow_write_execute) {
+        return errc::forbidden; // decision 10
+    }
+    if (w.size == 0 || w.size > top_address || w.room > top_address || w.alignment > top_address) {
+        return errc::out_of_address_space;
+    }
+    const byte_count size = round_up(w.size, page_size);
+    const byte_count lead = w.alignment > granule_size ? w.alignment - granule_size : 0;
+    const byte_count room = round_up(w.room > size ? w.room : size, page_size) + lead;
+    const bool all = room == size;
+    const std::uint32_t protect =
+        w.executable ? vm::win32::page_execute_readwrite : vm::win32::page_readwrite;
+    const auto q = vm::decode_alloc(
+        0, room, vm::win32::mem_reserve | (all ? vm::win32::mem_commit : 0), protect);
+    if (!q) {
+        return errc::out_of_address_space;
+    }
+    const operation inside(*this);
+    vm::planned p;
+    if (auto r = space_.plan_reserve(*q, who, w.tag, p); !r) {
+        return r.error();
+    }
+    if (auto r = carry_out(p, w.level); !r) {
+        if (w.room > w.size && r.error().code == errc::out_of_address_space) {
+            heap::wish less = w;
+            less.room = w.size;
+            return take_pages(who, less);
+        }
+        return r.error();
+    }
+    const address begin = p.span().begin;
+    const address pages = round_up(begin, w.alignment > granule_size ? w.alignment : page_size);
+    if (!all) {
+        const auto committed = [&]() -> result<void> {
+            vm::planned commit;
+            auto r = space_.plan_commit({pages, pages + size}, q->protect, commit);
+            return r ? carry_out(commit, w.level) : r;
+        }(); // its claims have ended
+        if (!committed) {
+            give_back_pages(begin);
+            return committed.error();
+        }
+    }
+    tree().at(who).heap.fetch_add(pages_of(size), std::memory_order_relaxed);
+    return heap::taken{begin, pages};
+}
+
+void manager::give_back_pages(address begin) noexcept {
+    const operation inside(*this);
+    vm::free_request q;
+    q.release = true;
+    q.whole = true;
+    q.where = begin;
+    vm::planned p;
+    if (!space_.plan_free(q, false, p)) {
+        return;
+    }
+    const auto pages = static_cast<page_count>(-p.diff().committed);
+    const owner_id who = p.owner();
+    if (carry_out(p, criticality::process)) {
+        tree().at(who).heap.fetch_sub(pages, std::memory_order_relaxed);
+    }
+}
+
+result<void> manager::resize_pages(address begin, range now, byte_count size, bool executable,
+                                   criticality level) noexcept {
+    const operation inside(*this);
+    const vm::found f = space_.find(begin);
+    const address end = now.begin + round_up(size, page_size);
+    if (f.index == 0 || f.whole.begin != begin || end > f.whole.end) {
+        return errc::out_of_address_space;
+    }
+    vm::planned p;
+    result<void> r{};
+    if (end > now.end) {
+        const auto protect = vm::decode_protection(executable ? vm::win32::page_execute_readwrite
+                                                              : vm::win32::page_readwrite);
+        r = space_.plan_commit({now.end, end}, *protect, p);
+    } else {
+        vm::free_request q;
+        q.where = end;
+        q.span = {end, now.end};
+        r = space_.plan_free(q, false, p);
+    }
+    if (r) {
+        r = carry_out(p, level);
+    }
+    if (r) {
+        tree().at(f.owner).heap.fetch_add(static_cast<page_count>(p.diff().committed),
+                                          std::memory_order_relaxed);
+    }
+    return r;
+}
+
+// The old pages are claimed throughout, so that nobody changes them on their way.
+result<heap::taken> manager::move_pages(owner_id who, address begin, range now,
+                                        const heap::wish& w) noexcept {
+    const operation inside(*this);
+    const std::uint32_t protect =
+        w.executable ? vm::win32::page_execute_readwrite : vm::win32::page_readwrite;
+    const auto q =
+        vm::decode_alloc(0, w.room > w.size ? w.room : w.size, vm::win32::mem_reserve, protect);
+    if (!q) {
+        return errc::out_of_address_space;
+    }
+    vm::planned space;
+    if (auto r = space_.plan_reserve(*q, who, w.tag, space); !r) {
+        return r.error();
+    }
+    if (auto r = carry_out(space, w.level); !r) {
+        return r.error();
+    }
+    const address to = space.span().begin;
+    const auto moved = [&]() -> result<void> {
+        vm::free_request all;
+        all.release = true;
+        all.whole = true;
+        all.where = begin;
+        vm::planned old;
+        if (auto r = space_.plan_free(all, false, old); !r) {
+            return r;
+        }
+        vm::planned fresh;
+        if (auto r = space_.plan_commit({to, to + round_up(w.size, page_size)}, q->protect, fresh);
+            !r) {
+            return r;
+        }
+        // What is charged for the old pages pays for as many of the new ones.
+        const page_count paid = old.owner() == who ? old.diff().to_refund : 0;
+        const page_count more = fresh.to_charge() > paid ? fresh.to_charge() - paid : 0;
+        budget::charge taken;
+        if (auto r = take(who, more, w.level, taken); !r) {
+            count_refusal(w.level, more);
+            return r;
+        }
+        if (auto r = space_.apply(fresh); !r) {
+            return r;
+        }
+        // The kernel joins moved pages with no neighbour: when the new reservation ends its space is
+        // to be mapped anew.
+        std::atomic<std::uint32_t>& flags = space_.map().at(space_.find(to).index).flags;
+        flags.fetch_or(vm::holds_mappings, std::memory_order_acq_rel);
+        if (const int e = move_mappings(now, to); e != 0) {
+            flags.fetch_or(vm::may_be_open, std::memory_order_acq_rel);
+            static_cast<void>(prim::replace_by_reserved(to, round_up(w.size, page_size)));
+            return failure{errc::out_of_address_space, e};
+        }
+        const page_count kept = fresh.to_charge() - more;
+        const page_count before = static_cast<page_count>(-old.diff().committed);
+        space_.keep(fresh);
+        taken.keep();
+        enter(who, fresh.diff());
+        tree().at(who).heap.fetch_add(static_cast<page_count>(fresh.diff().committed),
+                                      std::memory_order_relaxed);
+        const owner_id payer = old.owner();
+        space_.keep(old);
+        enter(payer, old.diff());
+        tree().refund(payer, old.diff().to_refund - kept);
+        tree().at(payer).heap.fetch_sub(before, std::memory_order_relaxed);
+        return {};
+    }();
+    if (!moved) {
+        give_back_pages(to);
+        return moved.error();
+    }
+    if (space_.owed() != 0) {
+        space_.settle_owed();
+    }
+    return heap::taken{to, to};
 }
 
 } // namespace memreeve::manager

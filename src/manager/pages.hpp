@@ -12,9 +12,14 @@ public:
     constexpr manager_pages() noexcept = default;
     manager_pages(manager& m, owner_id who) noexcept : manager_(&m), who_(who) {}
 
-    result<address> take(byte_count size, bool executable, criticality level,
-                         std::uint64_t tag) noexcept override;
+    // Whom further pages are charged to: after fork the child's own account.
+    void change_owner(owner_id who) noexcept { who_ = who; }
+
+    result<heap::taken> take(const heap::wish& w) noexcept override;
     void give_back(address begin) noexcept override;
+    result<void> resize(address begin, range now, byte_count size, bool executable,
+                        criticality level) noexcept override;
+    result<heap::taken> move(address begin, range now, const heap::wish& w) noexcept override;
     std::uint64_t tag_of(address where, address* begin) noexcept override;
 
 private:

@@ -70,6 +70,10 @@ void record_pool::give_back(void* record) noexcept {
     push(reinterpret_cast<std::uint64_t>(record) - 16);
 }
 
+void record_pool::lend(storage& record) noexcept {
+    push(reinterpret_cast<std::uint64_t>(record.bytes));
+}
+
 void record_pool::close() noexcept {
     head_.store(0, std::memory_order_relaxed);
     std::uint64_t chunk = chunks_.exchange(0, std::memory_order_acquire);

@@ -22,6 +22,11 @@ public:
     // Null when the system has no memory left. Contents are unspecified.
     void* take() noexcept;
     void give_back(void* record) noexcept;
+    // One more record, in storage that outlives the pool: a pool that needs no more maps nothing.
+    struct storage {
+        alignas(16) unsigned char bytes[record_size + 16];
+    };
+    void lend(storage& record) noexcept;
     // Unmaps every record. Nobody may be inside or hold one.
     void close() noexcept;
 

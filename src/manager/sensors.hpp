@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What the machine and the container have left, and what that makes of an owner's load.
 //
-// Reads /proc/meminfo (MemAvailable) and the limits and usage of this process's control group
-// (version 2, version 1 or both), every level up to the root of what is visible. A sample is kept
-// for 100 ms; a fresh one costs no system call (decision 13). What cannot be read is not known and
+// Reads /proc/meminfo (MemAvailable) and the limits and usage of this process's control groups
+// (control_group.hpp). A sample is kept for 100 ms; a fresh one costs no system call (decision 13). What cannot be read is not known and
 // binds nothing. Thread-safe without a lock: a refresh is claimed by moving the time stamp, so a
 // thread stopped inside it delays others by nothing and is overtaken 100 ms later. Total and
 // available of one room may come from neighbouring samples. Nothing is allocated.
@@ -11,6 +10,7 @@
 
 #include "base/units.hpp"
 #include "budget/budget.hpp"
+#include "manager/control_group.hpp"
 #include "pressure/load.hpp"
 
 #include <atomic>
@@ -35,7 +35,12 @@ public:
     // `with_system` false: nothing is read and both rooms stay unknown.
     void open(const char* root_prefix, bool with_system) noexcept;
     bool is_on() const noexcept { return with_system_; }
+    const char* root_prefix() const noexcept { return root_; }
+    control_groups& groups() noexcept { return groups_; }
     sample read() noexcept;
+    // What this process could have if nobody else used anything: the smallest of RAM and the groups'
+    // limits, bytes, read now; 0 when neither is known.
+    byte_count total() noexcept;
 
 private:
     struct shared_room {
@@ -45,6 +50,7 @@ private:
     void refresh() noexcept;
 
     const char* root_ = "";
+    control_groups groups_{};
     bool with_system_ = true;
     std::atomic<std::uint64_t> taken_at_{0}; // 0: never
     std::atomic<bool> has_sample_{false};

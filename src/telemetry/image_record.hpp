@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/units.hpp"
+#include "telemetry/stack_table.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -63,6 +64,7 @@ enum class extent_kind : std::uint32_t {
     acquired,  // anonymous memory got elsewhere and recorded; about carries what is charged for it
     records,   // memreeve's own
     loader,    // mapped before memreeve was there
+    stack,     // in a reader only: libc's, out of the stack table
 };
 struct extent {
     std::atomic<std::uint64_t> begin{0};
@@ -96,6 +98,14 @@ struct published_picture {
     picture value{};
 };
 
+// Requests are counted by every thread all the time: in stripes, so that threads seldom meet on one.
+inline constexpr std::uint32_t request_stripe_count = 32; // a power of two
+struct alignas(128) request_stripe {
+    std::atomic<std::uint64_t> of[request_kind_count]{};
+};
+
+inline constexpr std::uint64_t picture_hold_ns = 50'000'000;
+
 struct image_record {
     std::atomic<std::uint32_t> state{0}; // image_state
     std::atomic<std::uint32_t> end{0};   // image_end
@@ -111,8 +121,9 @@ struct image_record {
     char path[256]{};     // /proc/PID/exe, or the file for an ungoverned child
     char reason[128]{};   // why it is not governed
     char settings[256]{}; // NAME=value, newline separated
+    char note[256]{};     // a sentence about the image for the closing lines
 
-    alignas(64) std::atomic<std::uint64_t> requests[request_kind_count]{};
+    request_stripe requests[request_stripe_count]{}; // see count_request
     std::atomic<std::uint64_t> refusals[criticality_count]{};
     std::atomic<std::uint64_t> notifications[3]{};  // low, neutral, high
     std::atomic<std::uint64_t> smallest_refused{0}; // bytes; 0: nothing was refused
@@ -122,6 +133,10 @@ struct image_record {
     // that none was in flight.
     alignas(64) std::atomic<std::uint64_t> operations_begun{0};
     std::atomic<std::uint64_t> operations_done{0};
+    // Monotonic clock: until then operations that have not begun yet wait, so that a busy program
+    // can be pictured between two of them. 0: nobody asks for it. Never waited for longer, whoever
+    // set it may have died.
+    std::atomic<std::uint64_t> held_until_ns{0};
 
     // A reader adds 1 to picture_wanted (and wakes it); the launcher answers with a picture and
     // sets picture_served to the value it saw.
@@ -132,7 +147,26 @@ struct image_record {
     extent extents[extent_capacity]{};
     std::atomic<std::uint32_t> extents_used{0}; // one past the highest slot ever used
     std::atomic<std::uint32_t> extents_lost{0}; // no slot was free: counted, shown as unclassified
+    stack_table stacks{};
+    // Pages of files that serve as private heap, charged to each owner: memory without a private
+    // mapping.
+    std::atomic<std::uint64_t> file_pages[owner_kind_count]{};
 };
+
+inline void count_request(image_record& image, request_kind kind) noexcept {
+    const auto self = reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
+    const std::uint64_t mixed = (self >> 6) * 0x9e3779b97f4a7c15ULL;
+    image.requests[(mixed >> 40) & (request_stripe_count - 1)]
+        .of[static_cast<unsigned>(kind)]
+        .fetch_add(1, std::memory_order_relaxed);
+}
+inline std::uint64_t requests_of(const image_record& image, request_kind kind) noexcept {
+    std::uint64_t sum = 0;
+    for (const request_stripe& stripe : image.requests) {
+        sum += stripe.of[static_cast<unsigned>(kind)].load(std::memory_order_relaxed);
+    }
+    return sum;
+}
 
 // Whoever refuses counts it here: level, and how little was too much (for the closing lines).
 inline void count_refusal(image_record& image, criticality level, byte_count bytes,

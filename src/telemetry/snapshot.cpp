@@ -62,8 +62,19 @@ bool equals(const char* at, const char* end, const char* word) noexcept {
     return at == end && *word == '\0';
 }
 
+bool ends_with(const char* at, const char* end, const char* word) noexcept {
+    const char* last = word;
+    while (*last != '\0') {
+        ++last;
+    }
+    return end - at >= last - word && equals(end - (last - word), end, word);
+}
+
 // "libc.so", "libc.so.6", "libmono.so.2 (deleted)": ".so", then the end of the name or a dot.
+// Assemblies and a JVM's archive of its classes are programs too, executable mapping or not.
 bool is_library_name(const char* path, const char* end) noexcept {
+    constexpr const char* deleted = " (deleted)";
+    end -= ends_with(path, end, deleted) ? 10 : 0;
     const char* name = path;
     for (const char* p = path; p != end; ++p) {
         if (*p == '/') {
@@ -71,12 +82,12 @@ bool is_library_name(const char* path, const char* end) noexcept {
         }
     }
     for (const char* p = name; end - p >= 3; ++p) {
-        if (p[0] == '.' && p[1] == 's' && p[2] == 'o' &&
-            (end - p == 3 || p[3] == '.' || p[3] == ' ')) {
+        if (p[0] == '.' && p[1] == 's' && p[2] == 'o' && (end - p == 3 || p[3] == '.')) {
             return true;
         }
     }
-    return false;
+    return ends_with(name, end, ".dll") || ends_with(name, end, ".exe") ||
+           ends_with(name, end, ".jsa");
 }
 
 constexpr std::uint64_t less(std::uint64_t a, std::uint64_t b) noexcept {
@@ -91,8 +102,9 @@ constexpr int precedence(extent_kind k) noexcept {
     case extent_kind::records: return 2;
     case extent_kind::acquired: return 3;
     case extent_kind::loader: return 4;
+    case extent_kind::stack: return 5;
     }
-    return 5;
+    return 6;
 }
 
 void add(kind_figures& to, const kind_figures& more) noexcept {
@@ -120,6 +132,10 @@ void smaps_reader::begin(const image_record& image, memory_view view) noexcept {
     has_current_ = has_held_ = has_before_ = false;
     group_ = {};
     figures_ = {};
+    for (std::uint32_t k = 0; k < owner_kind_count; ++k) {
+        figures_.acquired_charged[k] =
+            bytes_of(image.file_pages[k].load(std::memory_order_relaxed));
+    }
     line_size_ = 0;
     std::copy(std::begin(image.path), std::end(image.path), std::begin(program_));
     program_[sizeof program_ - 1] = '\0';
@@ -135,11 +151,11 @@ void smaps_reader::begin(const image_record& image, memory_view view) noexcept {
             continue;
         }
         span& s = spans_[span_count_++];
+        s = {};
         s.begin = from;
         s.end = to;
         s.kind = static_cast<extent_kind>(e.kind.load(std::memory_order_relaxed));
         s.charged = bytes_of(e.charged.load(std::memory_order_relaxed));
-        s.anonymous = 0;
         switch (s.kind) {
         case extent_kind::records: s.owner = owner_kind::runtime; break;
         case extent_kind::loader: s.owner = owner_kind::images; break;
@@ -147,6 +163,14 @@ void smaps_reader::begin(const image_record& image, memory_view view) noexcept {
         }
         lists_ours_ = lists_ours_ || precedence(s.kind) <= precedence(extent_kind::records);
     }
+    image.stacks.for_each([this](range where) noexcept {
+        span& s = spans_[span_count_++];
+        s = {};
+        s.begin = where.begin;
+        s.end = where.end;
+        s.kind = extent_kind::stack;
+        s.owner = owner_kind::stacks;
+    });
     std::sort(spans_, spans_ + span_count_,
               [](const span& a, const span& b) { return a.begin < b.begin; });
     std::uint64_t reach = 0;
@@ -205,7 +229,6 @@ bool smaps_reader::take_header() noexcept {
     const char* at = line_;
     const char* const end = line_ + line_size_;
     vma v{};
-    std::uint64_t offset = 0;
     std::uint64_t major = 0;
     std::uint64_t minor = 0;
     if (!hex_number(at, end, v.begin) || !skip(at, end, '-') || !hex_number(at, end, v.end) ||
@@ -217,7 +240,7 @@ bool smaps_reader::take_header() noexcept {
     v.executable = at[2] == 'x';
     v.is_private = at[3] == 'p';
     at += 4;
-    if (!skip(at, end, ' ') || !hex_number(at, end, offset) || !skip(at, end, ' ') ||
+    if (!skip(at, end, ' ') || !hex_number(at, end, v.offset) || !skip(at, end, ' ') ||
         !hex_number(at, end, major) || !skip(at, end, ':') || !hex_number(at, end, minor) ||
         !skip(at, end, ' ') || !number(at, end, v.inode)) {
         return false;
@@ -330,6 +353,11 @@ void smaps_reader::enter_group(const vma& v, const span* in) noexcept {
         group_.device = v.device;
         group_.inode = v.inode;
     }
+    // A small file's data may be mapped from its first page too; a second copy lies further on.
+    if (v.offset == 0 && v.readable &&
+        (group_.first == 0 || v.begin >= end_of_image(group_.first))) {
+        group_.first = v.begin;
+    }
     group_.is_image =
         group_.is_image || v.like_image || (in != nullptr && in->kind == extent_kind::loader);
 }
@@ -358,6 +386,43 @@ std::uint64_t smaps_reader::end_of_chunks(std::uint64_t begin, std::uint64_t end
     return at;
 }
 
+// Where what is mapped for the ELF file with its first page at `first` ends, .bss included; no bound
+// when that cannot be told. Anonymous memory above may have merged with .bss into one mapping.
+std::uint64_t smaps_reader::end_of_image(std::uint64_t first) noexcept {
+    constexpr std::uint64_t no_bound = ~std::uint64_t{0};
+    constexpr std::uint32_t magic = 0x464c457f;
+    constexpr std::uint32_t loaded = 1; // PT_LOAD
+    constexpr std::uint64_t entry_size = 56;
+    bool is_readable = first != 0 && view_.read_word != nullptr;
+    const auto word = [&](std::uint64_t at) noexcept {
+        std::uint64_t w = 0;
+        is_readable = is_readable && view_.read_word(view_.context, at, &w);
+        return w;
+    };
+    const auto half_of = [](std::uint64_t w) noexcept { return static_cast<std::uint32_t>(w); };
+    if (half_of(word(first)) != magic) {
+        return no_bound;
+    }
+    const std::uint64_t table = word(first + 32);          // e_phoff
+    const std::uint64_t sizes = word(first + 48);          // e_phentsize on top
+    const std::uint64_t count = word(first + 56) & 0xffff; // e_phnum
+    if (!is_readable || sizes >> 48 != entry_size || table > page_size ||
+        count > (page_size - table) / entry_size) {
+        return no_bound;
+    }
+    std::uint64_t lowest = no_bound;
+    std::uint64_t end = 0;
+    for (std::uint64_t at = first + table; at < first + table + count * entry_size;
+         at += entry_size) {
+        if (half_of(word(at)) == loaded) {
+            const std::uint64_t where = word(at + 16); // p_vaddr
+            lowest = std::min(lowest, round_down(where, page_size));
+            end = std::max(end, where + word(at + 40)); // p_memsz
+        }
+    }
+    return is_readable && end > lowest ? first + round_up(end - lowest, page_size) : no_bound;
+}
+
 // Read-write from a multiple of 64 MiB on, the rest up to the next multiple inaccessible.
 bool smaps_reader::is_malloc_arena(const vma& v, const vma* next) noexcept {
     return v.begin % malloc_heap_size == 0 && v.readable && v.writable && !v.executable &&
@@ -373,7 +438,8 @@ bool smaps_reader::is_above_guard(const vma& v, const vma* before) noexcept {
         return false;
     }
     std::uint64_t boundary = 0;
-    return find(before->begin, &boundary) == nullptr;
+    const span* const in = find(before->begin, &boundary);
+    return in == nullptr || in->kind == extent_kind::stack;
 }
 
 void smaps_reader::attribute(const vma& v, const vma* before, const vma* next) noexcept {
@@ -426,6 +492,7 @@ void smaps_reader::attribute(const vma& v, const vma* before, const vma* next) n
         std::uint64_t boundary = 0;
         span* const in = find(at, &boundary);
         std::uint64_t to = std::min(boundary, v.end);
+        std::uint64_t bss_end = 0;
         verdict what = verdict::nobody;
         owner_kind who = owner_kind::runtime;
         const bool is_kept =
@@ -464,8 +531,13 @@ void smaps_reader::attribute(const vma& v, const vma* before, const vma* next) n
             who = owner_kind::malloc;
         } else if (at == v.begin && before != nullptr && before->end == v.begin &&
                    before->has_file() && before->is_private && group_.is_open &&
-                   group_.inode == before->inode && group_.device == before->device) {
+                   group_.inode == before->inode && group_.device == before->device &&
+                   (bss_end = end_of_image(group_.first)) > at) {
+            to = std::min(to, bss_end);
             what = verdict::group_behind;
+        } else if (in != nullptr && in->kind == extent_kind::stack) {
+            what = verdict::owner;
+            who = owner_kind::stacks;
         } else if (at == v.begin && is_above_guard(v, before)) {
             what = verdict::owner;
             who = owner_kind::stacks;

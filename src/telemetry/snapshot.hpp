@@ -11,11 +11,13 @@
 //   in memreeve's records                         runtime
 //   in what the loader had mapped                 images
 //   anonymous and recorded as acquired            its owner
-//   file also mapped executable, *.so*, the program itself    images
+//   file also mapped executable, the program itself,
+//     *.so*, *.dll, *.exe, *.jsa                  images
 //   other file                                    files
 //   glibc arena (64 MiB aligned, the rest inaccessible)       malloc
 //   tiled by chunks that malloc mapped            malloc
-//   directly behind an image's mapping (.bss)     images
+//   directly behind an image's mapping, as far as its ELF header asks (.bss)    images
+//   noted as a thread's stack                     stacks
 //   directly above a small inaccessible mapping   stacks
 //   else                                          unclassified
 //
@@ -61,10 +63,10 @@ struct smaps_figures {
     std::uint64_t mappings = 0;
 };
 
-// About 100 KiB: lives in mapped or static memory, not on a stack.
+// About 200 KiB: lives in mapped or static memory, not on a stack.
 class smaps_reader {
 public:
-    // Copies the image's extents. Everything else is forgotten.
+    // Copies the image's extents and stacks. Everything else is forgotten.
     void begin(const image_record& image, memory_view view) noexcept;
     void feed(const char* text, std::size_t size) noexcept;
     // False when the text was no smaps, was empty (the process has ended) or shows another image
@@ -83,7 +85,7 @@ private:
     };
     struct vma {
         std::uint64_t begin, end;
-        std::uint64_t device, inode;
+        std::uint64_t offset, device, inode;
         std::uint64_t rss, anonymous, exclusive; // bytes
         bool readable, writable, executable, is_private, like_image;
         name_kind name;
@@ -93,6 +95,7 @@ private:
     // Consecutive mappings of one file: what it is may be told only by a later one.
     struct file_group {
         std::uint64_t device, inode;
+        std::uint64_t first; // where its first page is mapped, 0: nowhere
         bool is_open, is_image;
         kind_figures of_file, behind; // `behind`: anonymous, would be its .bss
     };
@@ -110,6 +113,7 @@ private:
     span* find(std::uint64_t at, std::uint64_t* boundary) noexcept;
     owner_kind kind_of_account(const image_record& image, std::uint32_t account) const noexcept;
     std::uint64_t end_of_chunks(std::uint64_t begin, std::uint64_t end) noexcept;
+    std::uint64_t end_of_image(std::uint64_t first) noexcept;
     bool is_malloc_arena(const vma& v, const vma* next) noexcept;
     bool is_above_guard(const vma& v, const vma* before) noexcept;
 
@@ -126,7 +130,7 @@ private:
     std::size_t line_size_ = 0;
     char line_[line_capacity]{};
     char program_[sizeof(image_record::path)]{};
-    span spans_[extent_capacity]{};
+    span spans_[extent_capacity + stack_table::capacity]{};
 };
 
 // Kernel figures and books together. Bytes charged for acquired memory are part of books.charged.
@@ -153,22 +157,39 @@ owner_books books_of(const Account& a) noexcept {
 }
 
 // A picture taken with no operation in flight (decision 4): tried at most `tries` times, then taken
-// all the same and marked in_flight.
+// all the same and marked in_flight. A program too busy for the first polite_tries is asked to begin
+// no operation while the next ones are made (image_record::held_until_ns), four tries on and four off:
+// a thread that a runtime stopped within an operation comes out of it only when others go on.
 //   pump(reader)  feeds the whole smaps text; false when it cannot be read
 //   books(kind)   the owner's books
-//   wait()        called between tries
-template <class Pump, class Books, class Wait>
+//   wait(n)       called after try n; a thread that was stopped within an operation takes a while
+//   clock()       nanoseconds of the monotonic clock
+inline constexpr unsigned polite_tries = 3;
+template <class Pump, class Books, class Wait, class Clock>
 bool take_picture(image_record& image, smaps_reader& reader, memory_view view, unsigned tries,
-                  std::uint64_t now_ns, Pump pump, Books books, Wait wait, picture& out) noexcept {
+                  Clock clock, Pump pump, Books books, Wait wait, picture& out) noexcept {
+    struct hold {
+        std::atomic<std::uint64_t>& until;
+        std::uint64_t now = 0;
+        void set(std::uint64_t to) noexcept {
+            if (to != now) {
+                until.store(now = to, std::memory_order_release);
+            }
+        }
+        ~hold() { set(0); }
+    } hold{image.held_until_ns};
     smaps_figures seen;
     owner_books of[owner_kind_count];
     for (unsigned n = 0;; ++n) {
         const bool last = n + 1 >= tries;
+        if (n >= polite_tries) {
+            hold.set((n - polite_tries) % 8 < 4 || last ? clock() + picture_hold_ns : 0);
+        }
         // done before begun: equal means that none was in flight when begun was read.
         const std::uint64_t done = image.operations_done.load(std::memory_order_acquire);
         const std::uint64_t begun = image.operations_begun.load(std::memory_order_acquire);
         if (begun != done && !last) {
-            wait();
+            wait(n);
             continue;
         }
         reader.begin(image, view);
@@ -183,11 +204,11 @@ bool take_picture(image_record& image, smaps_reader& reader, memory_view view, u
         const bool quiet =
             begun == done && image.operations_begun.load(std::memory_order_relaxed) == begun;
         if (!quiet && !last) {
-            wait();
+            wait(n);
             continue;
         }
         out = picture{};
-        out.taken_at_ns = now_ns;
+        out.taken_at_ns = clock();
         out.retries = n;
         out.in_flight = quiet ? 0 : 1;
         compose(seen, of, out);

@@ -554,6 +554,13 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
             differences d;
             d.reserved = static_cast<std::int64_t>(r.pages.load(std::memory_order_relaxed));
             v.tell(v.context, static_cast<owner_id>(r.owner.load(std::memory_order_relaxed)), d);
+        } else if (r.stage() != reservation_stage::free && !arena_at(r.base()).is_empty()) {
+            // Being made or released by a thread that is not here: nobody's, so it holds nothing.
+            const std::uint32_t there = find(r.base()).index;
+            if ((there == 0 || there == i) && !r.where().is_empty()) {
+                static_cast<void>(prim::discard(r.base(), r.where().size()));
+                static_cast<void>(prim::protect(r.base(), r.where().size(), access::none));
+            }
         }
     }
     map_.settle_after_fork([&](range run, std::uint32_t index, page_code code, bool claimed) {

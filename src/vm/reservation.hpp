@@ -45,7 +45,8 @@ enum reservation_flag : std::uint32_t {
     // limit): reserved pages of this reservation may be accessible. Never cleared; commits and
     // releases of it trust no code of a reserved page.
     may_be_open = 1,
-    // The program has put mappings of its own over pages of it: what is closed off must be replaced.
+    // The program has put mappings of its own over pages of it, or pages were moved in: what is closed
+    // off must be replaced.
     holds_mappings = 2,
 };
 

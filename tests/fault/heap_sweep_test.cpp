@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The sweep over heaps, COM objects, hosts, owners and the notifier (hosting-api; F1, F2, F40).
 #include "budget/charge.hpp"
+#include "com/host_malloc.hpp"
 #include "fault/host_world.hpp"
 
 #include <atomic>
@@ -53,6 +54,15 @@ host_script allocating(const char* name, std::size_t size, std::size_t already) 
         end_heap(w);
     };
     return s;
+}
+
+constexpr auto top = criticality::process;
+manager::owner_heap& blocks(host_world& w) {
+    return static_cast<com::host_malloc*>(w.heap)->blocks();
+}
+outcome blocks_outcome(host_world& w, const result<address>& r) {
+    w.block = r ? reinterpret_cast<void*>(*r) : nullptr;
+    return host_world::outcome_of(r);
 }
 
 struct quiet_callback final : ICLRMemoryNotificationCallback {
@@ -117,6 +127,62 @@ std::vector<host_script> heap_scripts() {
                                                  : std::string();
         };
         s.revert = end_heap;
+        list.push_back(s);
+    }
+    for (const std::size_t size : {std::size_t{40}, std::size_t{1} << 20}) {
+        host_script s = allocating(size == 40 ? "zeroed_small" : "zeroed_large", size, 0);
+        s.run = [=](host_world& w) {
+            return blocks_outcome(w, blocks(w).allocate_zeroed(size, top));
+        };
+        s.done = [](host_world& w) {
+            return *static_cast<char*>(w.block) == 0 ? std::string() : std::string("not zero");
+        };
+        list.push_back(s);
+    }
+    for (const byte_count alignment : {byte_count{256}, byte_count{4096}, byte_count{1} << 21}) {
+        host_script s = allocating("", 5000, 0);
+        s.name = "aligned_" + std::to_string(alignment);
+        s.run = [=](host_world& w) {
+            return blocks_outcome(w, blocks(w).allocate_aligned(5000, alignment, top));
+        };
+        list.push_back(s);
+    }
+    // Small to large, large where it is, large to elsewhere, and back.
+    const struct {
+        const char* name;
+        std::size_t from, to;
+    } changes[] = {
+        {"resize_small_grows", 40, 3000},          {"resize_small_to_large", 3000, 100000},
+        {"resize_large_moves", 1 << 20, 3 << 20},  {"resize_large_copies", 50000, 120000},
+        {"resize_large_shrinks", 1 << 20, 100000}, {"resize_large_to_small", 50000, 100}};
+    for (const auto& change : changes) {
+        host_script s = allocating(change.name, change.from, 0);
+        const auto prepare = s.prepare;
+        s.prepare = [=](host_world& w) {
+            prepare(w);
+            w.must(com_outcome(w.heap->Alloc(change.from, eProcessCritical, &w.block)), "Alloc");
+            std::memset(w.block, 0x21, change.from);
+        };
+        s.never_refused = change.to < change.from;
+        s.run = [=](host_world& w) {
+            void* const before = w.block;
+            const auto o = blocks_outcome(w, blocks(w).resize(w.a, change.to, top));
+            w.block = o.done ? w.block : before;
+            return o;
+        };
+        const auto with_block = s.run;
+        s.run = [=](host_world& w) {
+            w.a = reinterpret_cast<address>(w.block);
+            return with_block(w);
+        };
+        s.done = [=](host_world& w) {
+            for (std::size_t i = 0; i < std::min(change.from, change.to); ++i) {
+                if (static_cast<char*>(w.block)[i] != 0x21) {
+                    return text_of("byte %zu was lost", i);
+                }
+            }
+            return usable(w.block, change.to);
+        };
         list.push_back(s);
     }
     {

@@ -49,12 +49,12 @@ def main():
         consumer = here / "consumer"
         run(cmake, "-S", consumer, "-B", f"{scratch}/found", "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefix}")
         run(cmake, "--build", f"{scratch}/found", "-j2")
-        print("find_package:", run(f"{scratch}/found/consumer_c").strip(), run(f"{scratch}/found/consumer_cpp").strip())
+        programs = ("consumer_c", "consumer_cpp", "consumer_host")
+        print("find_package:", *(run(f"{scratch}/found/{name}").strip() for name in programs))
 
         run(cmake, "-S", consumer, "-B", f"{scratch}/embedded", "-G", "Ninja", f"-DMEMREEVE_EMBED={source}")
         run(cmake, "--build", f"{scratch}/embedded", "-j2")
-        print("add_subdirectory:", run(f"{scratch}/embedded/consumer_c").strip(),
-              run(f"{scratch}/embedded/consumer_cpp").strip())
+        print("add_subdirectory:", *(run(f"{scratch}/embedded/{name}").strip() for name in programs))
         run(cmake, "--install", f"{scratch}/embedded", "--prefix", f"{scratch}/nothing")
         extra = [p for p in Path(f"{scratch}/nothing").rglob("*") if p.is_file()]
         if extra:
@@ -63,11 +63,12 @@ def main():
 
         if shutil.which("pkg-config"):
             environment = {**os.environ, "PKG_CONFIG_PATH": f"{prefix}/lib/pkgconfig"}
-            flags = run("pkg-config", "--cflags", "--libs", "memreeve", env=environment).split()
-            run("cc", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", consumer / "consumer.c", "-o",
-                f"{scratch}/consumer_pc", *flags)
-            print("pkg-config:", run(f"{scratch}/consumer_pc",
-                                     env={**os.environ, "LD_LIBRARY_PATH": f"{prefix}/lib"}).strip())
+            for package, stem in (("memreeve", "consumer"), ("memreeve-embed", "host")):
+                flags = run("pkg-config", "--cflags", "--libs", package, env=environment).split()
+                run("cc", "-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", consumer / f"{stem}.c", "-o",
+                    f"{scratch}/{stem}_pc", *flags)
+                print(f"pkg-config {package}:", run(f"{scratch}/{stem}_pc", env={
+                    **os.environ, "LD_LIBRARY_PATH": f"{prefix}/lib"}).strip())
         else:
             print("pkg-config: left out, it is not installed (Debian: apt-get install pkgconf)")
     print(f"{len(have)} files installed, {bad} differences")

@@ -4,13 +4,18 @@
 //   ledger_probe LAUNCHER_PID images        a line of JSON per live image
 //   ledger_probe LAUNCHER_PID picture PID   asks the launcher for a picture of the image and prints
 //                                           it as JSON (decision 4)
+//   ledger_probe LAUNCHER_PID stacks PID    the thread stacks noted for the image: [begin, end]
 //   ledger_probe LAUNCHER_PID root          the root account
+//   ledger_probe LAUNCHER_PID places        places taken in the ledger: images, accounts, credit
+//   ledger_probe LAUNCHER_PID kill PID      kills the process with SIGKILL and tells how long its
+//                                           charge took to come back, in milliseconds
 //
-// Exit status 0; 3 when there is no such ledger or image, 4 when no picture was served in 10 s.
+// Exit status 0; 3 when there is no such ledger or image, 4 when nothing happened in 10 s.
 #include "manager/ledger.hpp"
 #include "prim/prim.hpp"
 #include "telemetry/snapshot.hpp"
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -76,6 +81,31 @@ json show(const telemetry::picture& p) {
     return out;
 }
 
+// Pages of files that serve as heap, by owner; owners without one are left out.
+json file_pages_of(const telemetry::image_record& r) {
+    json out = json::object();
+    for (std::uint32_t k = 0; k < telemetry::owner_kind_count; ++k) {
+        if (const std::uint64_t pages = r.file_pages[k].load(); pages != 0) {
+            out[telemetry::owner_names[k]] = pages;
+        }
+    }
+    return out;
+}
+
+// Charged without being committed: recorded mappings, pages of files that serve as heap.
+byte_count charged_elsewhere(const telemetry::image_record& r) {
+    page_count pages = 0;
+    for (const telemetry::extent& e : r.extents) {
+        if (e.begin.load() > 1) {
+            pages += e.charged.load();
+        }
+    }
+    for (const auto& of_owner : r.file_pages) {
+        pages += of_owner.load();
+    }
+    return bytes_of(pages);
+}
+
 int ask_for_picture(manager::ledger& books, int pid) {
     for (std::uint32_t i = 0; i < books.header().images_high.load(); ++i) {
         telemetry::image_record& r = books.image(i);
@@ -104,11 +134,77 @@ int ask_for_picture(manager::ledger& books, int pid) {
     return 3;
 }
 
+int show_stacks(const manager::ledger& books, int pid) {
+    for (std::uint32_t i = 0; i < books.header().images_high.load(); ++i) {
+        const telemetry::image_record& r = books.image(i);
+        if (is_live(r) && r.pid.load() == pid) {
+            json all = json::array();
+            r.stacks.for_each([&](range where) { all.push_back({where.begin, where.end}); });
+            std::cout << all.dump() << '\n';
+            return 0;
+        }
+    }
+    return 3;
+}
+
+// What is free when nothing runs: a place that stays taken is lost for the rest of the run.
+json taken_places(manager::ledger& books) {
+    books.tree().drain();
+    const manager::ledger_header& h = books.header();
+    std::uint64_t images[4]{}; // by state
+    for (std::uint32_t i = 0; i < h.image_capacity; ++i) {
+        ++images[books.image(i).state.load() & 3];
+    }
+    std::uint64_t accounts = 0;
+    for (std::uint32_t i = 0; i < h.account_capacity; ++i) {
+        accounts += books.tree().at(static_cast<owner_id>(i)).state.load() != 0;
+    }
+    const budget::account& root = books.tree().at(owner_id::root);
+    return {{"live", images[static_cast<int>(telemetry::image_state::live)]},
+            {"claimed", images[static_cast<int>(telemetry::image_state::claimed)]},
+            {"ended", images[static_cast<int>(telemetry::image_state::ended)]},
+            {"accounts", accounts},
+            {"draining", books.tree().is_draining()},
+            {"held", bytes_of(root.usage.load() & 0xffffffffU)},
+            {"charged", bytes_of(root.charged.load())}};
+}
+
+int kill_and_wait(manager::ledger& books, int pid) {
+    const budget::account& root = books.tree().at(owner_id::root);
+    for (std::uint32_t i = 0; i < books.header().images_high.load(); ++i) {
+        telemetry::image_record& r = books.image(i);
+        if (!is_live(r) || r.pid.load() != pid) {
+            continue;
+        }
+        const auto process = static_cast<owner_id>(r.process_account.load());
+        const page_count held = books.tree().charged(process);
+        const page_count before = root.charged.load();
+        const std::uint64_t since = prim::now_ns();
+        if (::kill(pid, SIGKILL) != 0) {
+            return 3;
+        }
+        std::uint64_t passed = 0;
+        while (root.charged.load() + held > before && passed < patience_ns) {
+            prim::yield();
+            passed = prim::now_ns() - since;
+        }
+        std::cout << json{{"held", bytes_of(held)},
+                          {"before", bytes_of(before)},
+                          {"after", bytes_of(root.charged.load())},
+                          {"milliseconds", static_cast<double>(passed) / 1e6}}
+                         .dump()
+                  << '\n';
+        return passed < patience_ns ? 0 : 4;
+    }
+    return 3;
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
     if (argc < 3) {
-        std::cerr << "usage: ledger_probe LAUNCHER_PID images|root|picture PID\n";
+        std::cerr << "usage: ledger_probe LAUNCHER_PID images|root|places|picture PID|stacks "
+                     "PID|kill PID\n";
         return 2;
     }
     manager::ledger books;
@@ -118,6 +214,16 @@ int main(int argc, char** argv) {
     const std::string what = argv[2];
     if (what == "picture" && argc == 4) {
         return ask_for_picture(books, std::atoi(argv[3]));
+    }
+    if (what == "stacks" && argc == 4) {
+        return show_stacks(books, std::atoi(argv[3]));
+    }
+    if (what == "kill" && argc == 4) {
+        return kill_and_wait(books, std::atoi(argv[3]));
+    }
+    if (what == "places") {
+        std::cout << taken_places(books).dump() << '\n';
+        return 0;
     }
     if (what == "root") {
         const budget::account& root = books.tree().at(owner_id::root);
@@ -137,8 +243,10 @@ int main(int argc, char** argv) {
                               {"runtime", telemetry::name_of(static_cast<telemetry::runtime_kind>(
                                               r.runtime.load()))},
                               {"governed", r.governed.load() != 0},
+                              {"charged_elsewhere", charged_elsewhere(r)},
                               {"extents", r.extents_used.load()},
-                              {"extents_lost", r.extents_lost.load()}}
+                              {"extents_lost", r.extents_lost.load()},
+                              {"file_pages", file_pages_of(r)}}
                              .dump()
                       << '\n';
         }

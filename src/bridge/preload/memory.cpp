@@ -35,7 +35,7 @@ address number(const void* p) noexcept { return reinterpret_cast<address>(p); }
 
 MEMREEVE_EXPORT void* mmap(void* where, size_t size, int prot, int flags, int fd,
                            off_t offset) noexcept {
-    bridge::state* s = bridge::governed();
+    bridge::state* s = (flags & MAP_FIXED) != 0 ? bridge::holding() : bridge::governed();
     return reinterpret_cast<void*>(
         finish(s != nullptr ? bridge::map_memory(*s, number(where), size, prot, flags, fd, offset)
                             : prim::pass_mmap(number(where), size, prot, flags, fd, offset)));
@@ -47,13 +47,13 @@ MEMREEVE_EXPORT void* mmap64(void* where, size_t size, int prot, int flags, int 
 }
 
 MEMREEVE_EXPORT int munmap(void* where, size_t size) noexcept {
-    bridge::state* s = bridge::governed();
+    bridge::state* s = bridge::holding();
     return static_cast<int>(finish(s != nullptr ? bridge::unmap_memory(*s, number(where), size)
                                                 : prim::pass_munmap(number(where), size)));
 }
 
 MEMREEVE_EXPORT int mprotect(void* where, size_t size, int prot) noexcept {
-    bridge::state* s = bridge::governed();
+    bridge::state* s = bridge::holding();
     return static_cast<int>(finish(s != nullptr
                                        ? bridge::protect_memory(*s, number(where), size, prot)
                                        : prim::pass_mprotect(number(where), size, prot)));
@@ -68,7 +68,7 @@ MEMREEVE_EXPORT int pkey_mprotect(void* where, size_t size, int prot, int key) n
 }
 
 MEMREEVE_EXPORT int madvise(void* where, size_t size, int advice) noexcept {
-    bridge::state* s = bridge::governed();
+    bridge::state* s = bridge::holding();
     return static_cast<int>(finish(s != nullptr
                                        ? bridge::advise_memory(*s, number(where), size, advice)
                                        : prim::pass_madvise(number(where), size, advice)));
@@ -79,7 +79,7 @@ MEMREEVE_EXPORT int posix_madvise(void* where, size_t size, int advice) noexcept
     if (advice == POSIX_MADV_DONTNEED) {
         return 0;
     }
-    bridge::state* s = bridge::governed();
+    bridge::state* s = bridge::holding();
     const long r = s != nullptr ? bridge::advise_memory(*s, number(where), size, advice)
                                 : prim::pass_madvise(number(where), size, advice);
     return static_cast<int>(-r);
@@ -94,7 +94,7 @@ MEMREEVE_EXPORT void* mremap(void* where, size_t old_size, size_t new_size, int 
         to = number(va_arg(more, void*));
         va_end(more);
     }
-    bridge::state* s = bridge::governed();
+    bridge::state* s = bridge::holding();
     return reinterpret_cast<void*>(
         finish(s != nullptr ? bridge::remap_memory(*s, number(where), old_size, new_size, flags, to)
                             : prim::pass_mremap(number(where), old_size, new_size, flags, to)));

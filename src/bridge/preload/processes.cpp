@@ -3,6 +3,7 @@
 // and end. libc's own system() and popen() start programs inside libc: their children attach by
 // themselves; what cannot attach is then not named in the closing lines.
 #include "bridge/environment.hpp"
+#include "bridge/knobs.hpp"
 #include "bridge/pictures.hpp"
 #include "bridge/state.hpp"
 #include "bridge/successor.hpp"
@@ -51,10 +52,14 @@ void child_after_fork() { static_cast<void>(bridge::governed()); }
 
 // Registered before the state below is published by anybody; what happens earlier, or by clone(),
 // is found out by the wiped word.
-__attribute__((constructor)) void start() {
+// glibc calls constructors with main's arguments.
+__attribute__((constructor)) void start(int argument_count, char** arguments, char**) {
     static_cast<void>(pthread_atfork(nullptr, nullptr, child_after_fork));
-    if (bridge::state* s = bridge::governed(); s != nullptr && s->leaves_children_alone()) {
-        taken_out = bridge::take_out_governing_variables();
+    if (bridge::state* s = bridge::governed()) {
+        bridge::turn_knobs(*s, argument_count, arguments);
+        if (s->leaves_children_alone()) {
+            taken_out = bridge::take_out_governing_variables();
+        }
     }
 }
 
@@ -65,24 +70,45 @@ __attribute__((destructor)) void finish() {
     }
 }
 
+std::size_t count_strings(char* const* strings) noexcept {
+    std::size_t n = 0;
+    while (strings[n] != nullptr) {
+        ++n;
+    }
+    return n;
+}
+
+// Where the terminating null was put.
+char** copy_environment(char** to, char* const* from, bool drops_settings) noexcept {
+    for (; *from != nullptr; ++from) {
+        if (!drops_settings || !bridge::is_setting(*from)) {
+            *to++ = *from;
+        }
+    }
+    *to = nullptr;
+    return to;
+}
+
 int execute(const char* path, char* const* arguments, char* const* environment) noexcept {
     bridge::state* s = bridge::governed();
     const bool takes_them_along = s != nullptr && s->leaves_children_alone() &&
                                   !s->shares_memory() && taken_out.ledger != nullptr &&
                                   bridge::variable_in(environment, "MEMREEVE_LEDGER") == nullptr;
-    if (takes_them_along) {
-        std::size_t n = 0;
-        while (environment != nullptr && environment[n] != nullptr) {
-            ++n;
+    // What is left alone gets no setting of ours either.
+    const bool drops_settings =
+        s != nullptr && (s->is_left_alone() || (s->leaves_children_alone() && s->shares_memory()));
+    char* const none[] = {nullptr};
+    if (takes_them_along || drops_settings) {
+        environment = environment != nullptr ? environment : none;
+        auto** own =
+            static_cast<char**>(__builtin_alloca((count_strings(environment) + 3) * sizeof(char*)));
+        char** end = copy_environment(own, environment, drops_settings);
+        if (takes_them_along) {
+            *end++ = taken_out.ledger;
+            *end++ = taken_out.preload;
+            *end = nullptr;
         }
-        auto** extended = static_cast<char**>(__builtin_alloca((n + 3) * sizeof(char*)));
-        for (std::size_t i = 0; i < n; ++i) {
-            extended[i] = environment[i];
-        }
-        extended[n] = taken_out.ledger;
-        extended[n + 1] = taken_out.preload;
-        extended[n + 2] = nullptr;
-        environment = extended;
+        environment = own;
     }
     if (s != nullptr) {
         bridge::before_exec(*s, path, environment);
@@ -195,13 +221,20 @@ int spawn(spawn_function libc, pid_t* pid, const char* path,
     if (libc == nullptr) {
         return ENOSYS;
     }
+    bridge::state* s = bridge::governed();
+    if (s != nullptr && environment != nullptr && s->leaves_children_alone()) {
+        auto** own =
+            static_cast<char**>(__builtin_alloca((count_strings(environment) + 1) * sizeof(char*)));
+        static_cast<void>(copy_environment(own, environment, true));
+        environment = own;
+    }
     pid_t child = 0;
     const int e = libc(&child, path, actions, attributes, arguments, environment);
     if (e == 0) {
         if (pid != nullptr) {
             *pid = child;
         }
-        if (bridge::state* s = bridge::governed()) {
+        if (s != nullptr) {
             bridge::after_spawn(*s, child, path, environment);
         }
     }
@@ -212,6 +245,11 @@ int spawn(spawn_function libc, pid_t* pid, const char* path,
 
 MEMREEVE_EXPORT int execve(const char* path, char* const arguments[],
                            char* const environment[]) noexcept {
+    return execute(path, arguments, environment);
+}
+// For syscall(): under a name that no other library can take.
+extern "C" __attribute__((visibility("hidden"))) int memreeve_execve(
+    const char* path, char* const arguments[], char* const environment[]) noexcept {
     return execute(path, arguments, environment);
 }
 MEMREEVE_EXPORT int execv(const char* path, char* const arguments[]) noexcept {

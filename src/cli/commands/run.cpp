@@ -26,16 +26,15 @@ constexpr std::uint64_t sampling_share = 10;            // at most a tenth of th
 struct bounds {
     std::optional<byte_count> limit;
     byte_count reserve = 0;
+    // What settings of runtimes are derived from: they look at their container too.
+    byte_count runtime_limit = 0;
 };
 
 // Says what is wrong and returns false.
 bool parse_bounds(const run_options& o, bounds& out) {
     manager::sensors system;
     system.open("", true);
-    const auto rooms = system.read();
-    const byte_count total = rooms.container.is_known() && rooms.machine.is_known()
-                                 ? std::min(rooms.container.total, rooms.machine.total)
-                                 : std::max(rooms.container.total, rooms.machine.total);
+    const byte_count total = system.total(); // what a percentage is of
     const auto parse = [&](const char* option, const std::string& text) -> std::optional<size> {
         std::string why;
         const std::optional<size> s = parse_size(text, total, why);
@@ -59,6 +58,9 @@ bool parse_bounds(const run_options& o, bounds& out) {
             }
             out.limit = s->bytes;
             out.reserve = budget::default_reserve(s->bytes);
+            out.runtime_limit = rooms.container.is_known()
+                                    ? std::min(s->bytes, rooms.container.total)
+                                    : s->bytes;
         }
     }
     if (o.reserve) {
@@ -163,6 +165,7 @@ public:
         header.launcher_pid.store(prim::process_id(), std::memory_order_relaxed);
         header.launcher_start_time.store(prim::process_start_time(prim::process_id()),
                                          std::memory_order_relaxed);
+        header.runtime_limit.store(o.no_knobs ? 0 : b.runtime_limit, std::memory_order_relaxed);
         header.flags.store((o.best_effort ? manager::flag_best_effort : 0u) |
                                (o.no_children ? manager::flag_no_children : 0u),
                            std::memory_order_release);
@@ -334,15 +337,11 @@ int run(const run_options& o) {
         return memreeve_failed;
     }
 
-    std::vector<variable> settings;
-    if (!o.no_knobs) {
-        settings = runtime_settings(verdict.is_mono, b.limit, outside);
-    }
     prim::signal_desk desk;
     const std::uint64_t started_at = prim::now_ns();
     prim::started program;
     const std::vector<std::string> inside =
-        governed_environment(outside, *library, ledger.path(), o.best_effort, settings);
+        governed_environment(outside, *library, ledger.path(), o.best_effort);
     const int failed = prim::start_program(verdict.file, o.command, inside, program);
     if (failed != 0) {
         say(fmt::format("{}: cannot be started: {}", shell_word(verdict.file),
@@ -350,7 +349,7 @@ int run(const run_options& o) {
         return failed == ENOENT || failed == ENOTDIR ? 127 : 126;
     }
 
-    image_watch images(ledger.books(), started_at, settings);
+    image_watch images(ledger.books(), started_at);
     run_report report;
     {
         bell_listener bell(ledger.books().header());
@@ -364,6 +363,7 @@ int run(const run_options& o) {
     report.command = o.command;
     report.limit = b.limit;
     report.reserve = b.reserve;
+    report.verbose = o.verbose;
     const budget::account& root = ledger.books().tree().at(owner_id::root);
     report.peak_charged = bytes_of(root.peak.load(std::memory_order_relaxed));
     report.touched_overshoot = bytes_of(root.overshoot.load(std::memory_order_relaxed));

@@ -16,6 +16,7 @@ struct run_options {
     std::optional<std::string> summary;
     std::optional<int> exit_code_on_limit;
     bool quiet = false;
+    bool verbose = false;
     bool no_knobs = false;
     bool no_children = false;
     bool best_effort = false;

@@ -29,7 +29,7 @@ static class Arrays
         return false;
     }
 
-    static int Main()
+    internal static int Main()
     {
         int caught = 0;
         for (int round = 0; round < 3; ++round)

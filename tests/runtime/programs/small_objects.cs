@@ -11,7 +11,7 @@ static class SmallObjects
         public long A, B, C;
     }
 
-    static int Main()
+    internal static int Main()
     {
         Node head = null;
         try
@@ -23,6 +23,10 @@ static class SmallObjects
         {
             head = null;
             Console.WriteLine("caught");
+            GC.Collect();
+            var again = new byte[4 << 20];
+            again[again.Length / 2] = 1;
+            Console.WriteLine("worked on");
             return 0;
         }
         Console.WriteLine("never refused, {0}", head.A);

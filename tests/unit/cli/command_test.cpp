@@ -71,7 +71,6 @@ protected:
 TEST_F(command, a_dynamic_glibc_program_may_start) {
     const command_verdict v = examine_command(file("ok", elf(glibc)), "");
     EXPECT_EQ(v.status, 0) << v.reason;
-    EXPECT_FALSE(v.is_mono);
     EXPECT_EQ(v.program, (folder / "ok").string());
 }
 
@@ -112,21 +111,15 @@ TEST_F(command, what_cannot_be_governed) {
 
 TEST_F(command, scripts_are_followed_to_their_interpreter) {
     const std::string mono = file("mono-sgen", elf(glibc));
-    EXPECT_TRUE(examine_command(file("app", "#! " + mono + " --debug\nrest"), "").is_mono);
-    EXPECT_TRUE(
-        examine_command(file("outer", "#!" + (folder / "app").string() + "\n"), "").is_mono);
+    EXPECT_EQ(examine_command(file("app", "#! " + mono + " --debug\nrest"), "").program, mono);
+    EXPECT_EQ(examine_command(file("outer", "#!" + (folder / "app").string() + "\n"), "").program,
+              mono);
     expect_refused(file("lost", "#!/nowhere/sh\n"), 126, "the interpreter of");
     expect_refused(file("nothing", "#!\n"), 126, "interpreter line");
     const std::string fixed = file("static", elf(nullptr));
     expect_refused(file("script", "#!" + fixed + "\n"), 126, "statically linked");
     const std::string circle = (folder / "circle").string();
     expect_refused(file("circle", "#!" + circle + "\n"), 126, "interpreter line");
-}
-
-TEST_F(command, mono_is_told_by_its_name_or_its_target) {
-    file("mono-sgen", elf(glibc));
-    fs::create_symlink("mono-sgen", folder / "cli");
-    EXPECT_TRUE(examine_command((folder / "cli").string(), "").is_mono);
 }
 
 } // namespace

@@ -54,9 +54,7 @@ protected:
         budget::tree::limits root;
         root.hard = byte_count{64} << 20;
         books.format(memory, shape, root);
-        watch = std::make_unique<image_watch>(
-            books, prim::now_ns(),
-            std::vector<std::pair<std::string, std::string>>{{"MONO_GC_PARAMS", "x"}});
+        watch = std::make_unique<image_watch>(books, prim::now_ns());
     }
     ~watching() override {
         watch.reset();
@@ -114,7 +112,8 @@ TEST_F(watching, a_killed_image_gives_back_its_charge_and_keeps_its_figures) {
                     .take(owner(r, telemetry::owner_kind::gc), 1000, criticality::task, held)
                     .has_value());
     held.keep();
-    r.requests[0].store(5);
+    r.requests[3].of[0].store(5);
+    std::strcpy(r.settings, "MONO_GC_PARAMS=x");
     watch->look();
     child.kill();
     watch->look();

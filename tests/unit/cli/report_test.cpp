@@ -147,4 +147,39 @@ TEST(report, a_program_that_the_limit_ended_is_explained) {
         << "nothing was refused: not the limit's doing";
 }
 
+// Decision 29: whose exception it was.
+TEST(report, a_heap_limit_of_dotnet_that_was_reached_is_told_of) {
+    run_report r = example();
+    process_report& p = r.processes[0];
+    p.image = "/usr/bin/dotnet";
+    p.runtime = telemetry::runtime_kind::coreclr;
+    p.refusals = {};
+    p.settings = {{"DOTNET_GCHeapHardLimit", "0xc000000"}};
+    const auto told = Contains(
+        AllOf(HasSubstr("dotnet (pid 4711) reached the limit of its GC heap, 192 MiB"),
+              HasSubstr("--limit 256 MiB"), HasSubstr("came from there, nothing was refused")));
+    EXPECT_THAT(closing_lines(r), Not(told)) << "its heap was never that large";
+    p.picture->owners[0].peak_charged = 179 * mib;
+    EXPECT_THAT(closing_lines(r), Not(told));
+    p.picture->owners[0].peak_charged = 181 * mib;
+    EXPECT_THAT(closing_lines(r), told);
+    p.refusals = {0, 0, 1};
+    EXPECT_THAT(closing_lines(r), Contains(HasSubstr("came from there or from a refusal")));
+    p.settings.clear();
+    EXPECT_THAT(closing_lines(r), Not(Contains(HasSubstr("GC heap"))))
+        << "the user's own limit is no affair of ours";
+}
+
+TEST(report, settings_are_told_when_asked_for_and_notes_always) {
+    run_report r = example();
+    const auto setting = Contains("set for mono-sgen (pid 4711): MONO_GC_PARAMS=nursery-size=1m");
+    EXPECT_THAT(closing_lines(r), Not(setting));
+    r.verbose = true;
+    EXPECT_THAT(closing_lines(r), setting);
+    r.processes[0].note = "a note\x1b[2J";
+    EXPECT_THAT(closing_lines(r), Contains("mono-sgen (pid 4711): a note\\x1b[2J"));
+    r.processes.resize(50, r.processes[0]);
+    EXPECT_LT(closing_lines(r).size(), 30u) << "fifty images, a few lines";
+}
+
 } // namespace

@@ -4,13 +4,26 @@
 
 #include "support/test_host.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <random>
 #include <set>
+#include <string>
 #include <thread>
 
 namespace memreeve::test {
 namespace {
+
+std::size_t count_of_mappings() {
+    std::ifstream in("/proc/self/maps");
+    std::string line;
+    std::size_t n = 0;
+    while (std::getline(in, line)) {
+        ++n;
+    }
+    return n;
+}
 
 class host_malloc_test : public host_test {
 protected:
@@ -199,6 +212,86 @@ TEST_F(host_malloc_test, D20_flags_0_is_still_safe_from_several_threads) {
     for (auto& t : threads) {
         t.join();
     }
+}
+
+// realloc's large blocks: the books follow every step, growth is charged by the difference alone, and
+// contents that move page by page arrive.
+TEST_F(host_malloc_test, large_blocks_grow_and_shrink_with_exact_books) {
+    manager::owner_heap& blocks = static_cast<com::host_malloc*>(heap.get())->blocks();
+    const auto charged = [&] { return snapshot().charged_bytes; };
+    const std::uint64_t empty = charged();
+    const auto first = blocks.allocate(10 * mib, criticality::task);
+    ASSERT_TRUE(first);
+    auto* bytes = reinterpret_cast<unsigned char*>(*first);
+    address a = *first;
+    std::size_t size = 10 * mib;
+    for (std::size_t i = 0; i < size; i += page) {
+        bytes[i] = static_cast<unsigned char>(i / page * 3);
+    }
+    const auto is_intact = [&] {
+        for (std::size_t i = 0; i < std::min(size, std::size_t{10 * mib}); i += page) {
+            if (reinterpret_cast<unsigned char*>(a)[i] !=
+                static_cast<unsigned char>(i / page * 3)) {
+                return false;
+            }
+        }
+        return true;
+    };
+    // 64 MiB are the limit, 8 of them in reserve: 50 fit, 10 and 50 at once do not.
+    for (const std::size_t next :
+         {12 * mib, 20 * mib, 33 * mib, 50 * mib, 49 * mib, 11 * mib, 50 * mib, 10 * mib + page}) {
+        const std::size_t before = size;
+        const auto moved = blocks.resize(a, next, criticality::task);
+        ASSERT_TRUE(moved) << before / mib << " to " << next / mib;
+        a = *moved;
+        size = next;
+        EXPECT_EQ(charged(), empty + next) << before / mib << " to " << next / mib;
+        EXPECT_EQ(snapshot().heap_bytes, blocks.stats().pages_held * page);
+        ASSERT_TRUE(is_intact()) << before / mib << " to " << next / mib;
+        if (next > before) {
+            const auto* const fresh = reinterpret_cast<unsigned char*>(a) + before;
+            for (std::size_t i = 0; i < next - before; i += page) {
+                ASSERT_EQ(fresh[i], 0);
+            }
+        }
+    }
+    EXPECT_EQ(blocks.resize(a, 60 * mib, criticality::task).error().code, errc::over_budget);
+    EXPECT_EQ(charged(), empty + size);
+    EXPECT_TRUE(is_intact());
+    EXPECT_TRUE(blocks.free(a));
+    EXPECT_EQ(charged(), empty);
+    // Again and again: what is moved in and out leaves nothing behind, not even mappings.
+    for (int i = 0; i < 300; ++i) {
+        const auto b = blocks.allocate(mib, criticality::task);
+        ASSERT_TRUE(b);
+        std::memset(reinterpret_cast<void*>(*b), 1, mib);
+        const auto c = blocks.resize(*b, 2 * mib, criticality::task);
+        ASSERT_TRUE(c);
+        const auto d = blocks.resize(*c, 9 * mib, criticality::task);
+        ASSERT_TRUE(d);
+        ASSERT_EQ(reinterpret_cast<unsigned char*>(*d)[mib - 1], 1);
+        ASSERT_TRUE(blocks.free(*d));
+    }
+    EXPECT_EQ(charged(), empty);
+    EXPECT_LT(count_of_mappings(), 1000u);
+}
+
+TEST_F(host_malloc_test, far_aligned_blocks_are_charged_by_their_pages) {
+    manager::owner_heap& blocks = static_cast<com::host_malloc*>(heap.get())->blocks();
+    const std::uint64_t empty = snapshot().charged_bytes;
+    for (unsigned power = 12; power <= 40; ++power) {
+        const address alignment = address{1} << power;
+        const auto a = blocks.allocate_aligned(100000, alignment, criticality::task);
+        ASSERT_TRUE(a) << power;
+        EXPECT_EQ(*a % alignment, 0u);
+        std::memset(reinterpret_cast<void*>(*a), 1, 100000);
+        EXPECT_LE(snapshot().charged_bytes, empty + 25 * page + (power <= 16 ? 0 : page));
+        EXPECT_EQ(snapshot().heap_bytes, blocks.stats().pages_held * page);
+        EXPECT_TRUE(blocks.owns(*a));
+        ASSERT_TRUE(blocks.free(*a));
+        EXPECT_FALSE(blocks.free(*a));
+    }
+    EXPECT_EQ(snapshot().charged_bytes, empty);
 }
 
 TEST_F(host_malloc_test, many_heaps_made_and_released_leave_nothing) {

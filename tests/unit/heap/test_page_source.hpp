@@ -8,7 +8,9 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -19,28 +21,23 @@ class test_page_source final : public page_source {
 public:
     ~test_page_source() { EXPECT_EQ(pages(), 0u) << "pages were not given back"; }
 
-    result<address> take(byte_count size, bool executable, criticality level,
-                         std::uint64_t tag) noexcept override {
-        EXPECT_NE(tag, 0u);
-        EXPECT_GT(size, 0u);
+    result<taken> take(const wish& w) noexcept override {
+        EXPECT_NE(w.tag, 0u);
+        EXPECT_GT(w.size, 0u);
+        EXPECT_EQ(w.alignment & (w.alignment - 1), 0u);
         if (during_take) {
             const auto others = std::move(during_take);
             during_take = nullptr;
             others();
         }
         const std::scoped_lock lock(mutex_);
-        last_level = level;
-        ++takes;
-        if (takes == fail_at || (fail_from != 0 && takes >= fail_from)) {
-            ++refused;
-            return refusal;
+        last_level = w.level;
+        const byte_count bytes = round_up(w.size, page_size);
+        if (const auto r = admit(pages_of(bytes)); !r) {
+            return r.error();
         }
-        const byte_count bytes = round_up(size, page_size);
-        if (limit != 0 && pages_ + pages_of(bytes) > limit) {
-            ++refused;
-            return errc::over_budget;
-        }
-        const byte_count with_slack = bytes + granule_size;
+        const byte_count room = std::max(bytes, round_up(w.room, page_size));
+        const byte_count with_slack = room + granule_size + w.alignment;
         void* got = mmap(nullptr, with_slack, PROT_NONE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (got == MAP_FAILED) {
@@ -48,18 +45,64 @@ public:
         }
         const auto all = reinterpret_cast<address>(got);
         const address begin = round_up(all, granule_size);
-        const int access = PROT_READ | PROT_WRITE | (executable ? PROT_EXEC : 0);
-        EXPECT_EQ(mprotect(reinterpret_cast<void*>(begin), bytes, access), 0);
-        taken_[begin] = {bytes, tag, executable, {all, all + with_slack}};
+        const address at = round_up(begin, std::max(w.alignment, granule_size));
+        open({at, at + bytes}, w.executable);
+        taken_[begin] = {{at, at + bytes}, w.tag, w.executable, {all, all + with_slack}};
         pages_ += pages_of(bytes);
-        return begin;
+        return taken{begin, at};
+    }
+
+    result<void> resize(address begin, range now, byte_count size, bool executable,
+                        criticality level) noexcept override {
+        const std::scoped_lock lock(mutex_);
+        held& h = taken_.at(begin);
+        EXPECT_EQ(h.pages, now);
+        EXPECT_EQ(h.executable, executable);
+        last_level = level;
+        const range wanted{now.begin, now.begin + round_up(size, page_size)};
+        if (wanted.end > h.mapped.end) {
+            return errc::out_of_address_space;
+        }
+        if (wanted.end > now.end) {
+            if (const auto r = admit(pages_of(wanted.end - now.end)); !r) {
+                return r;
+            }
+            open({now.end, wanted.end}, executable);
+        } else {
+            void* const tail = reinterpret_cast<void*>(wanted.end);
+            madvise(tail, now.end - wanted.end, MADV_DONTNEED);
+            mprotect(tail, now.end - wanted.end, PROT_NONE);
+        }
+        pages_ = pages_ - now.pages() + wanted.pages();
+        h.pages = wanted;
+        ++resizes;
+        return {};
+    }
+
+    result<taken> move(address begin, range now, const wish& w) noexcept override {
+        EXPECT_GT(w.size, now.size());
+        const page_count before = limit;
+        if (limit != 0) {
+            limit += now.pages(); // only the difference is charged
+        }
+        const auto got = take(w);
+        limit = before;
+        if (!got) {
+            return got;
+        }
+        EXPECT_EQ(taken_.at(begin).pages, now);
+        std::memcpy(reinterpret_cast<void*>(got->pages), reinterpret_cast<void*>(now.begin),
+                    now.size());
+        give_back(begin);
+        ++moves;
+        return got;
     }
 
     void give_back(address begin) noexcept override {
         const std::scoped_lock lock(mutex_);
         const auto it = taken_.find(begin);
         ASSERT_NE(it, taken_.end()) << "given back what was not taken";
-        pages_ -= pages_of(it->second.bytes);
+        pages_ -= it->second.pages.pages();
         munmap(reinterpret_cast<void*>(it->second.mapped.begin), it->second.mapped.size());
         taken_.erase(it);
         ++returns;
@@ -72,7 +115,7 @@ public:
             return 0;
         }
         --it;
-        if (where - it->first >= it->second.bytes) {
+        if (where >= it->second.mapped.end) {
             return 0;
         }
         *begin = it->first;
@@ -93,6 +136,8 @@ public:
     std::function<void()> during_take;
     unsigned takes = 0;
     unsigned returns = 0;
+    unsigned resizes = 0;
+    unsigned moves = 0;
     unsigned refused = 0;
     unsigned fail_at = 0;   // this take is refused, once
     unsigned fail_from = 0; // this one and all after it
@@ -102,11 +147,28 @@ public:
 
 private:
     struct held {
-        byte_count bytes;
+        range pages;
         std::uint64_t tag;
         bool executable;
         range mapped;
     };
+    result<void> admit(page_count more) {
+        ++takes;
+        if (takes == fail_at || (fail_from != 0 && takes >= fail_from)) {
+            ++refused;
+            return refusal;
+        }
+        if (limit != 0 && pages_ + more > limit) {
+            ++refused;
+            return errc::over_budget;
+        }
+        return {};
+    }
+    static void open(range pages, bool executable) {
+        const int access = PROT_READ | PROT_WRITE | (executable ? PROT_EXEC : 0);
+        EXPECT_EQ(mprotect(reinterpret_cast<void*>(pages.begin), pages.size(), access), 0);
+    }
+
     std::mutex mutex_;
     std::map<address, held> taken_;
     page_count pages_ = 0;

@@ -141,6 +141,38 @@ TEST_F(sensors_test, decision_13_kept_for_100_ms) {
     EXPECT_TRUE(again.machine.available == 2000u * 1024 || again.machine.available == 3000u * 1024);
 }
 
+TEST_F(sensors_test, the_total_is_the_smallest_limit_not_that_of_what_binds) {
+    const auto total = [this] {
+        sensors s;
+        s.open(root_.c_str(), true);
+        return s.total();
+    };
+    EXPECT_EQ(total(), 0u);
+    put("/proc/self/cgroup", "0::/a/b\n");
+    put("/sys/fs/cgroup/a/b/memory.max", "419430400\n"); // 400 MiB, nearly unused
+    put("/sys/fs/cgroup/a/b/memory.current", "1048576\n");
+    put("/sys/fs/cgroup/a/memory.max", "4194304000\n"); // 4000 MiB, nearly full: binds
+    put("/sys/fs/cgroup/a/memory.current", "4183818240\n");
+    EXPECT_EQ(read().container.total, 4000 * mib);
+    EXPECT_EQ(total(), 400 * mib);
+    put_meminfo(8 << 20, 1 << 20);
+    EXPECT_EQ(total(), 400 * mib);
+    put_meminfo(300 << 10, 100 << 10); // less RAM than the group may have
+    EXPECT_EQ(total(), 300 * mib);
+    put("/sys/fs/cgroup/a/b/memory.max", "max\n");
+    put("/sys/fs/cgroup/a/memory.max", "max\n");
+    EXPECT_EQ(total(), 300 * mib);
+}
+
+TEST_F(sensors_test, version_1_hides_no_ancestors_limit) {
+    put("/proc/self/cgroup", "7:memory:/x\n");
+    put("/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "9223372036854771712\n");
+    put("/sys/fs/cgroup/memory/x/memory.stat", "hierarchical_memory_limit 104857600\n");
+    sensors s;
+    s.open(root_.c_str(), true);
+    EXPECT_EQ(s.total(), 100 * mib);
+}
+
 TEST_F(sensors_test, switched_off_nothing_is_read) {
     put_meminfo(8000, 2000);
     sensors s;

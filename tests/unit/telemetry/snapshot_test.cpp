@@ -241,6 +241,17 @@ TEST_F(snapshot, other_files_are_files_and_what_follows_them_is_nobodys) {
     expect_sums();
 }
 
+TEST_F(snapshot, assemblies_and_class_archives_are_images_without_an_executable_mapping) {
+    ASSERT_TRUE(
+        read(mapping(0x10000000, 0x10001000, "r--p", "/usr/lib/mono/4.5/mscorlib.dll", 5, 4) +
+             mapping(0x20000000, 0x20001000, "r--p", "/home/a b/app.exe (deleted)", 6, 4) +
+             mapping(0x30000000, 0x30001000, "rw-p", "/jvm/lib/server/classes.jsa", 7, 4)));
+    EXPECT_EQ(outside(owner_kind::images).resident, 3 * page_size);
+    ASSERT_TRUE(read(mapping(0x10000000, 0x10001000, "r--p", "/data/x.dll.txt", 5, 4) +
+                     mapping(0x20000000, 0x20001000, "r--p", "dll", 6, 4)));
+    EXPECT_EQ(outside(owner_kind::files).resident, 2 * page_size);
+}
+
 TEST_F(snapshot, the_program_itself_is_an_image_by_its_path) {
     std::snprintf(image->path, sizeof image->path, "/opt/data only");
     ASSERT_TRUE(read(mapping(0x400000, 0x401000, "r--p", "/opt/data only", 5, 4)));
@@ -266,6 +277,115 @@ TEST_F(snapshot, thread_stacks_lie_above_a_small_guard) {
     EXPECT_EQ(seen.kernel.unclassified, 4 * page_size);
     ASSERT_TRUE(read(mapping(0x10000000, 0x10200000, "---p") + anonymous(0x10200000, 4, 0)));
     EXPECT_EQ(seen.kernel.unclassified, 4 * page_size);
+}
+
+// Decision 25.
+TEST_F(snapshot, a_noted_stack_is_known_without_a_guard_and_to_the_page) {
+    const std::uint64_t low = 0x7f0000010000;
+    image->stacks.note({low, low + 64 * page_size});
+    // No guard, and other memory merged with it on both sides.
+    ASSERT_TRUE(read(anonymous(low - 2 * page_size, 70, 0)));
+    EXPECT_EQ(outside(owner_kind::stacks).mapped_writable, 64 * page_size);
+    EXPECT_EQ(seen.kernel.unclassified, 6 * page_size);
+    expect_sums();
+    // A runtime closed its lower pages: no guard of libc's below what is left.
+    ASSERT_TRUE(
+        read(mapping(low, low + 4 * page_size, "---p") + anonymous(low + 4 * page_size, 60, 7)));
+    EXPECT_EQ(outside(owner_kind::stacks).touched, 7 * page_size);
+    EXPECT_EQ(seen.kernel.unclassified, 0u);
+    expect_sums();
+}
+
+TEST_F(snapshot, a_stack_that_is_gone_claims_nothing_that_says_whose_it_is) {
+    const std::uint64_t low = 0x7f0000010000;
+    image->stacks.note({low, low + 64 * page_size});
+    add_extent(low, low + 8 * page_size, extent_kind::acquired, owner_kind::code);
+    ASSERT_TRUE(
+        read(anonymous(low, 8, 2) +
+             mapping(low + 8 * page_size, low + 12 * page_size, "r-xp", "/usr/lib/libx.so", 7, 16) +
+             mapping(low + 12 * page_size, low + 16 * page_size, "rw-p", "/usr/lib/libx.so", 7, 16,
+                     16, 16) +
+             anonymous(low + 16 * page_size, 8, 8) +
+             mapping(low + 32 * page_size, low + 40 * page_size, "r--p", "/data/table", 9, 32)));
+    EXPECT_EQ(outside(owner_kind::code).resident, 2 * page_size);
+    EXPECT_EQ(outside(owner_kind::images).resident, 16 * page_size);
+    EXPECT_EQ(outside(owner_kind::files).resident, 8 * page_size);
+    EXPECT_EQ(outside(owner_kind::stacks).resident, 0u);
+    expect_sums();
+    // Nor does it hide the guard of one that was not noted.
+    ASSERT_TRUE(read(mapping(low + 60 * page_size, low + 64 * page_size, "---p") +
+                     anonymous(low + 64 * page_size, 16, 1)));
+    EXPECT_EQ(outside(owner_kind::stacks).resident, page_size);
+}
+
+// Decision 26: .bss as far as the file says; what merged with it above has its own owner.
+class snapshot_of_a_library : public snapshot {
+protected:
+    static constexpr std::uint64_t base = 0x7f0000000000;
+    static constexpr std::uint64_t elf = 0x00010102464c457f;
+    static std::map<std::uint64_t, std::uint64_t>& words() {
+        static std::map<std::uint64_t, std::uint64_t> w;
+        return w;
+    }
+    snapshot_of_a_library() {
+        words() = {{base, elf},
+                   {base + 32, 64},                      // table of segments
+                   {base + 48, std::uint64_t{56} << 48}, // size of an entry
+                   {base + 56, 3},                       // entries
+                   {base + 64, 6},                       // not loaded
+                   {base + 64 + 40, 1u << 30},           //
+                   {base + 64 + 56, 1 | 4ull << 32},     // loaded
+                   {base + 64 + 56 + 40, 0x1800},        //
+                   {base + 64 + 112, 1 | 6ull << 32},    // loaded, with .bss
+                   {base + 64 + 112 + 16, 0x2e00},       //
+                   {base + 64 + 112 + 40, 0x3000}};      // up to 0x5e00
+        view.read_word = [](void*, std::uint64_t at, std::uint64_t* out) noexcept {
+            const auto w = words().find(at);
+            *out = w == words().end() ? 0 : w->second;
+            return true;
+        };
+    }
+    const std::string files =
+        mapping(base, base + 0x2000, "r-xp", "/usr/lib/libx.so", 7, 8) +
+        mapping(base + 0x2000, base + 0x4000, "rw-p", "/usr/lib/libx.so", 7, 8, 8, 8);
+};
+
+TEST_F(snapshot_of_a_library, bss_goes_as_far_as_the_file_asks) {
+    ASSERT_TRUE(read(files + anonymous(base + 0x4000, 2, 2)));
+    EXPECT_EQ(outside(owner_kind::images).mapped_writable, 4 * page_size);
+    ASSERT_TRUE(read(files + anonymous(base + 0x4000, 10, 10)));
+    EXPECT_EQ(outside(owner_kind::images).mapped_writable, 4 * page_size);
+    EXPECT_EQ(seen.kernel.unclassified, 8 * page_size);
+    expect_sums();
+    image->stacks.note({base + 0x6000, base + 0x6000 + 8 * page_size});
+    ASSERT_TRUE(read(files + anonymous(base + 0x4000, 10, 10)));
+    EXPECT_EQ(outside(owner_kind::stacks).mapped_writable, 8 * page_size);
+    EXPECT_EQ(seen.kernel.unclassified, 0u);
+    expect_sums();
+}
+
+TEST_F(snapshot_of_a_library, without_bss_what_follows_is_no_part_of_it) {
+    words()[base + 64 + 112 + 40] = 0x1000; // ends in its own mapping
+    ASSERT_TRUE(read(files + anonymous(base + 0x4000, 2, 2)));
+    EXPECT_EQ(outside(owner_kind::images).mapped_writable, 2 * page_size);
+    EXPECT_EQ(seen.kernel.unclassified, 2 * page_size);
+}
+
+TEST_F(snapshot_of_a_library, a_header_that_cannot_be_believed_sets_no_bound) {
+    const auto all = [&] {
+        EXPECT_TRUE(read(files + anonymous(base + 0x4000, 10, 10)));
+        return outside(owner_kind::images).mapped_writable;
+    };
+    EXPECT_EQ(all(), 4 * page_size);
+    for (const auto& [at, wrong] : std::map<std::uint64_t, std::uint64_t>{
+             {base, 0x4d5a}, {base + 32, 1u << 20}, {base + 48, 0}, {base + 56, 60000}}) {
+        const std::uint64_t right = words()[at];
+        words()[at] = wrong;
+        EXPECT_EQ(all(), 12 * page_size) << std::hex << at;
+        words()[at] = right;
+    }
+    view.read_word = nullptr;
+    EXPECT_EQ(all(), 12 * page_size);
 }
 
 TEST_F(snapshot, glibc_arenas_are_mallocs) {
@@ -369,13 +489,13 @@ protected:
     bool take(unsigned tries, const std::function<void()>& during) {
         const std::string text = anonymous(0x10000000, 8, 3, "rw-p", "[heap]");
         return take_picture(
-            *image, *reader, view, tries, 1,
+            *image, *reader, view, tries, [] { return std::uint64_t{1}; },
             [&](smaps_reader& r) {
                 r.feed(text.data(), text.size());
                 during();
                 return true;
             },
-            [](owner_kind) { return owner_books{}; }, [&] { ++waits; }, p);
+            [](owner_kind) { return owner_books{}; }, [&](unsigned) { ++waits; }, p);
     }
     picture p;
     int waits = 0;

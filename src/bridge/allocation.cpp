@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+#include "bridge/allocation.hpp"
+
+#include "bridge/posix.hpp"
+#include "bridge/text.hpp"
+#include "prim/prim.hpp"
+#include "prim/process_view.hpp"
+
+namespace memreeve::bridge {
+
+using telemetry::request_kind;
+
+namespace {
+
+address number(const void* p) noexcept { return reinterpret_cast<address>(p); }
+
+void* pointer(const result<address>& r) noexcept {
+    return r ? reinterpret_cast<void*>(*r) : nullptr;
+}
+
+// In words of libc's own messages, so that who searches for them finds the cause.
+[[noreturn]] void end_program(const char* call, const void* block) noexcept {
+    line l;
+    l.add("memreeve: ").add(call).add("(): double free or invalid pointer ");
+    l.add_hexadecimal(number(block));
+    l.add(": not the beginning of a live block; the program ends as under libc (SIGABRT)");
+    prim::say(l.text());
+    prim::end_by_abort();
+}
+
+} // namespace
+
+void* allocate(state& s, byte_count size) noexcept {
+    void* block = nullptr;
+    static_cast<void>(s.heap().Alloc(size, level_of(size), &block));
+    return block;
+}
+
+void* allocate_zeroed(state& s, byte_count size) noexcept {
+    s.heap().count(request_kind::malloc);
+    return pointer(s.heap().blocks().allocate_zeroed(size, criticality_of(size)));
+}
+
+void* allocate_aligned(state& s, byte_count size, byte_count alignment) noexcept {
+    s.heap().count(request_kind::malloc);
+    return pointer(s.heap().blocks().allocate_aligned(size, alignment, criticality_of(size)));
+}
+
+whose release(state& s, void* block) noexcept {
+    if (s.heap().Free(block) == S_OK) {
+        return whose::ours;
+    }
+    if (s.heap().blocks().owns(number(block))) {
+        end_program("free", block);
+    }
+    return whose::not_ours;
+}
+
+whose resize(state& s, void* block, byte_count size, void** out) noexcept {
+    s.heap().count(request_kind::malloc);
+    const result<address> moved =
+        s.heap().blocks().resize(number(block), size, criticality_of(size));
+    *out = pointer(moved);
+    if (!moved && moved.error().code == errc::not_ours) {
+        if (s.heap().blocks().owns(number(block))) {
+            end_program("realloc", block);
+        }
+        return whose::not_ours;
+    }
+    return whose::ours;
+}
+
+whose usable_size(state& s, const void* block, byte_count* out) noexcept {
+    *out = s.heap().blocks().size_of(number(block));
+    return *out != 0 || s.heap().blocks().owns(number(block)) ? whose::ours : whose::not_ours;
+}
+
+} // namespace memreeve::bridge

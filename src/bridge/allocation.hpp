@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+// The malloc family as requests to the interface: IHostMalloc::Alloc and Free of the owner `malloc`,
+// and what that interface has no word for (zeroed, aligned, resized) as calls of the same heap.
+//
+// Critical level as for mappings (translate.hpp): by size alone. Null: refused; the caller sets
+// errno. Blocks are 16-byte aligned. Async-signal-safe and without locks, like the heap: a thread
+// that is stopped in here, or whose process forks, keeps nobody from allocating (decision 18).
+//
+// A pointer that comes back is one of three things, told apart by its address alone (F14, F15):
+//   a live block of ours       served
+//   in our heap, but no block  a second or interior free: the program's mistake; it ends as under
+//                              libc, with one line and SIGABRT
+//   anything else              libc's own (made before we were there, or by a library bound to libc
+//                              directly): not_ours, the caller passes it on, and libc judges it
+#pragma once
+
+#include "base/units.hpp"
+#include "bridge/state.hpp"
+
+namespace memreeve::bridge {
+
+void* allocate(state& s, byte_count size) noexcept;
+void* allocate_zeroed(state& s, byte_count size) noexcept;
+// `alignment` is a power of two.
+void* allocate_aligned(state& s, byte_count size, byte_count alignment) noexcept;
+
+enum class whose { ours, not_ours };
+// `block` is not null.
+whose release(state& s, void* block) noexcept;
+// Out: the new block, null when refused (then the old one is as it was). `size` is not 0.
+whose resize(state& s, void* block, byte_count size, void** out) noexcept;
+// Out: bytes that may be used.
+whose usable_size(state& s, const void* block, byte_count* out) noexcept;
+
+} // namespace memreeve::bridge

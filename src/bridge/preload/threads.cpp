@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+// The libc names for starting a thread. Each asks, forwards, and lets the new thread note its stack
+// first; attributes, errors and errno are libc's. Nothing is put round the program's function: it
+// may end by pthread_exit or cancellation, which unwind through here.
+#include "bridge/stacks.hpp"
+
+#include <atomic>
+#include <cerrno>
+#include <dlfcn.h>
+#include <pthread.h>
+#include <threads.h>
+
+using namespace memreeve;
+
+#define MEMREEVE_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+using posix_function = void* (*)(void*);
+using posix_create = int (*)(pthread_t*, const pthread_attr_t*, posix_function, void*);
+using c11_create = int (*)(thrd_t*, thrd_start_t, void*);
+
+constinit std::atomic<posix_create> libc_pthread_create{nullptr};
+constinit std::atomic<c11_create> libc_thrd_create{nullptr};
+
+template <class Function>
+Function find(std::atomic<Function>& known, const char* name) noexcept {
+    Function f = known.load(std::memory_order_relaxed);
+    if (f == nullptr) {
+        f = reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
+        known.store(f, std::memory_order_relaxed);
+    }
+    return f;
+}
+
+// dlsym takes the loader's lock: better now than in a thread that may be suspended meanwhile.
+__attribute__((constructor)) void find_them() {
+    static_cast<void>(find(libc_pthread_create, "pthread_create"));
+    static_cast<void>(find(libc_thrd_create, "thrd_create"));
+}
+
+bridge::thread_start arrive(void* posted) noexcept {
+    const bridge::thread_start start = bridge::take(static_cast<bridge::thread_start*>(posted));
+    if (bridge::state* s = bridge::governed()) {
+        bridge::note_stack(*s, reinterpret_cast<const void*>(pthread_self()));
+    }
+    return start;
+}
+
+void* run_posix(void* posted) {
+    const bridge::thread_start start = arrive(posted);
+    return reinterpret_cast<posix_function>(start.run)(start.argument);
+}
+
+int run_c11(void* posted) {
+    const bridge::thread_start start = arrive(posted);
+    return reinterpret_cast<thrd_start_t>(start.run)(start.argument);
+}
+
+// A stack of the caller's own stays what it is: memory that the caller got somewhere.
+bool supplies_stack(const pthread_attr_t* attributes) noexcept {
+    void* lowest = nullptr;
+    size_t size = 0;
+    // glibc computes the lowest address as end - size, and the end is null where none was set.
+    return attributes != nullptr && pthread_attr_getstack(attributes, &lowest, &size) == 0 &&
+           reinterpret_cast<address>(lowest) + size != 0;
+}
+
+} // namespace
+
+MEMREEVE_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
+                                   posix_function run, void* argument) noexcept {
+    const posix_create libc = find(libc_pthread_create, "pthread_create");
+    if (libc == nullptr) {
+        return EAGAIN;
+    }
+    bridge::state* s = bridge::governed();
+    if (s == nullptr) {
+        return libc(thread, attributes, run, argument);
+    }
+    if (!bridge::may_start_thread(*s)) {
+        return EAGAIN;
+    }
+    bridge::thread_start* posted = supplies_stack(attributes)
+                                       ? nullptr
+                                       : bridge::post(*s, {reinterpret_cast<void*>(run), argument});
+    if (posted == nullptr) {
+        return libc(thread, attributes, run, argument);
+    }
+    const int e = libc(thread, attributes, run_posix, posted);
+    if (e != 0) {
+        static_cast<void>(bridge::take(posted));
+    }
+    return e;
+}
+
+MEMREEVE_EXPORT int thrd_create(thrd_t* thread, thrd_start_t run, void* argument) noexcept {
+    const c11_create libc = find(libc_thrd_create, "thrd_create");
+    if (libc == nullptr) {
+        return thrd_error;
+    }
+    bridge::state* s = bridge::governed();
+    if (s == nullptr) {
+        return libc(thread, run, argument);
+    }
+    if (!bridge::may_start_thread(*s)) {
+        return thrd_nomem;
+    }
+    bridge::thread_start* posted = bridge::post(*s, {reinterpret_cast<void*>(run), argument});
+    if (posted == nullptr) {
+        return libc(thread, run, argument);
+    }
+    const int e = libc(thread, run_c11, posted);
+    if (e != thrd_success) {
+        static_cast<void>(bridge::take(posted));
+    }
+    return e;
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// A program's calls on files that serve as private heap, and on its views of them: passed on to the
+// kernel, charged in file_pages. Results are the kernel's (negative errno); errno is left alone.
+// Async-signal-safe.
+//
+// A refusal: ENOSPC where a file system would say so (fallocate, ftruncate), ENOMEM for a view.
+// Plain files and private views of any file pass untouched.
+#pragma once
+
+#include "base/units.hpp"
+#include "bridge/file_pages.hpp"
+#include "bridge/state.hpp"
+
+#include <cstdint>
+
+namespace memreeve::bridge {
+
+// ---- the files ----------------------------------------------------------------------------------------
+long create_memory_file(state& s, const char* name, unsigned flags) noexcept;
+// shm_open gave this descriptor for this name.
+void note_posix_object(state& s, int fd, const char* name) noexcept;
+long resize_file(state& s, int fd, std::int64_t size) noexcept;
+long allocate_file(state& s, int fd, int mode, std::int64_t offset, std::int64_t size) noexcept;
+bool is_memory_file(state& s, int fd) noexcept;
+long attach_segment(state& s, int id, address where, int flags) noexcept;
+long detach_segment(state& s, address where) noexcept;
+// shmctl or shm_unlink has been carried out: what is gone is given back.
+void after_removal(state& s) noexcept;
+
+// ---- the views ----------------------------------------------------------------------------------------
+// A shared view that is about to be mapped. Nothing happens for what is no memory file.
+class [[nodiscard]] coming_view {
+public:
+    explicit coming_view(state& s) noexcept : state_(s) {}
+    coming_view(const coming_view&) = delete;
+    coming_view& operator=(const coming_view&) = delete;
+    ~coming_view(); // not kept: nothing is charged
+
+    // 0 or ENOMEM. `flags` and `fd` as mmap has them, `size` and `offset` page aligned.
+    int begin(byte_count size, int prot, int flags, int fd, std::int64_t offset) noexcept;
+    // It lies there.
+    void keep(address where) noexcept;
+    bool is_of_memory_file() const noexcept { return static_cast<bool>(file_); }
+
+private:
+    friend long attach_segment(state& s, int id, address where, int flags) noexcept;
+    int charge(page_span pages, bool accessible, bool executable) noexcept;
+
+    state& state_;
+    file_use file_{};
+    page_span pages_{};    // of the view
+    page_span on_trial_{}; // of them charged
+};
+
+// Views in `part` that are about to be made accessible (mprotect).
+class [[nodiscard]] opening_views {
+public:
+    opening_views(state& s, range part) noexcept : state_(s), part_(part) {}
+    opening_views(const opening_views&) = delete;
+    opening_views& operator=(const opening_views&) = delete;
+    ~opening_views();
+
+    int begin(int prot) noexcept; // 0 or ENOMEM
+    void keep() noexcept;
+
+private:
+    template <class F>
+    void for_each(F&& f) noexcept;
+
+    state& state_;
+    range part_;
+    bool is_open_ = false;
+};
+
+// Views in `part` that are about to go (munmap) or have gone (something was mapped over them).
+class [[nodiscard]] leaving_views {
+public:
+    leaving_views(state& s, range part) noexcept;
+    leaving_views(const leaving_views&) = delete;
+    leaving_views& operator=(const leaving_views&) = delete;
+    ~leaving_views(); // a file that has lost its last view may be gone
+
+    void put_back() noexcept; // the kernel refused
+    bool any() const noexcept { return count_ != 0; }
+
+private:
+    static constexpr std::uint32_t most = 8;
+    state& state_;
+    shared_views::view gone_[most];
+    std::uint32_t count_ = 0;
+    bool last_ = false;
+};
+
+// MADV_REMOVE was carried out.
+void contents_removed(state& s, range part) noexcept;
+// mremap of a view.
+inline constexpr long no_such_view = 1;
+long remap_view(state& s, address where, byte_count old_size, byte_count new_size, int flags,
+                address to) noexcept;
+
+} // namespace memreeve::bridge

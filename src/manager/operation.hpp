@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// A request under way: counted in the image record when it begins and when it is done.
+#pragma once
+
+#include "manager/manager.hpp"
+#include "prim/prim.hpp"
+
+namespace memreeve::manager {
+
+// Begun and done are equal whenever nobody is inside: what a consistent picture checks.
+class manager::operation {
+public:
+    explicit operation(manager& m) noexcept : image_(*m.image_) {
+        if (__builtin_expect(image_.held_until_ns.load(std::memory_order_relaxed) != 0, 0)) {
+            wait_for_picture();
+        }
+        image_.operations_begun.fetch_add(1, std::memory_order_acq_rel);
+    }
+    operation(const operation&) = delete;
+    operation& operator=(const operation&) = delete;
+    ~operation() { image_.operations_done.fetch_add(1, std::memory_order_acq_rel); }
+
+private:
+    // Somebody takes a picture and asks for quiet: some milliseconds, and never past the time it
+    // named (telemetry::picture_hold_ns), for it may have been killed.
+    void wait_for_picture() noexcept {
+        for (;;) {
+            const std::uint64_t until = image_.held_until_ns.load(std::memory_order_acquire);
+            const std::uint64_t now = until == 0 ? 0 : prim::now_ns();
+            if (until <= now || until - now > telemetry::picture_hold_ns) {
+                return;
+            }
+            prim::yield();
+        }
+    }
+
+    telemetry::image_record& image_;
+};
+
+} // namespace memreeve::manager

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: MIT
+# Decisions 28 and 29: small objects, which end Mono, end in a caught OutOfMemoryException on .NET, at
+# the limit of the GC heap; without the setting too, at a refusal, which the collector survives.
+import os
+
+import _support  # noqa: F401
+from _dotnet import dotnet, dotnet_app
+from _run import MIB, expect, expect_equal, finish, run, sums_hold
+
+command = [dotnet(), os.path.join(dotnet_app(), "app.dll"), "objects"]
+for limit, environment, options in [(200, {}, []), (64, {}, []), (200, {"DOTNET_gcServer": "1"}, []),
+                                    (200, {"DOTNET_gcConcurrent": "0"}, []), (200, {}, ["--no-knobs"])]:
+    name = f"{limit}M {environment} {options}"
+    r = run(command, "--limit", f"{limit}M", *options, env={**os.environ, **environment})
+    print(name, r.out, r.err)
+    p = r.summary["processes"][0]
+    expect_equal((r.status, r.out), (0, "caught\nworked on\n"), f"{name}: status, output")
+    expect(r.summary["peak_charged_bytes"] <= limit * MIB, f"{name}: peak {r.summary['peak_charged_bytes']}")
+    expect(sums_hold(p), f"{name}: the sums at the end")
+    if options:
+        expect(sum(p["refusals"].values()) > 0, f"{name}: nothing was refused")
+    else:
+        expect("DOTNET_GCHeapHardLimit" in p["settings"], f"{name}: settings {p['settings']}")
+        expect(any("reached the limit of its GC heap" in line for line in r.lines), f"{name}: {r.err}")
+finish()

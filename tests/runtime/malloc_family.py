@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+# The malloc family behind the bridge (contract section 5: owner malloc, requests malloc and free):
+# libc's promises, errors and ends, naked first, which tests the test; then governed, charged to the
+# owner malloc and bounded by the limit.
+import signal
+import subprocess
+
+import _support  # noqa: F401
+from _run import MIB, expect, expect_equal, finish, helper, run, sums_hold
+
+program = helper("malloc_family")
+
+
+def owner(result, name="malloc"):
+    return next(o for o in result.summary["processes"][0]["owners"] if o["name"] == name)
+
+
+for verb, out in (("rules", "rules hold"), ("libc", "passed on"), ("info", "info holds")):
+    naked = subprocess.run([program, verb], capture_output=True, text=True, timeout=120)
+    expect_equal((naked.returncode, naked.stdout.strip()), (0, out), f"{verb}, naked: {naked.stderr}")
+    r = run([program, verb])
+    expect_equal((r.status, r.out.strip()), (0, out), f"{verb}, governed: {r.err}")
+    p = r.summary["processes"][0]
+    expect(p["requests"]["malloc"] > 0 and p["requests"]["free"] > 0, f"{verb}: requests {p['requests']}")
+    expect(sums_hold(p), f"{verb}: sums")
+    expect_equal(p["kernel"]["unclassified_bytes"], 0, f"{verb}: unclassified")
+
+for verb in ("double", "interior", "wild"):
+    naked = subprocess.run([program, verb], capture_output=True, text=True, timeout=60)
+    expect_equal(naked.returncode, -signal.SIGABRT, f"{verb}, naked")
+    r = run([program, verb])
+    expect_equal(r.status, 128 + signal.SIGABRT, f"{verb}, governed: {r.err}")
+    expect("free(): double free or invalid pointer 0x" in r.err or verb == "wild", f"{verb}: {r.err}")
+    expect("free(): invalid pointer" in r.err or verb != "wild", f"{verb}: {r.err}")
+
+# Held blocks are charged, to the page; the limit holds; a refusal is ENOMEM and the program goes on.
+r = run([program, "hold", "40960"])
+held = owner(r)
+expect_equal(r.out, "held 40960 KiB\n", "hold without a limit")
+expect(40 * MIB < held["peak_charged_bytes"] < 44 * MIB, f"40 MiB in blocks of 1 KiB: {held}")
+expect(held["charged_bytes"] < 4 * MIB, f"freed, yet charged: {held}")
+
+r = run([program, "hold", "40960"], "--limit", "32M")
+got = int(r.out.split()[1])
+expect(24 * 1024 < got < 32 * 1024, f"under 32 MiB it held {got} KiB")
+p = r.summary["processes"][0]
+expect(sum(p["refusals"].values()) > 0, f"no refusal counted: {p['refusals']}")
+expect(r.summary["peak_charged_bytes"] <= 32 * MIB, "peak above the limit")
+finish()
