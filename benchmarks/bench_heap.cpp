@@ -77,7 +77,10 @@ const char* malloc_name() {
 int main(int argc, char** argv) {
     const arguments a =
         arguments::parse(argc, argv, "Cost of IHostMalloc::Alloc and Free, one thread.");
-    report out(a.json);
+    report out(a.json, a.only);
+    if (!out.wants({"heap_"})) {
+        return 0;
+    }
     mrv_host* host = nullptr;
     mrv_owner* owner = nullptr;
     IHostMemoryManager* memory = nullptr;

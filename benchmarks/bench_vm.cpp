@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Cost of the four methods of virtual memory through IHostMemoryManager, accounting and budget on,
 // against the system calls that do the same. Counts (system calls, mappings, bytes) are exact.
+#include "bridge_cost.hpp"
 #include "child.hpp"
 #include "measure.hpp"
 
@@ -342,10 +343,18 @@ int main(int argc, char** argv) {
                           mrv_owner_memory_manager(owner, &memory) == MRV_OK;
         _exit(made ? 0 : 1);
     }
-    const arguments a = arguments::parse(
-        argc, argv, "Cost of VirtualAlloc, VirtualFree, VirtualProtect and VirtualQuery.");
-    report out(a.json);
-    measure_start(out, a.rounds);
+    const arguments a = arguments::parse(argc, argv,
+                                         "Cost of VirtualAlloc, VirtualFree, VirtualProtect and "
+                                         "VirtualQuery, and of `memreeve run`.");
+    report out(a.json, a.only);
+    // Before this process is large: what it starts inherits its peak (execve(2)).
+    measure_bridge(out, a.rounds);
+    if (out.wants({"startup"})) {
+        measure_start(out, a.rounds);
+    }
+    if (!out.wants({"vm_"})) {
+        return 0;
+    }
     measure_counts(out);
     measure_times(out, a.rounds);
     for (const char* metric : {"vm_cycle_relaxed_touch0", "vm_cycle_relaxed_touch16"}) {

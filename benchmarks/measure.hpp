@@ -102,7 +102,9 @@ private:
 // JSON lines, to a file and readable to standard output.
 class report {
 public:
-    explicit report(const char* path) : file_(path != nullptr ? std::fopen(path, "w") : nullptr) {
+    // Metrics whose name does not begin with `only` are left out.
+    explicit report(const char* path, const char* only = "")
+        : file_(path != nullptr ? std::fopen(path, "w") : nullptr), only_(only) {
         if (path != nullptr && file_ == nullptr) {
             std::perror(path);
             std::exit(2);
@@ -121,6 +123,13 @@ public:
         std::snprintf(number, sizeof number, "%.4g", v);
         line(metric, number, unit, reference, rounds, goal);
     }
+    // Whether one of these metrics, or of those that begin so, is asked for.
+    bool wants(const std::vector<std::string>& names) const {
+        return std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+            return name.compare(0, std::min(name.size(), only_.size()), only_, 0,
+                                std::min(name.size(), only_.size())) == 0;
+        });
+    }
     // Not measured here; `why` says the reason.
     void skipped(const char* metric, const char* why) {
         line(metric, "\"skipped\"", "", why, 0, -1);
@@ -129,6 +138,9 @@ public:
 private:
     void line(const char* metric, const char* v, const char* unit, const char* reference,
               unsigned rounds, double goal) {
+        if (std::strncmp(metric, only_.c_str(), only_.size()) != 0) {
+            return;
+        }
         std::string text = std::string("{\"metric\":\"") + metric + "\",\"value\":" + v +
                            ",\"unit\":\"" + unit + "\",\"reference\":\"" + reference +
                            "\",\"rounds\":" + std::to_string(rounds);
@@ -146,11 +158,13 @@ private:
         }
     }
     FILE* file_;
+    std::string only_;
 };
 
-// Arguments of all benchmark programs: --json FILE, --rounds N, --help.
+// Arguments of all benchmark programs: --json FILE, --rounds N, --only PREFIX, --help.
 struct arguments {
     const char* json = nullptr;
+    const char* only = "";
     unsigned rounds = 15;
 
     static arguments parse(int argc, char** argv, const char* what) {
@@ -161,12 +175,16 @@ struct arguments {
             } else if (std::strcmp(argv[i], "--rounds") == 0 && i + 1 < argc &&
                        std::atoi(argv[i + 1]) > 0) {
                 a.rounds = static_cast<unsigned>(std::atoi(argv[++i]));
+            } else if (std::strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
+                a.only = argv[++i];
             } else {
                 const bool help = std::strcmp(argv[i], "--help") == 0;
-                std::fprintf(help ? stdout : stderr,
-                             "usage: %s [--json FILE] [--rounds N]\n%s\n"
-                             "One JSON object a line, to FILE or standard output.\n",
-                             argv[0], what);
+                std::fprintf(
+                    help ? stdout : stderr,
+                    "usage: %s [--json FILE] [--rounds N] [--only PREFIX]\n%s\n"
+                    "One JSON object a line, to FILE or standard output; with --only those "
+                    "whose metric\nbegins so.\n",
+                    argv[0], what);
                 std::exit(help ? 0 : 2);
             }
         }

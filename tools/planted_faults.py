@@ -39,6 +39,15 @@ MISTAKES = [
      "com_host_memory_manager_test", []),
     ("a heap block freed twice is accepted", "src/heap/heap.cpp",
      "    if ((before & bit) == 0) {", "    if (false) {", "heap_heap_test", []),
+    ("decision 13: page cache counts as used", "src/manager/control_group.cpp",
+     "usage - std::min(cache, usage)", "usage", "manager_control_group_test", []),
+    ("the notifier's thread outlives its subscribers", "src/manager/notifier.cpp",
+     "        if (ends()) {", "        if (false) {", "outside_pressure_test", []),
+    ("a host's block is freed by libc after the release", "src/bridge/preload/malloc.cpp",
+     "    bridge::state* s = bridge::holding();\n    if (s == nullptr || bridge::release(",
+     "    bridge::state* s = bridge::governed();\n    if (s == nullptr || bridge::release(", "govern_test", []),
+    ("an embedded runtime's dropped pages keep their contents", "src/bridge/state.cpp",
+     "    memory.discard_at_once();", "", "govern_test", []),
 ]
 
 

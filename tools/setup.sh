@@ -3,7 +3,7 @@
 # shellcheck shell=bash disable=SC2034
 
 build_packages=(g++ cmake ninja-build python3 libcli11-dev libfmt-dev nlohmann-json3-dev)
-test_packages=(ccache binutils pkgconf clang-format-14 libgtest-dev libgmock-dev zlib1g-dev libmono-2.0-dev)
+test_packages=(ccache binutils pkgconf clang-format-14 libgtest-dev libgmock-dev zlib1g-dev strace libmono-2.0-dev)
 mono_packages=(mono-runtime mono-mcs)
 
 say() { printf '\033[1m== %s\033[0m\n' "$*"; }

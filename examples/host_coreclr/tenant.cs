@@ -14,6 +14,7 @@ public static class Tenant
     public static int Leak(int requests)
     {
         int held = Fill();
+        GiveBack();
         return Serve(requests) == requests ? held : -held;
     }
 
@@ -21,7 +22,7 @@ public static class Tenant
     [UnmanagedCallersOnly]
     public static void Collect()
     {
-        GC.Collect(2, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+        GiveBack();
     }
 
     // What the collector's heap may hold from now on, in bytes. 0, or -1 when it holds more already.
@@ -38,6 +39,12 @@ public static class Tenant
         {
             return -1;
         }
+    }
+
+    // Aggressive: pages go back to the host now, not little by little.
+    static void GiveBack()
+    {
+        GC.Collect(2, GCCollectionMode.Aggressive, blocking: true, compacting: true);
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]

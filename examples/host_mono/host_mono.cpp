@@ -270,5 +270,7 @@ int main(int argc, char** argv) {
     std::printf("server: %d of %d requests answered\n", server.answer, server.argument);
     collects.print();
     print_table(host, {mono, leaker.owner, server.owner});
+    std::printf(
+        "(one heap for both domains: small objects are charged to whose thread collects)\n");
     return recovered && server.answer == server.argument ? 0 : 1;
 }

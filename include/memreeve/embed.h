@@ -49,7 +49,8 @@ extern "C" {
 MRV_API mrv_status mrv_host_govern_process(mrv_host* host, mrv_owner* owner) MRV_NOEXCEPT;
 
 /* New requests go to libc and the kernel again. What was given out stays the host's: it is used,
- * resized and freed as before, and charged until then, so the host cannot be destroyed either.
+ * resized and freed as before, and charged until then, so the host cannot be destroyed either. (A
+ * MAP_FIXED mapping may replace such memory and is still a request.)
  * Any thread. Errors: NULL_POINTER; INVALID_ARGUMENT (not the host that governs). */
 MRV_API mrv_status mrv_host_release_process(mrv_host* host) MRV_NOEXCEPT;
 

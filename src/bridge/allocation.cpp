@@ -8,8 +8,6 @@
 
 namespace memreeve::bridge {
 
-using telemetry::request_kind;
-
 namespace {
 
 address number(const void* p) noexcept { return reinterpret_cast<address>(p); }
@@ -37,12 +35,10 @@ void* allocate(state& s, byte_count size) noexcept {
 }
 
 void* allocate_zeroed(state& s, byte_count size) noexcept {
-    s.heap().count(request_kind::malloc);
     return pointer(s.heap().blocks().allocate_zeroed(size, criticality_of(size)));
 }
 
 void* allocate_aligned(state& s, byte_count size, byte_count alignment) noexcept {
-    s.heap().count(request_kind::malloc);
     return pointer(s.heap().blocks().allocate_aligned(size, alignment, criticality_of(size)));
 }
 
@@ -57,7 +53,6 @@ whose release(state& s, void* block) noexcept {
 }
 
 whose resize(state& s, void* block, byte_count size, void** out) noexcept {
-    s.heap().count(request_kind::malloc);
     const result<address> moved =
         s.heap().blocks().resize(number(block), size, criticality_of(size));
     *out = pointer(moved);

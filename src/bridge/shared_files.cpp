@@ -53,11 +53,18 @@ void for_each_accessible(std::uint32_t index, page_span pages, F&& f) noexcept {
         address at = v.where.begin + bytes_of(first - have.begin);
         const address end = v.where.begin + bytes_of(last - have.begin);
         prim::mapping m;
-        for (; at < end && prim::find_mapping(at, &m) == 0 && m.where.begin < end;
-             at = m.where.end) {
+        for (; at < end; at = m.where.end) {
+            const int e = prim::find_mapping(at, &m);
+            if (e == ENOENT) {
+                break;
+            }
+            if (e != 0) { // not to be told: as if it were
+                m.where = {at, end};
+                m.allowed = access::read;
+            }
             const address from = m.where.begin > at ? m.where.begin : at;
             const address to = m.where.end < end ? m.where.end : end;
-            if (m.allowed != access::none) {
+            if (from < to && m.allowed != access::none) {
                 const page_count skipped = pages_of(from - v.where.begin);
                 f(page_span{have.begin + skipped, have.begin + skipped + pages_of(to - from)});
             }
@@ -182,6 +189,7 @@ long attach_segment(state& s, int id, address where, int flags) noexcept {
         if ((flags & SHM_REMAP) != 0) {
             s.memory().forget_acquired({begin, begin + bytes});
         }
+        const leaving_views under(s, {begin, begin + bytes});
         view.keep(begin);
         telemetry::count_request(s.image(), telemetry::request_kind::acquired);
     }
@@ -350,8 +358,8 @@ long remap_view(state& s, address where, byte_count old_size, byte_count new_siz
     const byte_count new_bytes = round_up(new_size, page_size);
     const page_span grown{at.first + pages_of(old_bytes), at.first + pages_of(new_bytes)};
     prim::mapping m;
-    const bool accessible =
-        prim::find_mapping(where, &m) == 0 && m.where.contains(where) && m.allowed != access::none;
+    const bool accessible = prim::find_mapping(where, &m) != 0 || // not to be told: as if it were
+                            (m.where.contains(where) && m.allowed != access::none);
     look_at_end(*f, grown);
     const page_span to_charge = accessible ? up_to_the_end(*f, grown) : page_span{};
     if (files().charge(s, *f, to_charge, false) != charge_outcome::charged) {

@@ -83,6 +83,15 @@ range find_in_control_block(const void* self, address end) noexcept {
     return {};
 }
 
+// Until the next sample puts what is there in its place: thousands of threads may start before it.
+void expect_touched(state& s, page_count pages) noexcept {
+    budget::tree& tree = s.books().tree();
+    for (owner_id id = s.owner(owner_kind::stacks); id != owner_id::none;
+         id = static_cast<owner_id>(tree.at(id).parent.load(std::memory_order_relaxed))) {
+        tree.at(id).touched.fetch_add(pages, std::memory_order_relaxed);
+    }
+}
+
 } // namespace
 
 void note_stack(state& s, const void* self) noexcept {
@@ -98,7 +107,10 @@ void note_stack(state& s, const void* self) noexcept {
         }
         where = {m.where.begin, end};
     }
-    s.image().stacks.note(where);
+    // One that libc uses again has its pages already. Who embeds us samples when he likes, or never.
+    if (s.image().stacks.note(where) && !s.is_embedded()) {
+        expect_touched(s, pages_of(room_for_a_thread));
+    }
 }
 
 bool lies_in_stack(state& s, range part) noexcept {

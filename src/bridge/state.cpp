@@ -8,7 +8,14 @@
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
 
+#include <memreeve/embed.h>
+
 #include <new>
+
+extern "C" {
+__attribute__((weak)) mrv_status mrv_host_govern_process(mrv_host* host, mrv_owner* owner) noexcept;
+extern __attribute__((weak, visibility("hidden"))) const char memreeve_is_host;
+}
 
 namespace memreeve::bridge {
 
@@ -55,7 +62,21 @@ runtime_kind runtime_of(const char* path) noexcept {
 
 } // namespace
 
+namespace {
+
+// A host program (src/embed) has a copy of all this, and its names come before the preload library's:
+// that copy attaches. The first name is visible to every library, the second to its own copy alone.
+bool another_comes_first() noexcept {
+    return &mrv_host_govern_process != nullptr && &memreeve_is_host == nullptr;
+}
+
+} // namespace
+
 constinit state the_state{};
+
+namespace {
+constinit thread_local bool has_announced_fork = false;
+} // namespace
 
 // The slow half of governed(): not started yet, a fork's child, or nothing to govern.
 state* state::settle() noexcept {
@@ -124,7 +145,7 @@ int state::open_ledger(const char* path) noexcept {
 }
 
 bool state::attach() noexcept {
-    if (prim::is_privileged()) {
+    if (prim::is_privileged() || another_comes_first()) {
         return false;
     }
     const char* path = variable("MEMREEVE_LEDGER");
@@ -167,16 +188,25 @@ bool state::attach() noexcept {
         left_alone_ = true; // --no-children
         return false;
     }
-    const auto image = ledger_.begin_image(pid, prim::process_start_time(pid), false);
+    char program[sizeof image_record::path]{};
+    static_cast<void>(prim::read_link("/proc/self/exe", program, sizeof program - 1));
+    const auto image = ledger_.begin_image(pid, prim::process_start_time(pid), false, program);
     if (!image) {
         return refuse("every slot of the ledger is taken, 512 processes at once", 0);
     }
     manager::options o;
     o.discard_at_once = true;
     o.watch_system = false;
-    if (!own_.open(ledger_, **image, o) || !watch_forks()) {
+    if (const auto opened = own_.open(ledger_, **image, o); !opened) {
         ledger_.end_image(**image, telemetry::image_end::exited);
-        return refuse("the system gives no memory for the records", 12);
+        return refuse("the system gives no address space for the records (look at ulimit -v)",
+                      opened.error().os_code);
+    }
+    if (const auto watched = watch_forks(); !watched) {
+        ledger_.end_image(**image, telemetry::image_end::exited);
+        return refuse("the system refuses MADV_WIPEONFORK, by which a child of fork is told (look "
+                      "at seccomp profiles)",
+                      watched.error().os_code);
     }
     describe(**image);
     make_hosts();
@@ -238,8 +268,7 @@ void state::describe(image_record& image) noexcept {
     image.path[n > 0 ? n : 0] = '\0';
     const runtime_kind kind =
         is_coreclr_host(image.path) ? runtime_kind::coreclr : runtime_of(image.path);
-    image.runtime.store(static_cast<std::uint32_t>(kind),
-                        std::memory_order_relaxed);
+    image.runtime.store(static_cast<std::uint32_t>(kind), std::memory_order_relaxed);
 }
 
 // Anonymous memory that stands there already is the loader's (decision 26).
@@ -265,10 +294,10 @@ void state::record_loader() noexcept {
 void state::make_hosts() noexcept {
     for (unsigned k = 0; k < telemetry::owner_kind_count; ++k) {
         ::new (static_cast<void*>(hosts_[k])) com::host_memory_manager(
-            memory(), is_embedded()
-                          ? embedders_
-                          : static_cast<owner_id>(
-                                image().owner_account[k].load(std::memory_order_relaxed)),
+            memory(),
+            is_embedded()
+                ? embedders_
+                : static_cast<owner_id>(image().owner_account[k].load(std::memory_order_relaxed)),
             nullptr, &records_);
     }
 }
@@ -286,6 +315,16 @@ result<void> state::make_heap() noexcept {
 bool state::shares_memory() noexcept {
     return prim::process_id() != image().pid.load(std::memory_order_relaxed);
 }
+
+void state::announce_fork() noexcept {
+    if (!is_embedded() && !shares_memory()) {
+        image().last_fork_ns.store(prim::now_ns(), std::memory_order_relaxed);
+        image().heirs.fetch_add(1, std::memory_order_acq_rel);
+        has_announced_fork = true;
+    }
+}
+
+void state::after_fork_in_parent() noexcept { has_announced_fork = false; }
 
 // First call in a child of fork. Threads of the parent are not here; what they had under way is
 // undone, what was committed stays the parent's (decision 19).
@@ -305,7 +344,8 @@ void state::settle_child() noexcept {
     left_alone_ = excluded;
     image_record* mine = nullptr;
     if (!excluded) {
-        if (const auto image = ledger_.begin_image(pid, prim::process_start_time(pid), true)) {
+        if (const auto image =
+                ledger_.begin_image(pid, prim::process_start_time(pid), true, this->image().path)) {
             mine = *image;
         }
     }
@@ -334,6 +374,10 @@ void state::settle_child() noexcept {
     files().settle_after_fork();
     make_hosts();
     heap_->blocks().change_owner(owner(owner_kind::malloc));
+    if (has_announced_fork) {
+        has_announced_fork = false;
+        parents.heirs.fetch_sub(1, std::memory_order_acq_rel);
+    }
     alive_->store(1, std::memory_order_release);
 }
 

@@ -57,6 +57,11 @@ public:
     // True in a child that shares its parent's memory: it writes no state of its own.
     bool shares_memory() noexcept;
 
+    // Before fork, and after it in the parent: the record is kept until the child has read it. On the
+    // thread that forks.
+    void announce_fork() noexcept;
+    void after_fork_in_parent() noexcept;
+
     // Embedding: from now on the process's calls are requests to `memory`, charged to `who` where
     // the calling thread has no owner of its own. Once, with no other thread in the bridge.
     // Errors: busy (governed already), the system's.

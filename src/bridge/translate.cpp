@@ -17,32 +17,37 @@ namespace {
 
 void* pointer(address a) noexcept { return reinterpret_cast<void*>(a); }
 
+runtime_kind runtime_in(state& s) noexcept {
+    return static_cast<runtime_kind>(s.image().runtime.load(std::memory_order_relaxed));
+}
+
+// CoreCLR (seen in .NET 10) puts code, and what its loader keeps beside it, into one reservation of
+// 2 GiB less 16 MiB at most; its collector's are smaller or much larger, and small ones serve threads.
+bool is_for_loaders(byte_count reserved) noexcept {
+    return reserved >= byte_count{1900} << 20 && reserved <= byte_count{2048} << 20;
+}
+bool is_for_collector(byte_count reserved) noexcept {
+    return reserved >= byte_count{4} << 20 && !is_for_loaders(reserved);
+}
+
 // Whose memory an anonymous mapping is, as far as the call itself tells.
-owner_kind owner_of(state& s, int prot) noexcept {
-    if ((prot & PROT_EXEC) != 0) {
+owner_kind owner_of(state& s, int prot, byte_count size = 0) noexcept {
+    const runtime_kind runtime = runtime_in(s);
+    if ((prot & PROT_EXEC) != 0 || (runtime == runtime_kind::coreclr && is_for_loaders(size))) {
         return owner_kind::code;
     }
-    const auto runtime =
-        static_cast<runtime_kind>(s.image().runtime.load(std::memory_order_relaxed));
     return runtime == runtime_kind::other ? owner_kind::runtime : owner_kind::gc;
 }
 
-// CoreCLR's garbage collector collects and throws when a commit is refused; whatever else of it meets
-// a refusal ends the process. So the collector's is refused first, and the reserve stays for the
-// rest (decision 29). Its reservations are told by their size: .NET 10 puts code and loader heaps into
-// one of 2 GiB less 16 MiB at most, small ones serve threads and events.
+// CoreCLR's collector collects and throws when a commit is refused; whatever else of the runtime
+// meets a refusal ends the process. So the collector's is refused first, and the reserve stays for
+// the rest (decision 29).
 EMemoryCriticalLevel level_of_commit(state& s, range part) noexcept {
-    constexpr byte_count collectors_least = byte_count{4} << 20;
-    constexpr byte_count loaders_least = byte_count{1900} << 20;
-    constexpr byte_count loaders_most = byte_count{2048} << 20;
-    if (static_cast<runtime_kind>(s.image().runtime.load(std::memory_order_relaxed)) !=
-        runtime_kind::coreclr) {
+    if (runtime_in(s) != runtime_kind::coreclr) {
         return level_of(part.size());
     }
-    const byte_count whole = s.memory().space().find(part.begin).whole.size();
-    const bool is_collectors =
-        whole >= collectors_least && (whole < loaders_least || whole > loaders_most);
-    return is_collectors ? eTaskCritical : eProcessCritical;
+    return is_for_collector(s.memory().space().find(part.begin).whole.size()) ? eTaskCritical
+                                                                              : eProcessCritical;
 }
 
 // What the interface has no word for is counted as the request it stands for.
@@ -88,7 +93,7 @@ long from(HRESULT hr, long otherwise) noexcept { return hr == E_OUTOFMEMORY ? -E
 
 // At an address that is free in our eyes, or anywhere (0). Negative errno; -EEXIST: taken.
 long allocate(state& s, address where, byte_count size, int prot) noexcept {
-    IHostMemoryManager& host = s.host(owner_of(s, prot));
+    IHostMemoryManager& host = s.host(owner_of(s, prot, size));
     const DWORD type = prot == PROT_NONE ? DWORD{MEM_RESERVE} : DWORD{MEM_RESERVE | MEM_COMMIT};
     void* got = nullptr;
     const HRESULT hr =
@@ -353,17 +358,17 @@ long protect_run(state& s, range part, vm::page_code code, int prot) noexcept {
     if (code == vm::page_code::dead) {
         return -ENOMEM; // POSIX: not mapped
     }
+    if (code == vm::page_code::replaced) {
+        // The program's own mapping: the map of pages has nothing to note, and the kernel's call
+        // gives the kernel's errors.
+        count(s, telemetry::request_kind::virtual_protect);
+        return protect_acquired(s, part, prot);
+    }
     if (vm::is_committed(code)) {
-        opening_views views(s, part); // that the program put over our pages
-        if (code == vm::page_code::replaced && views.begin(prot) != 0) {
-            return -ENOMEM;
-        }
         DWORD old = 0;
-        if (host.VirtualProtect(pointer(part.begin), part.size(), page_of(prot), &old) != S_OK) {
-            return -ENOMEM;
-        }
-        views.keep();
-        return 0;
+        return host.VirtualProtect(pointer(part.begin), part.size(), page_of(prot), &old) == S_OK
+                   ? 0
+                   : -ENOMEM;
     }
     if (prot == PROT_NONE) {
         return 0;

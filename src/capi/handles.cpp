@@ -42,7 +42,7 @@ void close_if_idle(mrv_owner& o) noexcept {
         return;
     }
     mrv_owner* const parent = o.parent;
-    set_state(o, mrv_owner::free);
+    set_state(o, mrv_owner::vacant);
     if (parent != nullptr) {
         leave(*parent);
     }
@@ -57,7 +57,7 @@ void close_idle_owners(mrv_host& h) noexcept {
 // A record that no account uses any more, or a new one in the host's list.
 mrv_owner* take_owner_record(mrv_host& h) noexcept {
     for (mrv_owner* o = h.owners.load(std::memory_order_acquire); o != nullptr; o = o->next) {
-        if (move_state(*o, mrv_owner::free, mrv_owner::claimed)) {
+        if (move_state(*o, mrv_owner::vacant, mrv_owner::claimed)) {
             return o;
         }
     }
@@ -164,7 +164,7 @@ result<mrv_owner*> create_owner(mrv_host& h, mrv_owner* parent, const char* name
     }
     const auto id = h.core->open_owner(parent != nullptr ? parent->id : owner_id::none, name, l);
     if (!id) {
-        set_state(*o, mrv_owner::free);
+        set_state(*o, mrv_owner::vacant);
         return id.error();
     }
     if (parent != nullptr) {

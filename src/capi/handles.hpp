@@ -16,7 +16,7 @@
 #include <cstdint>
 
 struct mrv_owner {
-    enum state : std::uint32_t { free = 0, claimed, live, closing };
+    enum state : std::uint32_t { vacant = 0, claimed, live, closing };
 
     mrv_host* host = nullptr;
     mrv_owner* next = nullptr;   // in the host's list

@@ -136,9 +136,9 @@ std::string who(const process_report& p) {
 // Decision 29. A heap within a sixteenth of its limit has met it: what it asks for at once is
 // seldom less, and nothing shows the exception itself.
 std::string heap_limit_line(const run_report& r, const process_report& p) {
-    const auto set =
-        std::find_if(p.settings.begin(), p.settings.end(),
-                     [](const auto& s) { return s.first == "DOTNET_GCHeapHardLimit"; });
+    const auto set = std::find_if(p.settings.begin(), p.settings.end(), [](const auto& s) {
+        return s.first == "DOTNET_GCHeapHardLimit";
+    });
     if (set == p.settings.end() || !p.picture || !r.limit) {
         return {};
     }
@@ -151,8 +151,9 @@ std::string heap_limit_line(const run_report& r, const process_report& p) {
         "{} reached the limit of its GC heap, {}, which follows from --limit {} ({}={})", who(p),
         show_size(heap_limit), show_size(*r.limit), set->first, set->second);
     return refusals_of(p) == 0
-               ? why + ": its OutOfMemoryExceptions came from there, nothing was refused"
-               : why + ": an OutOfMemoryException came from there or from a refusal";
+               ? why +
+                     ": what OutOfMemoryExceptions there were came from there, nothing was refused"
+               : why + ": what OutOfMemoryExceptions there were came from there or from a refusal";
 }
 
 } // namespace
@@ -204,11 +205,13 @@ std::vector<std::string> closing_lines(const run_report& r) {
     for (const process_report& p : r.processes) {
         if (p.governed) {
             said.add(lines, heap_limit_line(r, p));
-            said.add(lines, p.note.empty() ? p.note : fmt::format("{}: {}", who(p), printable(p.note)));
+            said.add(lines,
+                     p.note.empty() ? p.note : fmt::format("{}: {}", who(p), printable(p.note)));
         }
         for (const auto& [name, value] : p.settings) {
             if (r.verbose) {
-                said.add(lines, fmt::format("set for {}: {}", who(p), printable(name + "=" + value)));
+                said.add(lines,
+                         fmt::format("set for {}: {}", who(p), printable(name + "=" + value)));
             }
         }
     }

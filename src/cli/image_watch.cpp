@@ -5,9 +5,7 @@
 #include "prim/prim.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <fmt/format.h>
-#include <thread>
 
 namespace memreeve::cli {
 
@@ -145,8 +143,12 @@ void image_watch::look() {
                 prim::wake_all(reinterpret_cast<const std::uint32_t*>(&r.picture_served));
             }
         } else {
-            fold(slot, w);
-            watched_.erase(slot);
+            end_record(r, w);
+            if (!telemetry::is_awaited_by_heirs(r, prim::now_ns())) {
+                finished_.push_back(report_of(r, false));
+                books_.free_image(r);
+                watched_.erase(slot);
+            }
         }
     }
     sum_touched();
@@ -211,7 +213,8 @@ bool image_watch::take_picture(image_record& image, watched& w, unsigned tries, 
             if (tries_made < telemetry::polite_tries) {
                 prim::yield();
             } else {
-                std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                const std::uint32_t nobody_wakes = 0;
+                prim::wait_on(&nobody_wakes, 0, 1'000'000);
             }
         },
         p);
@@ -285,8 +288,7 @@ void image_watch::sample() {
 
 void image_watch::note_end(int pid, bool was_killed) { ends_.push_back({pid, was_killed}); }
 
-void image_watch::fold(std::uint32_t slot, watched& w) {
-    image_record& r = books_.image(slot);
+void image_watch::end_record(image_record& r, watched& w) {
     auto how = static_cast<image_end>(r.end.load(std::memory_order_acquire));
     if (how == image_end::running) {
         // Only its parent is told how a process ended; one that ends by itself leaves its picture.
@@ -301,11 +303,10 @@ void image_watch::fold(std::uint32_t slot, watched& w) {
         }
         r.end.store(static_cast<std::uint32_t>(how), std::memory_order_release);
     }
-    finished_.push_back(report_of(r, false));
     if (state_of(r) != image_state::ended) {
         books_.end_image(r, how);
     }
-    books_.free_image(r);
+    w.touched = 0;
     forget(w);
 }
 
@@ -365,7 +366,8 @@ std::vector<process_report> image_watch::finish() {
     look();
     sample();
     for (auto& [slot, w] : watched_) {
-        finished_.push_back(report_of(books_.image(slot), true));
+        image_record& r = books_.image(slot);
+        finished_.push_back(report_of(r, state_of(r) != image_state::ended));
         forget(w);
     }
     watched_.clear();

@@ -62,7 +62,8 @@ private:
     bool take_picture(telemetry::image_record& image, watched& w, unsigned tries, bool insist);
     void note_touched(telemetry::image_record& image, watched& w, const telemetry::picture& p);
     void sum_touched();
-    void fold(std::uint32_t slot, watched& w);
+    // Its charge goes back; how it ended is noted.
+    void end_record(telemetry::image_record& r, watched& w);
     bool has_own_picture(const telemetry::image_record& image, const watched& w,
                          std::uint64_t* when) const;
     // The program that the image announced to exec, null when it did not.

@@ -35,13 +35,19 @@ HRESULT host_malloc::Alloc(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
     if (ppMem == nullptr) {
         return E_POINTER;
     }
+    // What the thread has at hand is given at any level.
+    if (static_cast<unsigned>(eCriticalLevel) <= eProcessCritical) [[likely]] {
+        if (const address block = heap_.allocate_quickly(cbSize); block != 0) [[likely]] {
+            *ppMem = reinterpret_cast<void*>(block);
+            return S_OK;
+        }
+    }
     *ppMem = nullptr;
-    maker_.count(telemetry::request_kind::malloc);
     const auto level = decode_level(eCriticalLevel, maker_.memory().settings().strict_levels);
     if (!level) {
         return to_hresult(level.error());
     }
-    const auto block = heap_.allocate(cbSize, *level);
+    const auto block = heap_.allocate_otherwise(cbSize, *level);
     if (!block) {
         return to_hresult(block.error());
     }
@@ -55,7 +61,6 @@ HRESULT host_malloc::DebugAlloc(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLev
         return E_POINTER;
     }
     *ppMem = nullptr;
-    maker_.count(telemetry::request_kind::malloc);
     const auto level = decode_level(eCriticalLevel, maker_.memory().settings().strict_levels);
     if (!level) {
         return to_hresult(level.error());
@@ -69,8 +74,10 @@ HRESULT host_malloc::DebugAlloc(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLev
 }
 
 HRESULT host_malloc::Free(void* pMem) noexcept {
-    maker_.count(telemetry::request_kind::free);
-    const auto done = heap_.free(address_of(pMem));
+    if (heap_.free_quickly(address_of(pMem))) [[likely]] {
+        return S_OK;
+    }
+    const auto done = heap_.free_otherwise(address_of(pMem));
     return done ? S_OK : to_hresult(done.error());
 }
 

@@ -24,8 +24,6 @@ public:
 
     // The heap itself, for what the interface has no method for (realloc, alignment, sizes).
     manager::owner_heap& blocks() noexcept { return heap_; }
-    // One more request of that kind, made of blocks() and not through the interface.
-    void count(telemetry::request_kind kind) noexcept { maker_.count(kind); }
     // What DebugAlloc kept of a living block; false for any other.
     bool origin_of(void* block, const char** file, int* line) noexcept;
     void on_last_release() noexcept;

@@ -44,6 +44,10 @@ mrv_status begin(mrv_host& host, mrv_owner& owner) noexcept {
 
 extern "C" {
 
+// Tells this copy of the bridge from the preload library's (bridge/state.cpp).
+extern __attribute__((visibility("hidden"))) const char memreeve_is_host;
+const char memreeve_is_host = 1;
+
 // What syscall(SYS_execve) of a library becomes: in a host nothing is to be done before it goes.
 __attribute__((visibility("hidden"))) int memreeve_execve(const char* path, char* const arguments[],
                                                           char* const environment[]) noexcept {

@@ -4,51 +4,105 @@
 // given back.
 //
 // `used` is the life of a slab in one word:
-//     0 .. capacity          backed; that many blocks are live or being handed out
+//     0 .. capacity          backed; that many blocks are taken: live, in a magazine, being handed out
 //     closed                 empty, its pages are being given back; nobody can allocate from it
 //     closed | unbacked      no pages; whoever pops it may back it again
 // and of a large block: 1 live, busy while resize() works on it, closed or closed | unbacked.
-// A bit of the bitmap is set exactly while its block is live, so a second free of a block finds it
-// clear whatever else is going on.
 //
-// `listed` is 1 while the slab is reachable for allocation (the bin's current slab, on one of its
-// stacks, or in the hands of the thread that popped it) and 0 otherwise. Who makes a slab worth
-// listing looks at `listed` afterwards; who clears `listed` looks at `used` afterwards; both in the
-// single total order, so one of the two lists it and no free block is forgotten.
+// A block of a slab has a bit, set while the block is taken, and a state, which is 1 exactly while the
+// block is live: so a second free of a block finds 0 whatever else is going on. Only who has the block
+// in hand makes it 1.
+//
+// `listed` is 1 while the slab is reachable for allocation (held by a magazine or as the bin's current
+// slab, on one of the bin's stacks, or in the hands of the thread that popped it) and 0 otherwise. Who
+// makes a slab worth listing looks at `listed` afterwards; who clears `listed` looks at `used`
+// afterwards; both in the single total order, so one of the two lists it and no free block is
+// forgotten. `held` keeps an empty slab from being closed.
 #pragma once
 
 #include "heap/metadata.hpp"
 
 #include <atomic>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 
 namespace memreeve::heap {
+
+using block_state = std::atomic<std::uint8_t>; // 1: live
+
+// Name and line of a block of a debug slab (see origin_word), with its state.
+struct named_state {
+    std::atomic<std::uint64_t> origin;
+    block_state state;
+};
+static_assert(sizeof(named_state) == 16);
 
 struct alignas(unit_size) descriptor {
     static constexpr std::uint32_t closed = 1u << 31;
     static constexpr std::uint32_t unbacked = 1u << 30;
     static constexpr std::uint32_t busy = 2;
     static constexpr std::uint32_t large_bin = ~0u;
+    static constexpr unsigned reciprocal_shift = 40;
 
-    std::atomic<std::uint32_t> used{closed | unbacked};
-    std::atomic<std::uint32_t> listed{1};
-    std::atomic<std::uint32_t> next_in_stack{0}; // unit + 1
-    std::uint32_t next_of_all = 0;               // unit + 1
-    std::uint32_t unit = 0;
+    // What every free reads. Only `base` and `bytes` change.
+    std::atomic<address> base{0};     // of the range
+    std::atomic<byte_count> bytes{0}; // of its pages
+    std::uint64_t reciprocal = 0;     // 2^40 / block_size, rounded up
+    block_state* states = nullptr;
+    std::uint32_t span = 0;       // capacity * block_size; 0 for a large block
+    std::uint32_t block_size = 0; // 0 for a large block
     std::uint32_t bin = large_bin;
-    std::uint32_t capacity = 0;         // blocks; 1 for a large block
-    std::uint32_t block_size = 0;       // 0 for a large block
-    std::atomic<std::uint32_t> hint{0}; // word of the bitmap to look at first; of a large block the
-                                        // pages of its range in front of it
-    std::uint32_t has_origins = 0;
-    std::atomic<address> base{0};         // of the range
-    std::atomic<byte_count> bytes{0};     // of its pages
-    std::atomic<std::uint64_t> origin{0}; // of a large block
+    std::uint32_t capacity = 0;    // blocks; 1 for a large block
+    std::uint32_t state_shift = 0; // states are 1 << state_shift bytes apart
+    std::uint32_t unit = 0;
 
+    alignas(unit_size) std::atomic<std::uint32_t> used{closed | unbacked};
+    std::atomic<std::uint32_t> listed{1};
+    std::atomic<std::uint32_t> held{0};
+    std::atomic<std::uint32_t> next_in_stack{0}; // unit + 1
+    std::atomic<std::uint32_t> hint{0};          // word of the bitmap to look at first; of a large
+                                                 // block the pages of its range in front of it
+    std::uint32_t next_of_all = 0;               // unit + 1
+    std::atomic<std::uint64_t> origin{0};        // of a large block; 0: it has none
+
+    bool has_origins() const noexcept { return state_shift != 0; }
     std::uint32_t words() const noexcept { return (capacity + 63) / 64; }
     std::atomic<std::uint64_t>* bits() noexcept {
         return reinterpret_cast<std::atomic<std::uint64_t>*>(this + 1);
+    }
+    block_state& state_of(std::uint32_t block) const noexcept {
+        return states[std::size_t{block} << state_shift];
+    }
+    static std::atomic<std::uint64_t>& origin_beside(block_state& s) noexcept {
+        return *reinterpret_cast<std::atomic<std::uint64_t>*>(reinterpret_cast<address>(&s) -
+                                                              offsetof(named_state, state));
+    }
+    // Sets up the parts behind the descriptor. Its own fields are set.
+    void lay_out(bool with_origins) noexcept {
+        state_shift = with_origins ? 4 : 0;
+        span = capacity * block_size;
+        reciprocal = ((std::uint64_t{1} << reciprocal_shift) + block_size - 1) / block_size;
+        states = reinterpret_cast<block_state*>(bits() + words()) +
+                 (with_origins ? offsetof(named_state, state) : 0);
+        if (capacity % 64 != 0) {
+            // No block: set for ever, so that looking for a clear bit never finds them.
+            bits()[words() - 1].store(~std::uint64_t{0} << (capacity % 64),
+                                      std::memory_order_relaxed);
+        }
+    }
+    static constexpr std::uint32_t units_for(std::uint32_t blocks, bool with_origins) noexcept {
+        const std::uint32_t bytes = (blocks + 63) / 64 * 8 + blocks * (with_origins ? 16 : 1);
+        return (static_cast<std::uint32_t>(sizeof(descriptor)) + bytes + unit_size - 1) / unit_size;
+    }
+
+    // The block at `offset` into a slab; capacity when none begins there.
+    std::uint32_t block_at(byte_count offset) const noexcept {
+        if (offset >= span) {
+            return capacity;
+        }
+        const auto block = static_cast<std::uint32_t>(offset * reciprocal >> reciprocal_shift);
+        return block * block_size == offset ? block : capacity;
     }
     address large_block() const noexcept {
         return base.load(std::memory_order_acquire) +
@@ -58,30 +112,26 @@ struct alignas(unit_size) descriptor {
         const std::uint32_t u = used.load(std::memory_order_acquire);
         return u == 1 || u == busy;
     }
-    // Name and line of each block of a debug slab, behind the bitmap; see origin_word.
-    std::atomic<std::uint64_t>* origins() noexcept { return bits() + words(); }
 
-    static constexpr std::uint32_t units_for(std::uint32_t blocks, bool with_origins) noexcept {
-        const std::uint32_t words = (blocks + 63) / 64 + (with_origins ? blocks : 0);
-        return 1 + (words * 8 + unit_size - 1) / unit_size;
-    }
     bool is_worth_listing(std::uint32_t u) const noexcept {
         return (u & unbacked) != 0 || (u & closed) != 0 ? (u & unbacked) != 0 : u < capacity;
     }
-    // Promises the caller one block; false when there is none or the slab is closed.
-    bool reserve_block() noexcept {
+    // Promises the caller up to `wanted` blocks; 0 when there are none or the slab is closed.
+    std::uint32_t reserve_blocks(std::uint32_t wanted) noexcept {
         std::uint32_t u = used.load(std::memory_order_relaxed);
         while ((u & closed) == 0 && u < capacity) {
-            if (used.compare_exchange_weak(u, u + 1, std::memory_order_acq_rel,
+            const std::uint32_t n = wanted < capacity - u ? wanted : capacity - u;
+            if (used.compare_exchange_weak(u, u + n, std::memory_order_acq_rel,
                                            std::memory_order_relaxed)) {
-                return true;
+                return n;
             }
         }
-        return false;
+        return 0;
     }
-    // The block that reserve_block promised. At least one bit is clear for every promise, so a
-    // failed round means that another thread has found one.
-    std::uint32_t claim_reserved_block() noexcept {
+    // Blocks that reserve_blocks promised, at most `wanted` of them, of one word: the bits taken of
+    // bits()[word]. At least one bit is clear for every promise, so a failed round means that another
+    // thread has found one.
+    std::uint64_t claim_reserved(std::uint32_t wanted, std::uint32_t& word) noexcept {
         const std::uint32_t count = words();
         std::uint32_t w = hint.load(std::memory_order_relaxed);
         for (;; ++w) {
@@ -90,18 +140,23 @@ struct alignas(unit_size) descriptor {
             }
             std::uint64_t seen = bits()[w].load(std::memory_order_relaxed);
             while (seen != ~std::uint64_t{0}) {
-                const auto bit = static_cast<unsigned>(std::countr_one(seen));
-                if (bits()[w].compare_exchange_weak(seen, seen | std::uint64_t{1} << bit,
-                                                    std::memory_order_acq_rel,
+                std::uint64_t mine = 0;
+                std::uint64_t rest = ~seen;
+                for (std::uint32_t n = wanted; n != 0 && rest != 0; --n) {
+                    mine |= rest & (~rest + 1);
+                    rest &= rest - 1;
+                }
+                if (bits()[w].compare_exchange_weak(seen, seen | mine, std::memory_order_acq_rel,
                                                     std::memory_order_relaxed)) {
                     hint.store(w, std::memory_order_relaxed);
-                    return w * 64 + bit;
+                    word = w;
+                    return mine;
                 }
             }
         }
     }
 };
-static_assert(sizeof(descriptor) == unit_size);
+static_assert(sizeof(descriptor) == 2 * unit_size);
 
 // A stack of descriptors. The upper half of the head counts changes: a head that was popped and
 // pushed meanwhile is not mistaken for an unchanged one.

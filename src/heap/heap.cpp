@@ -8,8 +8,9 @@ namespace {
 
 constinit std::atomic<std::uint32_t> last_number{0};
 
-constexpr std::uint32_t records_tag = ~0u;   // low half of the tag of memory without blocks
 constexpr std::uint32_t origin_blocks = 512; // a debug slab keeps a word for each block
+
+constexpr char many_threads = 0;
 
 constexpr byte_count own_bytes(std::size_t object) noexcept {
     return round_up(object, unit_size) + first_chunk_units * unit_size;
@@ -21,6 +22,13 @@ constexpr std::uint64_t origin_word(std::uint32_t name, int line) noexcept {
 }
 
 } // namespace
+
+heap::heap(page_source& source, options o, std::uint32_t number) noexcept
+    : source_(source), options_(o), number_(number), shared_counts_(source.take_tally(false)) {
+    if (options_.single_threaded == nullptr) {
+        options_.single_threaded = &many_threads;
+    }
+}
 
 result<heap*> heap::create(page_source& source, options o) noexcept {
     // Start-up work of a runtime: without a heap it cannot begin, hence the highest level.
@@ -46,14 +54,18 @@ void heap::destroy() noexcept {
         }
         i = d->next_of_all;
     }
+    for (std::uint32_t i = caches_.load(std::memory_order_acquire); i != 0;) {
+        const auto* c = static_cast<cache*>(records_.at(i - 1));
+        if (c->counts.allocations != nullptr) {
+            source_.give_back_tally(c->counts);
+        }
+        i = c->next_of_all;
+    }
+    source_.give_back_tally(shared_counts_);
+    directory_.give_back(source_);
     records_.give_back();
     page_source& source = source_;
     source.give_back(reinterpret_cast<address>(this));
-}
-
-result<address> heap::allocate(byte_count size, criticality level) noexcept {
-    return size <= largest_small ? allocate_small(class_of(size), level, 0)
-                                 : allocate_large(size, 0, level, 0);
 }
 
 result<address> heap::allocate_debug(byte_count size, criticality level, const char* file,
@@ -64,15 +76,16 @@ result<address> heap::allocate_debug(byte_count size, criticality level, const c
     }
     const std::uint64_t origin = origin_word(*name, line);
     return size <= largest_small ? allocate_small(class_count + class_of(size), level, origin)
-                                 : allocate_large(size, 0, level, origin);
+                                 : allocate_large(size, {}, level, origin);
 }
 
-result<address> heap::allocate_small(std::uint32_t bin_index, criticality level,
-                                     std::uint64_t origin) noexcept {
+// Without a cache: one block at a time.
+result<address> heap::allocate_from_slab(std::uint32_t bin_index, criticality level,
+                                         std::uint64_t origin) noexcept {
     bin& b = bins_[bin_index];
     for (;;) {
         descriptor* current = b.current.load(std::memory_order_acquire);
-        if (current != nullptr && current->reserve_block()) {
+        if (current != nullptr && current->reserve_blocks(1) != 0) {
             return hand_out(*current, origin);
         }
         const result<descriptor*> next = next_slab(bin_index, level);
@@ -83,13 +96,14 @@ result<address> heap::allocate_small(std::uint32_t bin_index, criticality level,
             return next.error();
         }
         descriptor& d = **next;
-        const bool promised = d.reserve_block(); // before others can empty or close it
+        d.held.store(1, std::memory_order_seq_cst);
+        const bool promised = d.reserve_blocks(1) != 0; // before others can empty or close it
         if (b.current.compare_exchange_strong(current, &d, std::memory_order_acq_rel)) {
             if (current != nullptr) {
-                unlist(*current);
+                let_go(*current);
             }
         } else {
-            b.partial.push(d);
+            let_go(d);
         }
         if (promised) {
             return hand_out(d, origin);
@@ -126,7 +140,7 @@ result<descriptor*> heap::next_slab(std::uint32_t bin_index, criticality level) 
         d = *made;
         b.slabs.fetch_add(1, std::memory_order_relaxed);
     }
-    if (const result<void> backed = back(*d, d->bytes.load(std::memory_order_relaxed), 0, level);
+    if (const result<void> backed = back(*d, d->bytes.load(std::memory_order_relaxed), {}, level);
         !backed) {
         b.unbacked.push(*d);
         return backed.error();
@@ -140,7 +154,7 @@ result<descriptor*> heap::new_descriptor(std::uint32_t bin_index, std::uint32_t 
     const bool large = block_size == 0;
     const std::uint32_t blocks = large ? 1 : bytes / block_size;
     const std::uint32_t capped = with_origins && blocks > origin_blocks ? origin_blocks : blocks;
-    const std::uint32_t units = large ? 1 : descriptor::units_for(capped, with_origins);
+    const std::uint32_t units = descriptor::units_for(large ? 0 : capped, with_origins);
     const result<std::uint32_t> unit = records_.append(units, level);
     if (!unit) {
         return unit.error();
@@ -150,12 +164,9 @@ result<descriptor*> heap::new_descriptor(std::uint32_t bin_index, std::uint32_t 
     d->bin = bin_index;
     d->capacity = capped;
     d->block_size = block_size;
-    d->has_origins = with_origins ? 1 : 0;
     d->bytes.store(bytes, std::memory_order_relaxed);
-    if (!large && capped % 64 != 0) {
-        // No block: set for ever, so that looking for a clear bit never finds them.
-        d->bits()[d->words() - 1].store(~std::uint64_t{0} << (capped % 64),
-                                        std::memory_order_relaxed);
+    if (!large) {
+        d->lay_out(with_origins);
     }
     std::uint32_t first = all_.load(std::memory_order_relaxed);
     do {
@@ -165,37 +176,51 @@ result<descriptor*> heap::new_descriptor(std::uint32_t bin_index, std::uint32_t 
     return d;
 }
 
-// Pages for a descriptor in our hands that has none. `alignment` is that of a large block; a slab's is
-// its range's.
-result<void> heap::back(descriptor& d, byte_count bytes, byte_count alignment,
-                        criticality level) noexcept {
+// Pages for a descriptor in our hands that has none.
+result<void> heap::back(descriptor& d, byte_count bytes, form f, criticality level) noexcept {
+    const bool large = d.block_size == 0;
     const result<taken> got =
         source_.take({.size = bytes,
-                      .alignment = alignment > granule_size ? alignment : granule_size,
+                      .most = large ? bytes + bytes / 8 : bytes,
+                      .alignment = f.alignment > granule_size ? f.alignment : granule_size,
                       .tag = tag_for(d.unit),
                       .executable = options_.executable,
+                      .may_be_used = !f.zeroed,
                       .level = level});
     if (!got) {
         return got.error();
     }
+    bytes = got->size;
     slab_pages_.fetch_add(pages_of(bytes), std::memory_order_relaxed);
     d.bytes.store(bytes, std::memory_order_relaxed);
     d.hint.store(static_cast<std::uint32_t>(pages_of(got->pages - got->begin)),
                  std::memory_order_relaxed);
     d.base.store(got->begin, std::memory_order_release);
+    if (!large) {
+        directory_.enter(source_, tag_for(records_tag), {got->begin, got->begin + bytes}, d, level);
+    } else {
+        directory_.enter_if_known(got->pages, d);
+    }
     d.used.store(0, std::memory_order_release);
     return {};
 }
 
 address heap::hand_out(descriptor& d, std::uint64_t origin) noexcept {
-    const std::uint32_t block = d.claim_reserved_block();
-    if (d.has_origins != 0) {
-        d.origins()[block].store(origin, std::memory_order_relaxed);
+    std::uint32_t word = 0;
+    const std::uint64_t bit = d.claim_reserved(1, word);
+    const std::uint32_t block = word * 64 + static_cast<std::uint32_t>(std::countr_zero(bit));
+    block_state& state = d.state_of(block);
+    if (d.has_origins()) {
+        descriptor::origin_beside(state).store(origin, std::memory_order_relaxed);
     }
+    state.store(1, std::memory_order_relaxed);
     return d.base.load(std::memory_order_acquire) + address{block} * d.block_size;
 }
 
 heap::found heap::find(address block) noexcept {
+    if (const found f = look(block); f.slab != nullptr) {
+        return f;
+    }
     address begin = 0;
     const std::uint64_t tag = source_.tag_of(block, &begin);
     const auto unit = static_cast<std::uint32_t>(tag);
@@ -206,55 +231,40 @@ heap::found heap::find(address block) noexcept {
     if (d->base.load(std::memory_order_acquire) != begin) {
         return {}; // given back, or used again elsewhere, between the two looks
     }
-    const byte_count offset = block - begin;
     if (d->block_size == 0) {
         return block == d->large_block() ? found{d, 0} : found{};
     }
-    if (offset % d->block_size != 0 || offset / d->block_size >= d->capacity) {
-        return {};
-    }
-    return {d, static_cast<std::uint32_t>(offset / d->block_size)};
+    const std::uint32_t i = d->block_at(block - begin);
+    return i != d->capacity ? found{d, i} : found{};
 }
 
-result<void> heap::free(address block) noexcept {
-    if (block == 0) {
-        return {};
-    }
-    const found f = find(block);
-    if (f.slab == nullptr) {
-        return errc::not_ours;
-    }
-    descriptor& d = *f.slab;
-    if (d.block_size == 0) {
-        std::uint32_t live = 1;
-        if (!d.used.compare_exchange_strong(live, descriptor::closed, std::memory_order_acq_rel)) {
-            return errc::not_ours;
-        }
-        release_pages(d);
-        unbacked_large_.push(d);
-        return {};
-    }
-    const std::uint64_t bit = std::uint64_t{1} << (f.block % 64);
-    const std::uint64_t before = d.bits()[f.block / 64].fetch_and(~bit, std::memory_order_acq_rel);
-    if ((before & bit) == 0) {
-        return errc::not_ours;
-    }
-    const std::uint32_t left = d.used.fetch_sub(1, std::memory_order_seq_cst) - 1;
-    if (left == 0) {
+// Blocks that nobody has any more: their bits of bits()[word].
+void heap::return_blocks(descriptor& d, std::uint32_t word, std::uint64_t blocks) noexcept {
+    const auto n = static_cast<std::uint32_t>(std::popcount(blocks));
+    d.bits()[word].fetch_and(~blocks, std::memory_order_acq_rel);
+    if (d.used.fetch_sub(n, std::memory_order_seq_cst) == n) {
         close_if_empty(d);
     }
     list_again(d);
-    return {};
 }
 
-// The current slab of a bin stays although empty: a program that allocates and frees one block at
-// the edge of a slab must not pay for pages each time. Any other empty slab goes back at once.
+// The holder of a slab has no more use for it.
+void heap::let_go(descriptor& d) noexcept {
+    d.held.store(0, std::memory_order_seq_cst);
+    if (d.used.load(std::memory_order_seq_cst) == 0) {
+        close_if_empty(d);
+    }
+    unlist(d);
+}
+
+// A slab that is held stays although empty: a program that allocates and frees one block at the edge
+// of a slab must not pay for pages each time. Any other empty slab goes back at once.
 void heap::close_if_empty(descriptor& d) noexcept {
-    if (bins_[d.bin].current.load(std::memory_order_acquire) == &d) {
+    if (d.held.load(std::memory_order_seq_cst) != 0) {
         return;
     }
-    std::uint32_t empty = 0;
-    if (d.used.compare_exchange_strong(empty, descriptor::closed, std::memory_order_seq_cst)) {
+    std::uint32_t none = 0;
+    if (d.used.compare_exchange_strong(none, descriptor::closed, std::memory_order_seq_cst)) {
         release_pages(d);
     }
 }
@@ -306,39 +316,31 @@ byte_count heap::usable_of(const found& f) noexcept {
     if (d.block_size == 0) {
         return d.is_large_live() ? d.bytes.load(std::memory_order_relaxed) : 0;
     }
-    const std::uint64_t word = d.bits()[f.block / 64].load(std::memory_order_acquire);
-    return (word >> (f.block % 64) & 1) != 0 ? d.block_size : 0;
+    return d.state_of(f.block).load(std::memory_order_acquire) != 0 ? d.block_size : 0;
 }
 
 bool heap::origin_of(address block, const char** file, int* line) noexcept {
     const found f = find(block);
-    if (f.slab == nullptr || f.slab->has_origins == 0 || size_of(block) == 0) {
+    if (f.slab == nullptr || usable_of(f) == 0) {
         return false;
     }
-    const std::uint64_t origin = f.slab->block_size == 0
-                                     ? f.slab->origin.load(std::memory_order_relaxed)
-                                     : f.slab->origins()[f.block].load(std::memory_order_relaxed);
+    std::uint64_t origin = f.slab->origin.load(std::memory_order_relaxed);
+    if (f.slab->has_origins()) {
+        origin =
+            descriptor::origin_beside(f.slab->state_of(f.block)).load(std::memory_order_relaxed);
+    }
+    if (origin == 0) {
+        return false;
+    }
     *file = names::text(records_, static_cast<std::uint32_t>(origin >> 32) & ~(1u << 31));
     *line = static_cast<int>(static_cast<std::uint32_t>(origin));
     return true;
 }
 
-byte_count heap::trim() noexcept {
-    const page_count before = slab_pages_.load(std::memory_order_relaxed);
-    for (bin& b : bins_) {
-        if (descriptor* d = b.current.exchange(nullptr, std::memory_order_acq_rel); d != nullptr) {
-            close_if_empty(*d);
-            unlist(*d);
-        }
-    }
-    const page_count after = slab_pages_.load(std::memory_order_relaxed);
-    return after < before ? bytes_of(before - after) : 0;
-}
-
 heap_stats heap::stats() noexcept {
     heap_stats s;
     s.pages_held = pages_of(round_up(own_bytes(sizeof(heap)), page_size)) + records_.pages() +
-                   slab_pages_.load(std::memory_order_relaxed);
+                   directory_.pages() + slab_pages_.load(std::memory_order_relaxed);
     for (std::uint32_t i = all_.load(std::memory_order_acquire); i != 0;) {
         auto* d = static_cast<descriptor*>(records_.at(i - 1));
         i = d->next_of_all;
@@ -350,11 +352,9 @@ heap_stats heap::stats() noexcept {
             continue;
         }
         std::uint64_t live = 0;
-        for (std::uint32_t w = 0; w < d->words(); ++w) {
-            live += static_cast<std::uint64_t>(
-                std::popcount(d->bits()[w].load(std::memory_order_relaxed)));
+        for (std::uint32_t k = 0; k < d->capacity; ++k) {
+            live += d->state_of(k).load(std::memory_order_relaxed);
         }
-        live -= d->words() * 64 - d->capacity; // the bits that are no block
         s.live_blocks += live;
         s.live_bytes += live * d->block_size;
     }

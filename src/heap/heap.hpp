@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: MIT
 // One IHostMalloc's worth of blocks (hosting-api 1.4, D4-D8, D20, D33).
 //
-// Small requests are cut from slabs, one size class each (size_class.hpp); a larger one has a range
-// of its own. Everything known about a block lies out of line in metadata (descriptor.hpp), and a
-// block is found again through the source's tag: so a foreign, interior or second free is always
-// recognised and changes nothing (D8).
+// Small requests are cut from slabs, one size class each (size_class.hpp), and pass through the
+// thread's cache (cache.hpp); a larger one has a range of its own. Everything known about a block lies
+// out of line in metadata (descriptor.hpp), and a block is found again through the directory or the
+// source's tag: so a foreign, interior or second free is always recognised and changes nothing (D8).
 //
-// Every function but destroy() may be called by any thread at any time, whatever `thread_safe` says
-// (D20), and never waits: a thread stopped anywhere in here costs the others at most the free blocks
-// of one slab (decision 18).
+// Every function but destroy() and settle_after_fork() may be called by any thread at any time,
+// whatever `thread_safe` says (D20), in signal handlers too, and never waits: a thread stopped anywhere
+// in here costs the others at most the free blocks of its cache and of the slabs that holds (decision
+// 18).
 #pragma once
 
+#include "heap/cache.hpp"
 #include "heap/descriptor.hpp"
+#include "heap/directory.hpp"
 #include "heap/names.hpp"
 #include "heap/page_source.hpp"
 #include "heap/size_class.hpp"
@@ -24,6 +27,8 @@ namespace memreeve::heap {
 struct options {
     bool thread_safe = true;
     bool executable = false; // blocks may be executed (decision 10)
+    // Not 0 while this process has but one thread; as __libc_single_threaded. Null: never known.
+    const volatile char* single_threaded = nullptr;
 };
 
 struct heap_stats {
@@ -45,7 +50,30 @@ public:
     // A block of at least `size` bytes, 16-byte aligned, contents unspecified; size 0 gives a unique
     // block (D5). Errors: out_of_address_space for a size that cannot exist, else the source's;
     // nothing has changed then.
-    result<address> allocate(byte_count size, criticality level) noexcept;
+    result<address> allocate(byte_count size, criticality level) noexcept {
+        const address block = allocate_quickly(size);
+        return block != 0 ? result<address>(block) : allocate_otherwise(size, level);
+    }
+    // A block from the thread's cache; 0 when that does not have one: then allocate_otherwise().
+    address allocate_quickly(byte_count size) noexcept {
+        cache* const c = own_cache();
+        if (c == nullptr || size > largest_small || !c->enter()) [[unlikely]] {
+            return 0;
+        }
+        address block = 0;
+        magazine* const m = c->magazines[class_of(size)].load(std::memory_order_relaxed);
+        if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) [[likely]] {
+            c->counts.count_allocation();
+            block_state* state = nullptr;
+            block = m->pop(state);
+        }
+        c->leave();
+        return block;
+    }
+    result<address> allocate_otherwise(byte_count size, criticality level) noexcept {
+        return size <= largest_small ? allocate_small(class_of(size), level, 0)
+                                     : allocate_large(size, {}, level, 0);
+    }
     // The same, and origin_of tells `file` and `line`. `file` is copied and may be null (D33).
     result<address> allocate_debug(byte_count size, criticality level, const char* file,
                                    int line) noexcept;
@@ -61,7 +89,33 @@ public:
     result<address> resize(address block, byte_count new_size, criticality level) noexcept;
     // 0 is freed by doing nothing (D4). not_ours: not the beginning of a live block of this heap;
     // nothing has changed then (D8).
-    result<void> free(address block) noexcept;
+    result<void> free(address block) noexcept {
+        return free_quickly(block) ? result<void>{} : free_otherwise(block);
+    }
+    // A live small block goes into the thread's cache. False: nothing was done, free_otherwise() does.
+    bool free_quickly(address block) noexcept {
+        cache* const c = own_cache();
+        if (c == nullptr || !c->enter()) [[unlikely]] {
+            return false;
+        }
+        bool done = false;
+        if (descriptor* const d = directory_.look(block); d != nullptr) [[likely]] {
+            const std::uint32_t i = d->block_at(block - d->base.load(std::memory_order_acquire));
+            if (i < d->capacity) [[likely]] {
+                magazine* const m = c->magazines[d->bin].load(std::memory_order_relaxed);
+                block_state& state = d->state_of(i);
+                if (m != nullptr && m->count.load(std::memory_order_relaxed) < m->capacity &&
+                    end_life(state)) [[likely]] {
+                    c->counts.count_free();
+                    m->push(block, state);
+                    done = true;
+                }
+            }
+        }
+        c->leave();
+        return done;
+    }
+    result<void> free_otherwise(address block) noexcept;
 
     // True for every address in a range of this heap, its own records included: where free() says
     // not_ours, this tells a block freed twice or an interior address from a foreign one. One lookup.
@@ -76,11 +130,15 @@ public:
     byte_count trim() noexcept;
     options settings() const noexcept { return options_; }
 
+    // In the only thread of a fork's child, before anything else: what the caches of the parent's other
+    // threads hold is lost to the child. `source` gives the child's tallies from now on.
+    void settle_after_fork() noexcept;
+
 private:
     struct bin {
-        std::atomic<descriptor*> current{nullptr};
-        descriptor_stack partial;  // may have free blocks
-        descriptor_stack unbacked; // have none, and no pages
+        std::atomic<descriptor*> current{nullptr}; // for who has no cache; held
+        descriptor_stack partial;                  // may have free blocks
+        descriptor_stack unbacked;                 // have none, and no pages
         std::atomic<std::uint32_t> slabs{0};
     };
     struct found {
@@ -88,29 +146,88 @@ private:
         std::uint32_t block = 0;
     };
 
-    heap(page_source& source, options o, std::uint32_t number) noexcept
-        : source_(source), options_(o), number_(number) {}
+    static constexpr std::uint32_t records_tag =
+        ~0u; // low half of the tag of memory without blocks
 
-    result<address> allocate_small(std::uint32_t bin_index, criticality level,
-                                   std::uint64_t origin) noexcept;
-    result<address> allocate_large(byte_count size, byte_count alignment, criticality level,
-                                   std::uint64_t origin) noexcept;
-    result<address> resize_large(descriptor& d, byte_count new_size, criticality level) noexcept;
-    result<address> replace(address block, byte_count usable, byte_count new_size,
-                            criticality level) noexcept;
+    heap(page_source& source, options o, std::uint32_t number) noexcept;
+
+    // ---- heap.cpp: slabs ------------------------------------------------------------------------
+    result<address> allocate_from_slab(std::uint32_t bin_index, criticality level,
+                                       std::uint64_t origin) noexcept;
     result<descriptor*> next_slab(std::uint32_t bin_index, criticality level) noexcept;
     result<descriptor*> new_descriptor(std::uint32_t bin_index, std::uint32_t block_size,
                                        std::uint32_t bytes, bool with_origins,
                                        criticality level) noexcept;
-    result<void> back(descriptor& d, byte_count bytes, byte_count alignment,
-                      criticality level) noexcept;
+    // What the pages of a large block must be like.
+    struct form {
+        byte_count alignment = 0;
+        bool zeroed = false;
+    };
+    result<void> back(descriptor& d, byte_count bytes, form f, criticality level) noexcept;
     address hand_out(descriptor& d, std::uint64_t origin) noexcept;
+    void return_blocks(descriptor& d, std::uint32_t word, std::uint64_t blocks) noexcept;
+    void let_go(descriptor& d) noexcept;
     void list_again(descriptor& d) noexcept;
     void unlist(descriptor& d) noexcept;
     void close_if_empty(descriptor& d) noexcept;
     void release_pages(descriptor& d) noexcept;
     found find(address block) noexcept;
     byte_count usable_of(const found& f) noexcept;
+
+    // ---- large.cpp ------------------------------------------------------------------------------
+    result<address> allocate_large(byte_count size, form f, criticality level,
+                                   std::uint64_t origin) noexcept;
+    result<address> allocate_large_once(byte_count size, form f, criticality level,
+                                        std::uint64_t origin) noexcept;
+    result<address> resize_large(descriptor& d, byte_count new_size, criticality level) noexcept;
+    result<address> replace(address block, byte_count usable, byte_count new_size,
+                            criticality level) noexcept;
+    result<void> free_large(descriptor& d) noexcept;
+
+    // ---- cache.cpp ------------------------------------------------------------------------------
+    // This thread's cache if it has one and the slot is not another heap's.
+    cache* own_cache() const noexcept {
+        const cache_slot& s = cache_slots[number_ % cache_slot_count];
+        return s.heap == number_ ? s.mine : nullptr;
+    }
+    cache* find_cache() noexcept;
+    cache* claimed_cache() noexcept;
+    cache* make_cache() noexcept;
+    bool claim_left(cache& c) noexcept;
+    result<address> allocate_small(std::uint32_t bin_index, criticality level,
+                                   std::uint64_t origin) noexcept;
+    result<address> allocate_small_once(std::uint32_t bin_index, criticality level,
+                                        std::uint64_t origin) noexcept;
+    magazine* magazine_for(cache& c, std::uint32_t bin_index, criticality level) noexcept;
+    result<void> fill(magazine& m, std::uint32_t bin_index, criticality level) noexcept;
+    void empty(magazine& m, std::uint32_t blocks) noexcept;
+    void empty(cache& c) noexcept;
+    static void forget(cache& c) noexcept;
+
+    // What the directory knows of a block; a slab's blocks and large ones.
+    found look(address block) const noexcept {
+        descriptor* const d = directory_.look(block);
+        if (d == nullptr) {
+            return {};
+        }
+        const address base = d->base.load(std::memory_order_acquire);
+        const std::uint32_t i = d->block_at(block - base);
+        if (i != d->capacity) [[likely]] {
+            return {d, i};
+        }
+        return d->block_size == 0 && base != 0 && block == d->large_block() ? found{d, 0} : found{};
+    }
+    // Exactly one of those who free a block is told true, also when they do it at the same time.
+    bool end_life(block_state& state) const noexcept {
+        if (*options_.single_threaded != 0) {
+            if (state.load(std::memory_order_relaxed) == 0) {
+                return false;
+            }
+            state.store(0, std::memory_order_relaxed);
+            return true;
+        }
+        return state.exchange(0, std::memory_order_acq_rel) != 0;
+    }
 
     std::uint64_t tag_for(std::uint32_t low) const noexcept {
         return std::uint64_t{number_} << 32 | low;
@@ -121,10 +238,15 @@ private:
     std::uint32_t number_; // tells our tags from other heaps' on the same source
     std::atomic<std::uint32_t> all_{0};
     std::atomic<page_count> slab_pages_{0};
+    std::atomic<std::uint32_t> caches_{0}; // unit + 1
+    std::atomic<std::uint32_t> cache_count_{0};
+    std::atomic<std::uint32_t> next_look_{0};
+    tally shared_counts_{};
     metadata records_{};
     names names_{};
     descriptor_stack unbacked_large_{};
-    bin bins_[2 * class_count]{}; // plain, then those with origins
+    directory directory_{};
+    bin bins_[bin_count]{};
 };
 
 } // namespace memreeve::heap

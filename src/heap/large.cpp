@@ -18,8 +18,23 @@ byte_count with_room(byte_count size) noexcept {
 
 } // namespace
 
-result<address> heap::allocate_large(byte_count size, byte_count alignment, criticality level,
+result<address> heap::allocate_large(byte_count size, form f, criticality level,
                                      std::uint64_t origin) noexcept {
+    cache* const c = find_cache();
+    (c != nullptr && c->counts.allocations != nullptr &&
+             c->inside.load(std::memory_order_relaxed) == 0
+         ? c->counts
+         : shared_counts_)
+        .count_allocation();
+    const result<address> got = allocate_large_once(size, f, level, origin);
+    if (!got && got.error().code == errc::over_budget && trim() != 0) {
+        return allocate_large_once(size, f, level, origin);
+    }
+    return got;
+}
+
+result<address> heap::allocate_large_once(byte_count size, form f, criticality level,
+                                          std::uint64_t origin) noexcept {
     if (size > top_address) {
         return errc::out_of_address_space;
     }
@@ -32,20 +47,32 @@ result<address> heap::allocate_large(byte_count size, byte_count alignment, crit
         d = *made;
     }
     const byte_count bytes = round_up(size == 0 ? 1 : size, page_size);
-    if (const result<void> backed = back(*d, bytes, alignment, level); !backed) {
+    if (const result<void> backed = back(*d, bytes, f, level); !backed) {
         unbacked_large_.push(*d);
         return backed.error();
     }
     const address block = d->large_block();
-    d->has_origins = origin != 0 ? 1 : 0;
     d->origin.store(origin, std::memory_order_relaxed);
     d->used.store(1, std::memory_order_release);
     return block;
 }
 
+result<void> heap::free_large(descriptor& d) noexcept {
+    std::uint32_t live = 1;
+    if (!d.used.compare_exchange_strong(live, descriptor::closed, std::memory_order_acq_rel)) {
+        return errc::not_ours;
+    }
+    release_pages(d);
+    unbacked_large_.push(d);
+    return {};
+}
+
 result<address> heap::allocate_zeroed(byte_count size, criticality level) noexcept {
+    if (size > largest_small) {
+        return allocate_large(size, {.zeroed = true}, level, 0);
+    }
     const result<address> got = allocate(size, level);
-    if (got && size <= largest_small) {
+    if (got) {
         std::memset(reinterpret_cast<void*>(*got), 0, size);
     }
     return got;
@@ -63,9 +90,9 @@ result<address> heap::allocate_aligned(byte_count size, byte_count alignment,
     }
     const byte_count padded = round_up(size == 0 ? 1 : size, alignment);
     if (padded <= largest_small && alignment <= page_size) {
-        return allocate_small(class_of(padded), level, 0);
+        return allocate(padded, level);
     }
-    return allocate_large(size, alignment, level, 0);
+    return allocate_large(size, {.alignment = alignment}, level, 0);
 }
 
 result<address> heap::resize(address block, byte_count new_size, criticality level) noexcept {
@@ -149,6 +176,7 @@ result<address> heap::resize_large(descriptor& d, byte_count new_size, criticali
     }
     d.hint.store(0, std::memory_order_relaxed);
     d.base.store(moved->begin, std::memory_order_release);
+    directory_.enter_if_known(moved->pages, d);
     settle(after);
     return moved->pages;
 }

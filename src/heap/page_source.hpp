@@ -6,6 +6,9 @@
 #include "base/result.hpp"
 #include "base/units.hpp"
 
+#include <atomic>
+#include <cstdint>
+
 namespace memreeve::heap {
 
 // A range from take(): where it begins, which is how it is named from then on, and where the pages
@@ -13,16 +16,38 @@ namespace memreeve::heap {
 struct taken {
     address begin = 0;
     address pages = 0;
+    byte_count size = 0; // of the pages; more than was asked for only up to wish::most
 };
 
 // What is wanted of a range. Sizes in bytes, rounded up to pages.
 struct wish {
     byte_count size = 0;                 // of the pages: zeroed, read-write, charged
+    byte_count most = 0;                 // a range of up to so many is as good; 0: `size`
     byte_count room = 0;                 // of address space to grow into; at least `size`
     byte_count alignment = granule_size; // of the pages; a power of two
     std::uint64_t tag = 0;               // any non-zero word, found again by tag_of
     bool executable = false;             // execute too
+    bool may_be_used = false;            // contents do not matter
     criticality level = criticality::task;
+};
+
+// Where a thread counts what it asks of a heap.
+struct tally {
+    std::atomic<std::uint64_t>* allocations = nullptr;
+    std::atomic<std::uint64_t>* frees = nullptr;
+    bool is_shared = true; // by threads: only locked instructions count right
+
+    void count_allocation() const noexcept { add(*allocations); }
+    void count_free() const noexcept { add(*frees); }
+
+private:
+    void add(std::atomic<std::uint64_t>& n) const noexcept {
+        if (is_shared) {
+            n.fetch_add(1, std::memory_order_relaxed);
+        } else {
+            n.store(n.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        }
+    }
 };
 
 class page_source {
@@ -30,8 +55,11 @@ public:
     // A range of its own. Errors: over_budget, out_of_address_space, forbidden (policy against write
     // + execute); nothing has changed then. The same for all that return a result.
     virtual result<taken> take(const wish& w) noexcept = 0;
-    // Gives back a whole range got from take(). Never fails outwardly.
+    // Gives back a whole range got from take(). Never fails outwardly. Some ranges are kept for the
+    // next who takes as much, charged as before.
     virtual void give_back(address begin) noexcept = 0;
+    // Lets go of what is kept so; the bytes given back.
+    virtual byte_count trim() noexcept = 0;
     // The pages `now` of the range at `begin` become `size` bytes where they are: more are charged
     // and zeroed, fewer are given back, and then nothing is refused for want of memory.
     // out_of_address_space when there is no room behind them.
@@ -43,6 +71,17 @@ public:
     // The tag of the taken range that contains `where` and, in `begin`, its start; 0 when `where`
     // lies in none. Lock-free; any address may be asked.
     virtual std::uint64_t tag_of(address where, address* begin) noexcept = 0;
+
+    // ---- threads --------------------------------------------------------------------------------
+    // A place of its own to count in, if one is left (`alone`), else one that threads share.
+    virtual tally take_tally(bool alone) noexcept = 0;
+    // What was counted there stays counted.
+    virtual void give_back_tally(const tally& t) noexcept = 0;
+    // Process and thread, in thread_bits bits; 0 when the system does not tell.
+    static constexpr unsigned thread_bits = 44;
+    virtual std::uint64_t this_thread() noexcept = 0;
+    // That thread of this process has ended. False when in doubt.
+    virtual bool is_gone(std::uint64_t thread) noexcept = 0;
 
 protected:
     ~page_source() = default;

@@ -21,7 +21,7 @@ inline constexpr std::uint32_t class_count = 72;
 // Precondition: size <= largest_small. 0 is served like 1 (D5).
 constexpr std::uint32_t class_of(byte_count size) noexcept {
     if (size <= 128) {
-        return size == 0 ? 0 : static_cast<std::uint32_t>((size - 1) / block_alignment);
+        return static_cast<std::uint32_t>((size - (size != 0)) / block_alignment);
     }
     const auto last = static_cast<std::uint32_t>(size - 1);
     const auto power = static_cast<std::uint32_t>(std::bit_width(last)) - 1; // 2^power <= last

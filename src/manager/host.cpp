@@ -78,6 +78,7 @@ result<owner_id> host::open_owner(owner_id parent, const char* name,
 }
 
 bool host::close_owner(owner_id who) noexcept {
+    static_cast<void>(manager_.drop_warm());
     books_.tree().drain();
     const budget::account& a = books_.tree().at(who);
     for (const auto* held : {&a.reserved, &a.mapped, &a.heap, &a.charged}) {

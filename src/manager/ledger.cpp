@@ -95,7 +95,8 @@ image_record* ledger::claim_record() noexcept {
     return nullptr;
 }
 
-result<image_record*> ledger::begin_image(int pid, std::uint64_t start_time, bool forked) noexcept {
+result<image_record*> ledger::begin_image(int pid, std::uint64_t start_time, bool forked,
+                                          const char* path) noexcept {
     for (std::uint32_t i = 0; i < header_->images_high.load(std::memory_order_acquire); ++i) {
         image_record& r = images_[i];
         if (r.state.load(std::memory_order_acquire) ==
@@ -143,6 +144,7 @@ result<image_record*> ledger::begin_image(int pid, std::uint64_t start_time, boo
     r->forked.store(forked, std::memory_order_relaxed);
     r->governed.store(1, std::memory_order_relaxed);
     r->end.store(static_cast<std::uint32_t>(image_end::running), std::memory_order_relaxed);
+    copy_text(r->path, sizeof r->path, path);
     store_state(*r, image_state::live);
     ring();
     return r;
@@ -209,11 +211,7 @@ void ledger::free_image(image_record& image) noexcept {
         tree_.close_account(
             static_cast<owner_id>(image.process_account.load(std::memory_order_relaxed)));
     }
-    for (auto& stripe : image.requests) {
-        for (auto& n : stripe.of) {
-            n.store(0, std::memory_order_relaxed);
-        }
-    }
+    telemetry::forget_requests(image);
     for (auto& n : image.refusals) {
         n.store(0, std::memory_order_relaxed);
     }
@@ -228,6 +226,8 @@ void ledger::free_image(image_record& image) noexcept {
     image.extents_used.store(0, std::memory_order_relaxed);
     image.extents_lost.store(0, std::memory_order_relaxed);
     image.stacks.clear();
+    image.heirs.store(0, std::memory_order_relaxed);
+    image.last_fork_ns.store(0, std::memory_order_relaxed);
     image.operations_begun.store(0, std::memory_order_relaxed);
     image.operations_done.store(0, std::memory_order_relaxed);
     image.held_until_ns.store(0, std::memory_order_relaxed);

@@ -69,8 +69,9 @@ public:
 
     // A new record for this process, with its accounts. A live record of the same pid is ended
     // (exec) and what it charged is returned. out_of_address_space when every slot is taken.
-    result<telemetry::image_record*> begin_image(int pid, std::uint64_t start_time,
-                                                 bool forked) noexcept;
+    // `path`: what the record is called from the moment it can be seen; null: told later.
+    result<telemetry::image_record*> begin_image(int pid, std::uint64_t start_time, bool forked,
+                                                 const char* path = nullptr) noexcept;
     // Returns what the image charged to the root, closes its accounts, marks it ended.
     void end_image(telemetry::image_record& image, telemetry::image_end how) noexcept;
     // Ends the records of processes that are gone (waited for by their parents). True when one was.

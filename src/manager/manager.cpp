@@ -74,6 +74,9 @@ void manager::enter(owner_id who, const vm::differences& d) noexcept {
 result<void> manager::take(owner_id who, page_count pages, criticality level,
                            budget::charge& out) noexcept {
     auto r = tree().take(who, pages, level, out);
+    if (!r && drop_warm() != 0) {
+        r = tree().take(who, pages, level, out);
+    }
     if (!r && books_->fold_dead()) {
         r = tree().take(who, pages, level, out);
     }
@@ -241,6 +244,7 @@ result<void> manager::needs_address_space(address where, byte_count size) noexce
     if (!fits_user_space(where, size)) {
         return errc::out_of_address_space;
     }
+    static_cast<void>(drop_warm());
     space_.settle_owed();
     space_.give_back_empty_arenas();
     const byte_count wanted = size == 0 ? granule_size : round_up(size, page_size);
@@ -401,6 +405,10 @@ void manager::settle_after_fork(telemetry::image_record& image) noexcept {
     image_ = &image;
     extents_ = extents(&image);
     space_.settle_after_fork({remapping::remap, remapping::tell, &r});
+    warm_.settle_after_fork([&](warm_range kept) {
+        kept.owner = remapping::remap(&r, kept.owner);
+        return kept;
+    });
 }
 
 } // namespace memreeve::manager

@@ -24,6 +24,7 @@
 #include "manager/options.hpp"
 #include "manager/region_info.hpp"
 #include "manager/sensors.hpp"
+#include "manager/warm_ranges.hpp"
 #include "vm/address_space.hpp"
 
 #include <cstdint>
@@ -70,6 +71,10 @@ public:
     // ---- heap pages (heap/page_source.hpp says what they do; pages.cpp) ---------------------------
     result<heap::taken> take_pages(owner_id who, const heap::wish& w) noexcept;
     void give_back_pages(address begin) noexcept;
+    // Ranges kept for the next heap that wants as much (warm_ranges.hpp).
+    bool keep_warm(address begin) noexcept;
+    warm_range take_warm(owner_id who, page_count from, page_count to, std::uint64_t tag) noexcept;
+    byte_count drop_warm() noexcept;
     result<void> resize_pages(address begin, range now, byte_count size, bool executable,
                               criticality level) noexcept;
     result<heap::taken> move_pages(owner_id who, address begin, range now,
@@ -131,6 +136,7 @@ private:
     vm::address_space space_{};
     sensors sensors_{};
     extents extents_{};
+    warm_ranges warm_{};
     ledger* books_ = nullptr;
     telemetry::image_record* image_ = nullptr;
     options options_{};

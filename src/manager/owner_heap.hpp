@@ -5,6 +5,7 @@
 
 #include "heap/heap.hpp"
 #include "manager/pages.hpp"
+#include "prim/prim.hpp"
 
 namespace memreeve::manager {
 
@@ -16,7 +17,8 @@ public:
 
     // Once, before anything else. Errors: out_of_address_space, over_budget, forbidden.
     result<void> open(bool thread_safe, bool executable) noexcept {
-        const auto made = heap::heap::create(pages_, {thread_safe, executable});
+        const auto made =
+            heap::heap::create(pages_, {thread_safe, executable, prim::single_thread_flag()});
         if (!made) {
             return made.error();
         }
@@ -24,9 +26,17 @@ public:
         return {};
     }
     // Gives back every page. Nobody may be inside.
-    void close() noexcept { heap_->destroy(); }
+    void close() noexcept {
+        heap_->destroy();
+        static_cast<void>(pages_.trim());
+    }
 
-    void change_owner(owner_id who) noexcept { pages_.change_owner(who); }
+    // In the only thread of a fork's child, once the manager has settled: what follows is charged to
+    // `who` and counted in the child's record.
+    void change_owner(owner_id who) noexcept {
+        pages_.change_owner(who);
+        heap_->settle_after_fork();
+    }
 
     // As heap::heap has them.
     result<address> allocate(byte_count size, criticality level) noexcept {
@@ -36,6 +46,12 @@ public:
                                    int line) noexcept {
         return heap_->allocate_debug(size, level, file, line);
     }
+    address allocate_quickly(byte_count size) noexcept { return heap_->allocate_quickly(size); }
+    result<address> allocate_otherwise(byte_count size, criticality level) noexcept {
+        return heap_->allocate_otherwise(size, level);
+    }
+    bool free_quickly(address block) noexcept { return heap_->free_quickly(block); }
+    result<void> free_otherwise(address block) noexcept { return heap_->free_otherwise(block); }
     result<address> allocate_zeroed(byte_count size, criticality level) noexcept {
         return heap_->allocate_zeroed(size, level);
     }
@@ -47,7 +63,8 @@ public:
         return heap_->resize(block, new_size, level);
     }
     result<void> free(address block) noexcept { return heap_->free(block); }
-    bool owns(address where) noexcept { return heap_->owns(where); }
+    // Also where a range of the heap was, or may come to be: what lies there is no other heap's block.
+    bool owns(address where) noexcept { return heap_->owns(where) || pages_.is_ours(where); }
     byte_count size_of(address block) noexcept { return heap_->size_of(block); }
     heap::heap_stats stats() noexcept { return heap_->stats(); }
     byte_count trim() noexcept { return heap_->trim(); }

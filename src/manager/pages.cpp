@@ -8,11 +8,24 @@
 
 namespace memreeve::manager {
 
+namespace {
+
+constexpr unsigned number_bits = 22; // the kernel's largest process number is 2^22
+static_assert(2 * number_bits == heap::page_source::thread_bits);
+
+} // namespace
+
 result<heap::taken> manager_pages::take(const heap::wish& w) noexcept {
     return manager_->take_pages(who_, w);
 }
 
-void manager_pages::give_back(address begin) noexcept { manager_->give_back_pages(begin); }
+void manager_pages::give_back(address begin) noexcept {
+    if (!manager_->keep_warm(begin)) {
+        manager_->give_back_pages(begin);
+    }
+}
+
+byte_count manager_pages::trim() noexcept { return manager_->drop_warm(); }
 
 result<void> manager_pages::resize(address begin, range now, byte_count size, bool executable,
                                    criticality level) noexcept {
@@ -30,6 +43,121 @@ std::uint64_t manager_pages::tag_of(address where, address* begin) noexcept {
     }
     *begin = f.whole.begin;
     return f.tag;
+}
+
+bool manager_pages::is_ours(address where) noexcept {
+    return manager_->space().find(where).index != 0 ||
+           !manager_->space().arena_at(where).is_empty();
+}
+
+heap::tally manager_pages::take_tally(bool alone) noexcept {
+    telemetry::image_record& image = manager_->image();
+    if (alone) {
+        for (telemetry::heap_counts& own : image.heap_requests) {
+            std::uint32_t free = 0;
+            if (own.taken.load(std::memory_order_relaxed) == 0 &&
+                own.taken.compare_exchange_strong(free, 1, std::memory_order_acq_rel)) {
+                return {&own.allocations, &own.frees, false};
+            }
+        }
+    }
+    telemetry::request_stripe& shared = telemetry::stripe_of_this_thread(image);
+    return {&shared.of[static_cast<unsigned>(telemetry::request_kind::malloc)],
+            &shared.of[static_cast<unsigned>(telemetry::request_kind::free)], true};
+}
+
+void manager_pages::give_back_tally(const heap::tally& t) noexcept {
+    if (t.is_shared) {
+        return;
+    }
+    for (telemetry::heap_counts& own : manager_->image().heap_requests) {
+        if (&own.allocations == t.allocations) {
+            own.taken.store(0, std::memory_order_release);
+        }
+    }
+}
+
+std::uint64_t manager_pages::this_thread() noexcept {
+    const int process = prim::process_id();
+    const int thread = prim::thread_id();
+    return process > 0 && thread > 0 ? static_cast<std::uint64_t>(process) << number_bits |
+                                           static_cast<std::uint32_t>(thread)
+                                     : 0;
+}
+
+bool manager_pages::is_gone(std::uint64_t thread) noexcept {
+    const auto process = static_cast<int>(thread >> number_bits);
+    return process == prim::process_id() &&
+           !prim::thread_exists(process, static_cast<int>(thread & ((1U << number_bits) - 1)));
+}
+
+// ---- warm ranges -----------------------------------------------------------------------------------
+
+namespace {
+
+// What the heap's tag becomes: no heap's, and not 0, so that the interface leaves the pages alone.
+constexpr std::uint64_t warm_tag = ~std::uint64_t{0};
+constexpr page_count most_warm = pages_of(8 << 20);
+constexpr page_count warm_share = 64; // of the smallest limit
+
+} // namespace
+
+// The range at `begin` is kept instead of given back. Only what is of one piece and plain.
+bool manager::keep_warm(address begin) noexcept {
+    const vm::found f = space_.find(begin);
+    const page_count pages = f.whole.pages();
+    if (f.index == 0 || f.whole.begin != begin || pages < warm_ranges::least ||
+        pages > warm_ranges::largest || f.code != vm::page_code::rw || f.run_end != f.whole.end ||
+        f.flags != 0) {
+        return false;
+    }
+    page_count bound = most_warm;
+    for (owner_id id = f.owner; id != owner_id::none;
+         id = static_cast<owner_id>(tree().at(id).parent.load(std::memory_order_relaxed))) {
+        const page_count limit = tree().at(id).limit.load(std::memory_order_relaxed);
+        bound = limit / warm_share < bound ? limit / warm_share : bound;
+    }
+    if (pages > bound) {
+        return false;
+    }
+    std::atomic<std::uint64_t>& tag = space_.map().at(f.index).tag;
+    const std::uint64_t before = tag.exchange(warm_tag, std::memory_order_acq_rel);
+    // The newest are the likeliest to be wanted again.
+    for (int i = 0; i < 4 && warm_.pages() + pages > bound; ++i) {
+        if (const warm_range old = warm_.take_any(); old.begin != 0) {
+            give_back_pages(old.begin);
+        }
+    }
+    if (warm_.keep({begin, pages, f.owner}, bound)) {
+        return true;
+    }
+    tag.store(before, std::memory_order_release);
+    return false;
+}
+
+warm_range manager::take_warm(owner_id who, page_count from, page_count to,
+                              std::uint64_t tag) noexcept {
+    if (warm_.is_empty()) {
+        return {};
+    }
+    const warm_range r = warm_.take(who, from, to);
+    if (r.begin != 0) {
+        space_.map().at(space_.find(r.begin).index).tag.store(tag, std::memory_order_release);
+    }
+    return r;
+}
+
+byte_count manager::drop_warm() noexcept {
+    byte_count dropped = 0;
+    while (!warm_.is_empty()) {
+        const warm_range r = warm_.take_any();
+        if (r.begin == 0) {
+            break; // another thread has it in hand
+        }
+        give_back_pages(r.begin);
+        dropped += bytes_of(r.pages);
+    }
+    return dropped;
 }
 
 // ---- the manager's half ---------------------------------------------------------------------------
@@ -90,6 +218,12 @@ result<heap::taken> manager::take_pages(owner_id who, const heap::wish& w) noexc
         return errc::out_of_address_space;
     }
     const operation inside(*this);
+    if (all && w.may_be_used && !w.executable) {
+        const page_count most = pages_of(w.most > size ? w.most : size);
+        if (const warm_range r = take_warm(who, pages_of(size), most, w.tag); r.begin != 0) {
+            return heap::taken{r.begin, r.begin, bytes_of(r.pages)};
+        }
+    }
     vm::planned p;
     if (auto r = space_.plan_reserve(*q, who, w.tag, p); !r) {
         return r.error();
@@ -116,7 +250,7 @@ result<heap::taken> manager::take_pages(owner_id who, const heap::wish& w) noexc
         }
     }
     tree().at(who).heap.fetch_add(pages_of(size), std::memory_order_relaxed);
-    return heap::taken{begin, pages};
+    return heap::taken{begin, pages, size};
 }
 
 void manager::give_back_pages(address begin) noexcept {
@@ -240,7 +374,7 @@ result<heap::taken> manager::move_pages(owner_id who, address begin, range now,
     if (space_.owed() != 0) {
         space_.settle_owed();
     }
-    return heap::taken{to, to};
+    return heap::taken{to, to, round_up(w.size, page_size)};
 }
 
 } // namespace memreeve::manager

@@ -17,9 +17,16 @@ public:
 
     result<heap::taken> take(const heap::wish& w) noexcept override;
     void give_back(address begin) noexcept override;
+    byte_count trim() noexcept override;
     result<void> resize(address begin, range now, byte_count size, bool executable,
                         criticality level) noexcept override;
     result<heap::taken> move(address begin, range now, const heap::wish& w) noexcept override;
+    heap::tally take_tally(bool alone) noexcept override;
+    void give_back_tally(const heap::tally& t) noexcept override;
+    std::uint64_t this_thread() noexcept override;
+    bool is_gone(std::uint64_t thread) noexcept override;
+    // No block of anybody else's heap lies there: an address range of the manager's.
+    bool is_ours(address where) noexcept;
     std::uint64_t tag_of(address where, address* begin) noexcept override;
 
 private:

@@ -96,6 +96,10 @@ int map_shared(int fd, byte_count size, bool writable, address* out) noexcept;
 // ---- process, time, waiting ------------------------------------------------------------------
 int process_id() noexcept;
 int thread_id() noexcept;
+// False only when that process has no thread of that number.
+bool thread_exists(int process, int thread) noexcept;
+// Points to what is not 0 while this process has but one thread.
+const volatile char* single_thread_flag() noexcept;
 // Field 22 of /proc/PID/stat: with the pid it names one process for ever. 0 when unknown.
 std::uint64_t process_start_time(int pid) noexcept;
 // Nanoseconds of the monotonic clock; through the vdso, so no system call.

@@ -104,6 +104,14 @@ struct alignas(128) request_stripe {
     std::atomic<std::uint64_t> of[request_kind_count]{};
 };
 
+// What one thread asks of one heap: written by nobody else while it is taken.
+inline constexpr std::uint32_t heap_counts_capacity = 64;
+struct alignas(64) heap_counts {
+    std::atomic<std::uint32_t> taken{0};
+    std::atomic<std::uint64_t> allocations{0}; // request_kind::malloc
+    std::atomic<std::uint64_t> frees{0};
+};
+
 inline constexpr std::uint64_t picture_hold_ns = 50'000'000;
 
 struct image_record {
@@ -124,6 +132,7 @@ struct image_record {
     char note[256]{};     // a sentence about the image for the closing lines
 
     request_stripe requests[request_stripe_count]{}; // see count_request
+    heap_counts heap_requests[heap_counts_capacity]{};
     std::atomic<std::uint64_t> refusals[criticality_count]{};
     std::atomic<std::uint64_t> notifications[3]{};  // low, neutral, high
     std::atomic<std::uint64_t> smallest_refused{0}; // bytes; 0: nothing was refused
@@ -148,24 +157,54 @@ struct image_record {
     std::atomic<std::uint32_t> extents_used{0}; // one past the highest slot ever used
     std::atomic<std::uint32_t> extents_lost{0}; // no slot was free: counted, shown as unclassified
     stack_table stacks{};
+    // Children of fork that have yet to copy from this record what it says of the address space, and
+    // when the last of them was announced: until they have, the record is not freed (for a second:
+    // a fork may fail, a child may be killed first).
+    std::atomic<std::uint32_t> heirs{0};
+    std::atomic<std::uint64_t> last_fork_ns{0};
     // Pages of files that serve as private heap, charged to each owner: memory without a private
     // mapping.
     std::atomic<std::uint64_t> file_pages[owner_kind_count]{};
 };
 
-inline void count_request(image_record& image, request_kind kind) noexcept {
+inline constexpr std::uint64_t heirs_patience_ns = 1'000'000'000;
+inline bool is_awaited_by_heirs(const image_record& image, std::uint64_t now_ns) noexcept {
+    return image.heirs.load(std::memory_order_acquire) != 0 &&
+           now_ns - image.last_fork_ns.load(std::memory_order_relaxed) < heirs_patience_ns;
+}
+
+inline request_stripe& stripe_of_this_thread(image_record& image) noexcept {
     const auto self = reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
     const std::uint64_t mixed = (self >> 6) * 0x9e3779b97f4a7c15ULL;
-    image.requests[(mixed >> 40) & (request_stripe_count - 1)]
-        .of[static_cast<unsigned>(kind)]
-        .fetch_add(1, std::memory_order_relaxed);
+    return image.requests[(mixed >> 40) & (request_stripe_count - 1)];
+}
+inline void count_request(image_record& image, request_kind kind) noexcept {
+    stripe_of_this_thread(image).of[static_cast<unsigned>(kind)].fetch_add(
+        1, std::memory_order_relaxed);
 }
 inline std::uint64_t requests_of(const image_record& image, request_kind kind) noexcept {
     std::uint64_t sum = 0;
     for (const request_stripe& stripe : image.requests) {
         sum += stripe.of[static_cast<unsigned>(kind)].load(std::memory_order_relaxed);
     }
+    for (const heap_counts& own : image.heap_requests) {
+        sum += kind == request_kind::malloc ? own.allocations.load(std::memory_order_relaxed)
+               : kind == request_kind::free ? own.frees.load(std::memory_order_relaxed)
+                                            : 0;
+    }
     return sum;
+}
+inline void forget_requests(image_record& image) noexcept {
+    for (request_stripe& stripe : image.requests) {
+        for (auto& n : stripe.of) {
+            n.store(0, std::memory_order_relaxed);
+        }
+    }
+    for (heap_counts& own : image.heap_requests) {
+        own.taken.store(0, std::memory_order_relaxed);
+        own.allocations.store(0, std::memory_order_relaxed);
+        own.frees.store(0, std::memory_order_relaxed);
+    }
 }
 
 // Whoever refuses counts it here: level, and how little was too much (for the closing lines).

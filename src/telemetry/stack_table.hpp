@@ -21,11 +21,12 @@ class stack_table {
 public:
     static constexpr std::uint32_t capacity = 2048;
 
-    // Page aligned, below 2^47 (x86-64 without five levels); others are left out.
-    void note(range where) noexcept {
+    // Page aligned, below 2^47 (x86-64 without five levels); others are left out. True: it was not
+    // known.
+    bool note(range where) noexcept {
         if (where.is_empty() || where.end > top_of_words ||
             where.pages() >= page_count{1} << size_bits) {
-            return;
+            return false;
         }
         const std::uint64_t word = where.end / page_size << size_bits | where.pages();
         const std::uint32_t home = home_of(where.end);
@@ -33,7 +34,7 @@ public:
         for (auto& w : words_) {
             std::uint64_t seen = w.load(std::memory_order_relaxed);
             if (seen == word) {
-                return;
+                return false;
             }
             if (seen != 0 && range_of(seen).overlaps(where)) {
                 w.compare_exchange_strong(seen, 0, std::memory_order_relaxed);
@@ -43,10 +44,11 @@ public:
             auto& w = words_[(home + n) % capacity];
             std::uint64_t seen = w.load(std::memory_order_relaxed);
             if (seen == 0 && w.compare_exchange_strong(seen, word, std::memory_order_relaxed)) {
-                return;
+                return true;
             }
         }
         words_[home].store(word, std::memory_order_relaxed);
+        return true;
     }
 
     // Does `where` lie in one stack that was noted?
@@ -70,7 +72,7 @@ public:
 
     // Into a table that nobody else uses yet.
     void copy_from(const stack_table& other) noexcept {
-        other.for_each([this](range where) { note(where); });
+        other.for_each([this](range where) { static_cast<void>(note(where)); });
     }
     void clear() noexcept {
         if (is_used_.load(std::memory_order_relaxed) != 0) {

@@ -3,6 +3,7 @@
 // since it was governed with what the owners' figures say.
 //
 //   reach mono LIBRARY PROGRAM.EXE | coreclr PROGRAM.DLL
+//   reach owners LIBRARY PROGRAM.EXE: whom Mono's memory is charged to when threads have owners
 //
 // Counted on the kernel's side: private writable anonymous mappings. Not counted: thread stacks, which
 // are measured and not supplied (decision 25), and what the loader puts behind a library's file (its
@@ -17,6 +18,7 @@
 #include <cstring>
 #include <dirent.h>
 #include <dlfcn.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -90,29 +92,85 @@ Function from(void* library, const char* name) {
     return reinterpret_cast<Function>(found);
 }
 
-int run_mono(const char* path, const char* program) {
-    void* mono = dlopen(path, RTLD_NOW);
-    if (mono == nullptr) {
-        std::fprintf(stderr, "reach: %s\n", dlerror());
-        return 1;
+// The part of Mono's interface that is used, from a library that need not be there for building.
+class mono {
+public:
+    mono(const char* path, const char* program) : library_(dlopen(path, RTLD_NOW)) {
+        if (library_ == nullptr) {
+            std::fprintf(stderr, "reach: %s\n", dlerror());
+            std::exit(1);
+        }
+        domain_ = from<void* (*)(const char*)>(library_, "mono_jit_init")("reach");
+        void* assembly = from<void* (*)(void*, const char*)>(library_, "mono_domain_assembly_open")(
+            domain_, program);
+        void* image = from<void* (*)(void*)>(library_, "mono_assembly_get_image")(assembly);
+        type_ = from<void* (*)(void*, const char*, const char*)>(library_, "mono_class_from_name")(
+            image, "", "Reached");
     }
-    void* domain = from<void* (*)(const char*)>(mono, "mono_jit_init")("reach");
-    void* assembly =
-        from<void* (*)(void*, const char*)>(mono, "mono_domain_assembly_open")(domain, program);
-    void* image = from<void* (*)(void*)>(mono, "mono_assembly_get_image")(assembly);
-    void* type = from<void* (*)(void*, const char*, const char*)>(mono, "mono_class_from_name")(
-        image, "", "Reached");
-    void* method = from<void* (*)(void*, const char*, int)>(
-        mono, "mono_class_get_method_from_name")(type, "Hold", 1);
-    int requests = 100;
-    void* arguments[] = {&requests};
-    void* escaped = nullptr;
-    void* boxed = from<void* (*)(void*, void*, void**, void**)>(mono, "mono_runtime_invoke")(
-        method, nullptr, arguments, &escaped);
-    return escaped == nullptr &&
-                   *static_cast<int*>(from<void* (*)(void*)>(mono, "mono_object_unbox")(boxed)) > 0
-               ? 0
-               : 1;
+
+    // False when an exception escaped, or what came back is not positive.
+    bool call(const char* name, int argument) {
+        void* method = from<void* (*)(void*, const char*, int)>(
+            library_, "mono_class_get_method_from_name")(type_, name, 1);
+        void* arguments[] = {&argument};
+        void* escaped = nullptr;
+        void* boxed = from<void* (*)(void*, void*, void**, void**)>(
+            library_, "mono_runtime_invoke")(method, nullptr, arguments, &escaped);
+        const auto unbox = from<void* (*)(void*)>(library_, "mono_object_unbox");
+        return escaped == nullptr && *static_cast<int*>(unbox(boxed)) > 0;
+    }
+
+    void attach() { from<void* (*)(void*)>(library_, "mono_thread_attach")(domain_); }
+    void detach() {
+        void* me = from<void* (*)()>(library_, "mono_thread_current")();
+        from<void (*)(void*)>(library_, "mono_thread_detach")(me);
+    }
+
+private:
+    void* library_;
+    void* domain_ = nullptr;
+    void* type_ = nullptr;
+};
+
+int run_mono(const char* path, const char* program) {
+    return mono(path, program).call("Hold", 100) ? 0 : 1;
+}
+
+// 60 MiB by each of three threads with an owner of its own, one after the other; then what each owner
+// is charged, in KiB.
+int run_owners(mrv_host* host, const char* path, const char* program) {
+    mono runtime(path, program);
+    bool good = true;
+    for (const char* name : {"Large", "Middle", "Small"}) {
+        mrv_owner_options options{};
+        options.size = sizeof options;
+        options.name = name;
+        mrv_owner* owner = nullptr;
+        good = mrv_owner_create(host, nullptr, &options, &owner) == MRV_OK && good;
+        std::thread([&] {
+            mrv_thread_push_owner(owner);
+            runtime.attach();
+            good = runtime.call(name, 60) && good;
+            runtime.detach();
+            mrv_thread_pop_owner();
+        }).join();
+        mrv_owner_figures f{};
+        f.size = sizeof f;
+        mrv_owner_stats(owner, &f);
+        std::printf("%s %" PRIu64 " ", name, f.charged_bytes >> 10);
+    }
+    std::printf("\n");
+    return good ? 0 : 1;
+}
+
+// Somebody else governs already: says so, and how much of 256 MiB that one grants.
+int run_refused(mrv_status status) {
+    int granted = 0;
+    while (granted < 256 && std::malloc(1 << 20) != nullptr) {
+        ++granted;
+    }
+    std::printf("%s, %d MiB\n", mrv_status_text(status), granted);
+    return 0;
 }
 
 int run_coreclr(const char* program) {
@@ -126,14 +184,24 @@ int run_coreclr(const char* program) {
 int main(int argc, char** argv) {
     mrv_host* host = nullptr;
     mrv_owner* owner = nullptr;
-    if (argc < 3 || mrv_host_create(nullptr, &host) != MRV_OK ||
-        mrv_owner_create(host, nullptr, nullptr, &owner) != MRV_OK ||
-        mrv_host_govern_process(host, owner) != MRV_OK) {
-        std::fprintf(stderr, "usage: reach mono LIBRARY PROGRAM.EXE | coreclr PROGRAM.DLL\n");
+    const bool has_owner = mrv_host_create(nullptr, &host) == MRV_OK &&
+                           mrv_owner_create(host, nullptr, nullptr, &owner) == MRV_OK;
+    const mrv_status governed = mrv_host_govern_process(host, owner);
+    if (has_owner && argc == 2 && std::strcmp(argv[1], "refused") == 0) {
+        return run_refused(governed);
+    }
+    if (argc < 3 || !has_owner || governed != MRV_OK) {
+        std::fprintf(stderr,
+                     "usage: reach mono|owners LIBRARY PROGRAM.EXE | coreclr PROGRAM.DLL\n");
         return 2;
     }
     const number kernel_before = writable_for_the_kernel();
     const mrv_host_figures before = figures_of(host);
+    if (std::strcmp(argv[1], "owners") == 0 && argc == 4) {
+        const int owners_status = run_owners(host, argv[2], argv[3]);
+        std::fflush(stdout);
+        std::_Exit(owners_status);
+    }
     const int status = std::strcmp(argv[1], "mono") == 0 && argc == 4 ? run_mono(argv[2], argv[3])
                                                                       : run_coreclr(argv[2]);
     // The runtime's own threads may still be at work: a picture counts when nothing has moved.

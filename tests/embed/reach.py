@@ -39,6 +39,17 @@ if shutil.which("mcs") and shutil.which("mono"):
         subprocess.run(["mcs", "-target:library", "-out:" + exe, os.path.join(PROGRAM, "reached.cs")], check=True)
         for parameters in ("", "nursery-size=1m", "major=marksweep"):
             compare("mono", "libmonosgen-2.0.so.1", exe, MONO_GC_PARAMS=parameters)
+        # One heap for all: exact for large arrays, nearly so in sections of a mebibyte, approximate for
+        # small objects (docs/embedding.md).
+        done = subprocess.run([REACH, "owners", "libmonosgen-2.0.so.1", exe], capture_output=True, text=True, timeout=120)
+        print(done.stdout + done.stderr, end="")
+        words = done.stdout.split()
+        charged = dict(zip(words[::2], map(int, words[1::2])))
+        if expect(done.returncode == 0 and set(charged) == {"Large", "Middle", "Small"}, f"owners: {done.returncode}"):
+            wanted = 60 * 1024
+            expect(wanted <= charged["Large"] <= wanted + 1024, "large arrays are not charged exactly")
+            expect(wanted * 0.95 <= charged["Middle"] <= wanted * 1.2, "arrays in sections are charged to somebody else")
+            expect(wanted * 0.7 <= charged["Small"] <= wanted * 2.5, "small objects are charged to somebody else")
         ran += 1
 else:
     print("Mono left out: mono and mcs are not installed")

@@ -38,6 +38,8 @@ def run_host(*command, **environment):
         columns = lines[head[0]].split()[1:]
         for line in lines[head[0] + 1:]:
             name, *numbers = line.split()
+            if name.startswith("("):
+                break
             table[name] = dict(zip(columns, map(int, numbers)))
     return done.stdout, table
 

@@ -8,12 +8,12 @@ from _host import expect, expect_equal, expect_news, numbers_after, program, run
 from _run import finish
 import _dotnet
 
-host = program("host_coreclr", "built without libmemreeve_embed.a")
+host = program("host_coreclr", "it was not built: sanitizers are on")
 folder = _dotnet.build(source("host_coreclr", "tenant.csproj"))
 home = os.path.dirname(os.path.realpath(_dotnet.dotnet()))
 
 LIMITS = {256: 256 * 1024, 160: 160 * 1024}
-for settings in ({}, {"DOTNET_gcConcurrent": "0"}, {"DOTNET_EnableWriteXorExecute": "0"}):
+for settings in ({}, {"DOTNET_gcConcurrent": "0"}, {"DOTNET_EnableWriteXorExecute": "0"}, {"DOTNET_gcServer": "1"}):
     out, table = run_host(host, os.path.join(folder, "tenant.dll"), DOTNET_CLI_TELEMETRY_OPTOUT="1", **settings)
     first = numbers_after(r"limit 256 MiB: \w+ caught with (\d+) MiB held after (\d+) refusals, worked on", out)
     second = numbers_after(r"limit 160 MiB: \w+ caught with (\d+) MiB held after (\d+) refusals, worked on", out)

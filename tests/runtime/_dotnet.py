@@ -133,7 +133,7 @@ def mono_app():
     sources = [s for s in _sources(os.path.join(PROGRAMS, "dotnet", "app.csproj")) if s.endswith(".cs")]
 
     def make(folder):
-        subprocess.run(["mcs", "-unsafe", "-main:Program", "-out:" + os.path.join(folder, "app.exe"), *sources],
+        subprocess.run(["mcs", "-unsafe", "-nowarn:618", "-main:Program", "-out:" + os.path.join(folder, "app.exe"), *sources],
                        check=True, timeout=300)
 
     return os.path.join(_once("mono-app", _digest(sources), make), "app.exe")

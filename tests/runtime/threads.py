@@ -105,10 +105,11 @@ if r.summary:
         accepted = int(r.out.split()[2].rstrip(","))
         expect(11 <= accepted <= 15, f"{accepted} threads of 4 MiB in 56 MiB")
 
-for what, said in (("attributes", "kept\n"), ("endings", "ended\n")):
-    naked = subprocess.run([program, what], capture_output=True, text=True, timeout=60)
+for what, said in (("attributes", "kept\n"), ("endings", "ended\n"), ("forks", "forked\n")):
+    more = ["1000" if long_run else "50"] if what == "forks" else []
+    naked = subprocess.run([program, what, *more], capture_output=True, text=True, timeout=60)
     expect_equal(naked.stdout, said, f"{what}, naked")
-    r = run([program, what])
+    r = run([program, what, *more])
     expect_equal((r.status, r.out), (0, said), f"{what}: {r.err}")
     expect(r.summary is not None and sums_hold(r.summary["processes"][0]), f"the sums after {what}")
 finish()

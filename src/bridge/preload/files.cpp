@@ -58,7 +58,7 @@ MEMREEVE_EXPORT int memfd_create(const char* name, unsigned flags) noexcept {
 }
 
 MEMREEVE_EXPORT int ftruncate(int fd, off_t size) noexcept {
-    bridge::state* s = bridge::governed();
+    bridge::state* s = bridge::holding();
     return static_cast<int>(
         finish(s != nullptr ? bridge::resize_file(*s, fd, size) : prim::pass_ftruncate(fd, size)));
 }
@@ -66,7 +66,8 @@ MEMREEVE_EXPORT int ftruncate(int fd, off_t size) noexcept {
 MEMREEVE_EXPORT int ftruncate64(int fd, off64_t size) noexcept { return ftruncate(fd, size); }
 
 MEMREEVE_EXPORT int fallocate(int fd, int mode, off_t offset, off_t size) {
-    bridge::state* s = bridge::governed();
+    const bool takes = (mode & FALLOC_FL_PUNCH_HOLE) != 0;
+    bridge::state* s = takes ? bridge::holding() : bridge::governed();
     return static_cast<int>(finish(s != nullptr ? bridge::allocate_file(*s, fd, mode, offset, size)
                                                 : prim::pass_fallocate(fd, mode, offset, size)));
 }
@@ -126,7 +127,7 @@ MEMREEVE_EXPORT void* shmat(int id, const void* where, int flags) noexcept {
 }
 
 MEMREEVE_EXPORT int shmdt(const void* where) noexcept {
-    bridge::state* s = bridge::governed();
+    bridge::state* s = bridge::holding();
     return static_cast<int>(finish(s != nullptr ? bridge::detach_segment(*s, number(where))
                                                 : prim::pass_shmdt(number(where))));
 }

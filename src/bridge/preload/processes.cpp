@@ -48,13 +48,19 @@ constexpr std::size_t path_max = 4096;
 // Under --no-children: what was taken out of the environment, for this process's own exec.
 constinit bridge::governing_variables taken_out{};
 
+void before_fork() {
+    if (bridge::state* s = bridge::governed()) {
+        s->announce_fork();
+    }
+}
+void parent_after_fork() { bridge::the_state.after_fork_in_parent(); }
 void child_after_fork() { static_cast<void>(bridge::governed()); }
 
 // Registered before the state below is published by anybody; what happens earlier, or by clone(),
 // is found out by the wiped word.
 // glibc calls constructors with main's arguments.
 __attribute__((constructor)) void start(int argument_count, char** arguments, char**) {
-    static_cast<void>(pthread_atfork(nullptr, nullptr, child_after_fork));
+    static_cast<void>(pthread_atfork(before_fork, parent_after_fork, child_after_fork));
     if (bridge::state* s = bridge::governed()) {
         bridge::turn_knobs(*s, argument_count, arguments);
         if (s->leaves_children_alone()) {

@@ -94,7 +94,7 @@ MEMREEVE_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attr
     return e;
 }
 
-MEMREEVE_EXPORT int thrd_create(thrd_t* thread, thrd_start_t run, void* argument) noexcept {
+MEMREEVE_EXPORT int thrd_create(thrd_t* thread, thrd_start_t run, void* argument) {
     const c11_create libc = find(libc_thrd_create, "thrd_create");
     if (libc == nullptr) {
         return thrd_error;

@@ -34,6 +34,7 @@ struct bounds {
 bool parse_bounds(const run_options& o, bounds& out) {
     manager::sensors system;
     system.open("", true);
+    const auto rooms = system.read();
     const byte_count total = system.total(); // what a percentage is of
     const auto parse = [&](const char* option, const std::string& text) -> std::optional<size> {
         std::string why;
@@ -58,9 +59,8 @@ bool parse_bounds(const run_options& o, bounds& out) {
             }
             out.limit = s->bytes;
             out.reserve = budget::default_reserve(s->bytes);
-            out.runtime_limit = rooms.container.is_known()
-                                    ? std::min(s->bytes, rooms.container.total)
-                                    : s->bytes;
+            out.runtime_limit =
+                rooms.container.is_known() ? std::min(s->bytes, rooms.container.total) : s->bytes;
         }
     }
     if (o.reserve) {
@@ -256,7 +256,15 @@ prim::ending watch_until_end(const prim::started& program, prim::signal_desk& de
             next_sample > now ? static_cast<int>((next_sample - now) / 1'000'000 + 1) : 0;
         std::vector<bool> ready;
         (void)prim::wait_readable(descriptors, patience, ready);
-        if (ready[0] && prim::reap(program.pidfd, end) == 0 && end.has_ended) {
+        if (const int e = ready[0] ? prim::reap(program.pid, program.pidfd, end) : 0; e != 0) {
+            say(fmt::format(
+                "how the program ended cannot be told: waitid and wait4: {}; its status "
+                "is lost",
+                std::strerror(e)));
+            end.has_ended = true;
+            end.code = memreeve_failed;
+        }
+        if (end.has_ended) {
             images.note_end(program.pid, end.signal != 0);
             return end;
         }
@@ -334,6 +342,15 @@ int run(const run_options& o) {
     }
     shared_ledger ledger;
     if (!ledger.create(b, o)) {
+        return memreeve_failed;
+    }
+
+    if (const long fd = prim::open_process(prim::process_id()); fd >= 0) {
+        (void)prim::close(static_cast<int>(fd));
+    } else {
+        say(fmt::format("the program was not started: pidfd_open: {}; memreeve watches by it what "
+                        "it starts (Linux 5.3; look at seccomp profiles and ulimit -n)",
+                        std::strerror(static_cast<int>(-fd))));
         return memreeve_failed;
     }
 

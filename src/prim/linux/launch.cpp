@@ -286,14 +286,33 @@ int send_signal(int pidfd, int signal) {
     return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0) == 0 ? 0 : errno;
 }
 
-int reap(int pidfd, ending& out) {
+namespace {
+
+// Where waitid is forbidden, or knows no pidfd (before Linux 5.4).
+int reap_by_number(int pid, ending& out) {
+    int status = 0;
+    const auto ended = retried([&] { return ::waitpid(pid, &status, WNOHANG); });
+    if (ended < 0) {
+        return errno;
+    }
+    if (ended == pid) {
+        out.has_ended = true;
+        out.code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+        out.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    }
+    return 0;
+}
+
+} // namespace
+
+int reap(int pid, int pidfd, ending& out) {
     siginfo_t info{};
     const int r = retried([&] {
         return ::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(pidfd), &info,
                         WEXITED | WNOHANG);
     });
     if (r != 0) {
-        return errno;
+        return errno == ECHILD ? ECHILD : reap_by_number(pid, out);
     }
     if (info.si_pid == 0) {
         return 0;

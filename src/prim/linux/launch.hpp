@@ -78,7 +78,7 @@ struct ending {
     int code = 0;   // exit status
     int signal = 0; // 0: none
 };
-int reap(int pidfd, ending& out); // does not wait
+int reap(int pid, int pidfd, ending& out); // does not wait
 
 // Waits until one of the descriptors is readable; ready[i] tells of descriptors[i].
 // `timeout_ms` < 0: for ever. EINTR is reported.

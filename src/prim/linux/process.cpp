@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <climits>
 #include <linux/futex.h>
+#include <sys/single_threaded.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -41,6 +42,12 @@ bool name_stat_file(int pid, char (&out)[32]) noexcept {
 
 int process_id() noexcept { return static_cast<int>(sys(SYS_getpid)); }
 int thread_id() noexcept { return static_cast<int>(sys(SYS_gettid)); }
+
+bool thread_exists(int process, int thread) noexcept {
+    return sys(SYS_tgkill, process, thread, 0) != -ESRCH;
+}
+
+const volatile char* single_thread_flag() noexcept { return &__libc_single_threaded; }
 
 std::uint64_t process_start_time(int pid) noexcept {
     char path[32];

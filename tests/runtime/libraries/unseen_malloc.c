@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stddef.h>
 
+#pragma GCC visibility push(default)
+
 void* __libc_malloc(size_t size);
 void* __libc_calloc(size_t count, size_t size);
 void* __libc_realloc(void* block, size_t size);

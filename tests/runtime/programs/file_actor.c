@@ -5,6 +5,7 @@
  *
  *   memfd F NAME   shm_open F NAME   shm_unlink NAME   open F PATH   truncate F SIZE
  *   fallocate F MODE OFFSET SIZE     posix_fallocate F OFFSET SIZE   dup F F2   close F   send F F2
+ *   read_only F F2 (F2 is F, opened again to read)   seal F (its size stays)
  *   map V F OFFSET SIZE PROT         map_over V F OFFSET SIZE PROT   (over view V's start)
  *   map_private V F OFFSET SIZE PROT reserve V SIZE   anonymous V SIZE
  *   protect V OFFSET SIZE PROT       unmap V OFFSET SIZE   remap V OLD NEW
@@ -116,7 +117,7 @@ int main(int argc, char** argv) {
         const long c = atol(w[4]);
         long r = 0;
         if (is(w[0], "memfd")) {
-            r = files[i] = memfd_create(w[2], MFD_CLOEXEC);
+            r = files[i] = memfd_create(w[2], MFD_CLOEXEC | MFD_ALLOW_SEALING);
         } else if (is(w[0], "shm_open")) {
             r = files[i] = shm_open(w[2], O_RDWR | O_CREAT, 0600);
         } else if (is(w[0], "shm_unlink")) {
@@ -130,6 +131,12 @@ int main(int argc, char** argv) {
         } else if (is(w[0], "posix_fallocate")) {
             errno = posix_fallocate(files[i], a, b);
             r = errno == 0 ? 0 : -1;
+        } else if (is(w[0], "read_only")) {
+            char path[64];
+            snprintf(path, sizeof path, "/proc/self/fd/%d", files[i]);
+            r = files[a & 15] = open(path, O_RDONLY | O_CLOEXEC);
+        } else if (is(w[0], "seal")) {
+            r = fcntl(files[i], F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK);
         } else if (is(w[0], "dup")) {
             r = files[a & 15] = dup(files[i]);
         } else if (is(w[0], "close")) {

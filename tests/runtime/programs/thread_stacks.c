@@ -6,7 +6,8 @@
  *   crowd N       N threads at once, three times
  *   limit         threads that touch 4 MiB each until one is refused; then one fewer, and one more
  *   attributes    what was asked for is what the thread has
- *   endings       pthread_exit, cancellation at once, destructors that free, C11, tiny stacks */
+ *   endings       pthread_exit, cancellation at once, destructors that free, C11, tiny stacks
+ *   forks N       N children while threads come and go; each starts threads of its own */
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <threads.h>
 #include <time.h>
 #include <unistd.h>
@@ -391,6 +393,42 @@ static void endings(void) {
     puts("ended");
 }
 
+static atomic_int stop;
+static void* comes_and_goes(void* unused) {
+    while (atomic_load(&stop) == 0) {
+        pthread_t t;
+        require(pthread_create(&t, NULL, briefly, NULL) == 0, "a thread beside forks");
+        pthread_join(t, NULL);
+    }
+    return unused;
+}
+
+static void forks(int count) {
+    pthread_t beside[3], t;
+    for (int i = 0; i < 3; ++i) {
+        require(pthread_create(&beside[i], NULL, comes_and_goes, NULL) == 0, "pthread_create");
+    }
+    for (int i = 0; i < count; ++i) {
+        const pid_t child = fork();
+        require(child >= 0, "fork");
+        if (child == 0) {
+            for (int n = 0; n < 20; ++n) {
+                if (pthread_create(&t, NULL, briefly, NULL) != 0 || pthread_join(t, NULL) != 0) {
+                    _exit(1);
+                }
+            }
+            _exit(0);
+        }
+        int status = -1;
+        require(waitpid(child, &status, 0) == child && status == 0, "a child");
+    }
+    atomic_store(&stop, 1);
+    for (int i = 0; i < 3; ++i) {
+        pthread_join(beside[i], NULL);
+    }
+    puts("forked");
+}
+
 int main(int argc, char** argv) {
     const char* what = argc > 1 ? argv[1] : "";
     const int count = argc > 2 ? atoi(argv[2]) : 0;
@@ -402,6 +440,8 @@ int main(int argc, char** argv) {
         brief(count);
     } else if (strcmp(what, "crowd") == 0) {
         crowd(count);
+    } else if (strcmp(what, "forks") == 0) {
+        forks(count);
     } else if (strcmp(what, "limit") == 0) {
         limit();
     } else if (strcmp(what, "attributes") == 0) {

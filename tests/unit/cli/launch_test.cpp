@@ -35,7 +35,7 @@ protected:
         std::vector<bool> ready;
         EXPECT_EQ(prim::wait_readable({program.pidfd}, 10'000, ready), 0);
         EXPECT_TRUE(ready[0]);
-        EXPECT_EQ(prim::reap(program.pidfd, end), 0);
+        EXPECT_EQ(prim::reap(program.pid, program.pidfd, end), 0);
         (void)prim::close(program.pidfd);
         return end;
     }
@@ -68,7 +68,7 @@ TEST_F(launch, a_running_program_is_not_reaped_and_takes_signals) {
     prim::started program;
     ASSERT_EQ(prim::start_program("/bin/sleep", {"sleep", "60"}, {}, program), 0);
     prim::ending end;
-    EXPECT_EQ(prim::reap(program.pidfd, end), 0);
+    EXPECT_EQ(prim::reap(program.pid, program.pidfd, end), 0);
     EXPECT_FALSE(end.has_ended);
     EXPECT_EQ(prim::send_signal(program.pidfd, SIGKILL), 0);
     EXPECT_EQ(end_of(program).signal, SIGKILL);

@@ -219,6 +219,8 @@ TEST_F(host_malloc_test, D20_flags_0_is_still_safe_from_several_threads) {
 TEST_F(host_malloc_test, large_blocks_grow_and_shrink_with_exact_books) {
     manager::owner_heap& blocks = static_cast<com::host_malloc*>(heap.get())->blocks();
     const auto charged = [&] { return snapshot().charged_bytes; };
+    ASSERT_TRUE(blocks.free(*blocks.allocate(mib, criticality::task))); // records and a cache
+    blocks.trim();
     const std::uint64_t empty = charged();
     const auto first = blocks.allocate(10 * mib, criticality::task);
     ASSERT_TRUE(first);
@@ -278,6 +280,8 @@ TEST_F(host_malloc_test, large_blocks_grow_and_shrink_with_exact_books) {
 
 TEST_F(host_malloc_test, far_aligned_blocks_are_charged_by_their_pages) {
     manager::owner_heap& blocks = static_cast<com::host_malloc*>(heap.get())->blocks();
+    ASSERT_TRUE(blocks.free(*blocks.allocate(mib, criticality::task))); // records and a cache
+    blocks.trim();
     const std::uint64_t empty = snapshot().charged_bytes;
     for (unsigned power = 12; power <= 40; ++power) {
         const address alignment = address{1} << power;
@@ -290,8 +294,64 @@ TEST_F(host_malloc_test, far_aligned_blocks_are_charged_by_their_pages) {
         EXPECT_TRUE(blocks.owns(*a));
         ASSERT_TRUE(blocks.free(*a));
         EXPECT_FALSE(blocks.free(*a));
+        blocks.trim();
     }
     EXPECT_EQ(snapshot().charged_bytes, empty);
+}
+
+// Freed large blocks stay at hand, charged, in a small bound, and make way before anything is refused.
+TEST_F(host_malloc_test, freed_large_blocks_are_kept_warm_until_they_are_in_the_way) {
+    manager::owner_heap& blocks = static_cast<com::host_malloc*>(heap.get())->blocks();
+    const auto get_block = [&](std::size_t size) {
+        const auto got = blocks.allocate(size, criticality::task);
+        EXPECT_TRUE(got) << size;
+        return got ? *got : 0;
+    };
+    ASSERT_TRUE(blocks.free(get_block(100)));
+    blocks.trim();
+    const std::uint64_t empty = snapshot().charged_bytes;
+    const std::uint64_t reserved = snapshot().reserved_bytes;
+    const address a = get_block(500000);
+    std::memset(reinterpret_cast<void*>(a), 0x55, 500000);
+    ASSERT_TRUE(blocks.free(a));
+    EXPECT_EQ(snapshot().charged_bytes, empty + round_up(500000, page));
+    EXPECT_EQ(blocks.stats().live_blocks, 0u);
+    EXPECT_FALSE(blocks.free(a));
+    EXPECT_EQ(blocks.size_of(a), 0u);
+    EXPECT_EQ(memory->VirtualFree(reinterpret_cast<void*>(a), 0, MEM_RELEASE),
+              HOST_E_INVALIDOPERATION)
+        << "a heap's page, whatever lies in it";
+    // The next of about that size gets it; a zeroed one does not get what was written.
+    EXPECT_EQ(get_block(480000), a);
+    EXPECT_GE(blocks.size_of(a), 480000u);
+    ASSERT_TRUE(blocks.free(a));
+    const auto zeroed = blocks.allocate_zeroed(500000, criticality::task);
+    ASSERT_TRUE(zeroed);
+    for (std::size_t i = 0; i < 500000; i += 64) {
+        ASSERT_EQ(reinterpret_cast<unsigned char*>(*zeroed)[i], 0) << i;
+    }
+    ASSERT_TRUE(blocks.free(*zeroed));
+    // A much smaller one does not, and neither does another owner's heap.
+    const address small = get_block(100000);
+    EXPECT_NE(small, a);
+    ASSERT_TRUE(blocks.free(small));
+    // The bound: a 64th of the limit of 64 MiB.
+    std::vector<address> many;
+    for (int i = 0; i < 20; ++i) {
+        many.push_back(get_block(400000));
+    }
+    for (const address one : many) {
+        ASSERT_TRUE(blocks.free(one));
+    }
+    EXPECT_LE(snapshot().charged_bytes, empty + mib);
+    EXPECT_GT(snapshot().charged_bytes, empty);
+    // Nothing is refused because of them: 56 MiB may be charged at this level.
+    void* all = nullptr;
+    ASSERT_EQ(alloc(56 * mib - empty, eTaskCritical, &all), S_OK);
+    EXPECT_EQ(snapshot().charged_bytes, 56 * mib);
+    EXPECT_EQ(memory->VirtualFree(all, 0, MEM_RELEASE), S_OK);
+    EXPECT_EQ(snapshot().charged_bytes, empty);
+    EXPECT_EQ(snapshot().reserved_bytes, reserved);
 }
 
 TEST_F(host_malloc_test, many_heaps_made_and_released_leave_nothing) {

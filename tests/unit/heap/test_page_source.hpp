@@ -7,13 +7,18 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
+#include <csignal>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <map>
 #include <mutex>
+#include <new>
 
 namespace memreeve::heap {
 
@@ -49,7 +54,7 @@ public:
         open({at, at + bytes}, w.executable);
         taken_[begin] = {{at, at + bytes}, w.tag, w.executable, {all, all + with_slack}};
         pages_ += pages_of(bytes);
-        return taken{begin, at};
+        return taken{begin, at, bytes};
     }
 
     result<void> resize(address begin, range now, byte_count size, bool executable,
@@ -108,6 +113,8 @@ public:
         ++returns;
     }
 
+    byte_count trim() noexcept override { return 0; }
+
     std::uint64_t tag_of(address where, address* begin) noexcept override {
         const std::scoped_lock lock(mutex_);
         auto it = taken_.upper_bound(where);
@@ -121,6 +128,45 @@ public:
         *begin = it->first;
         return it->second.tag;
     }
+
+    tally take_tally(bool alone) noexcept override {
+        const std::scoped_lock lock(mutex_);
+        tallies.emplace_back();
+        return {&tallies.back().allocations, &tallies.back().frees, !alone};
+    }
+    void give_back_tally(const tally&) noexcept override {}
+    std::uint64_t this_thread() noexcept override {
+        return static_cast<std::uint64_t>(getpid()) << 22 | static_cast<std::uint32_t>(gettid());
+    }
+    bool is_gone(std::uint64_t thread) noexcept override {
+        const int code = errno;
+        const bool gone = thread >> 22 == static_cast<std::uint64_t>(getpid()) &&
+                          tgkill(getpid(), static_cast<pid_t>(thread & ((1u << 22) - 1)), 0) != 0 &&
+                          errno == ESRCH;
+        errno = code;
+        return gone;
+    }
+    std::uint64_t allocations() {
+        const std::scoped_lock lock(mutex_);
+        std::uint64_t n = 0;
+        for (auto& t : tallies) {
+            n += t.allocations;
+        }
+        return n;
+    }
+    std::uint64_t frees() {
+        const std::scoped_lock lock(mutex_);
+        std::uint64_t n = 0;
+        for (auto& t : tallies) {
+            n += t.frees;
+        }
+        return n;
+    }
+
+    // Between the two nobody else is inside: round a fork.
+    void hold() { mutex_.lock(); }
+    void release() { mutex_.unlock(); }
+    void release_in_child() { ::new (&mutex_) std::recursive_mutex; }
 
     page_count pages() {
         const std::scoped_lock lock(mutex_);
@@ -146,6 +192,12 @@ public:
     criticality last_level = criticality::task;
 
 private:
+    struct counted {
+        std::atomic<std::uint64_t> allocations{0};
+        std::atomic<std::uint64_t> frees{0};
+    };
+    std::deque<counted> tallies;
+
     struct held {
         range pages;
         std::uint64_t tag;
@@ -169,7 +221,7 @@ private:
         EXPECT_EQ(mprotect(reinterpret_cast<void*>(pages.begin), pages.size(), access), 0);
     }
 
-    std::mutex mutex_;
+    std::recursive_mutex mutex_; // a signal handler may come while it is held
     std::map<address, held> taken_;
     page_count pages_ = 0;
 };

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Holds memory of every kind while the host looks: small objects, large arrays, native memory, generated
-// code, threads.
+// code, threads, and starts children.
 using System;
 using System.Collections.Generic;
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Threading;
 
@@ -25,7 +26,31 @@ public static class Reached
             var thread = new Thread(() => Thread.Sleep(Timeout.Infinite)) { IsBackground = true };
             thread.Start();
         }
+        for (int i = 0; i < 3; ++i)
+        {
+            using (var child = Process.Start(new ProcessStartInfo("/bin/sh", "-c \"exit 7\"") { UseShellExecute = false }))
+            {
+                child.WaitForExit();
+                if (child.ExitCode != 7)
+                    return -1;
+            }
+        }
         return held.Count;
+    }
+
+    // So much kept, in pieces of one size.
+    public static int Large(int mebibytes) { return Keep(mebibytes, 1 << 20); }
+    public static int Middle(int mebibytes) { return Keep(mebibytes * 10, 104857); }
+    public static int Small(int mebibytes) { return Keep(mebibytes * 10000, 80); }
+
+    static int Keep(int count, int size)
+    {
+        var mine = new List<object>();
+        for (int i = 0; i < count; ++i)
+            mine.Add(new byte[size]);
+        lock (held)
+            held.Add(mine);
+        return count;
     }
 
 #if NET

@@ -8,7 +8,6 @@ using System.Reflection.Emit;
 
 static class Code
 {
-    const int Enough = 6000;
     static readonly List<object> held = new List<object>();
 
     static void Emit(ILGenerator il, int seed)
@@ -57,7 +56,7 @@ static class Code
         return f(seed) == Expected(seed, seed);
     }
 
-    internal static int Main()
+    internal static int Main(int enough)
     {
         // What a first line takes is there before the limit is near.
         Console.WriteLine("generating");
@@ -65,7 +64,7 @@ static class Code
         int made = 0;
         try
         {
-            for (; made < Enough; ++made)
+            for (; made < enough; ++made)
             {
                 if (!One(made))
                 {

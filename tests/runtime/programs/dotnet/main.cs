@@ -14,9 +14,10 @@ static class Program
         case "objects": return SmallObjects.Main();
         case "threads": return Threads.Main(words.Length > 1 ? int.Parse(words[1]) : 4000);
         case "native": return Native.Main(words.Length > 1 ? words[1] : "hglobal");
-        case "code": return Code.Main();
+        case "code": return Code.Main(words.Length > 1 ? int.Parse(words[1]) : 6000);
         case "moments": return Moments.Main();
         case "mixed": return Mixed.Main();
+        case "soak": return Soak.Main(double.Parse(words[1]), int.Parse(words[2]), int.Parse(words[3]));
         case "start": return Child.Main(words[1], words[2]);
         case "crash": return Crash.Main(words[1]);
         }

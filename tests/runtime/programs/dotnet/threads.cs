@@ -6,10 +6,10 @@ using System.Threading;
 
 static class Threads
 {
-    // A stack in use: 32 pages, all touched.
+    // A stack in use: some 64 KiB with what the runtime puts there.
     static unsafe int UseStack()
     {
-        const int Size = 128 << 10;
+        const int Size = 24 << 10;
         byte* p = stackalloc byte[Size];
         for (int i = 0; i < Size; i += 4096)
             p[i] = 1;
@@ -45,6 +45,12 @@ static class Threads
         {
             refused = "OutOfMemoryException";
         }
+#if !NET
+        catch (ExecutionEngineException) // Mono's word for a thread that libc refused
+        {
+            refused = "ExecutionEngineException";
+        }
+#endif
         catch (ThreadStartException)
         {
             refused = "ThreadStartException";
