@@ -29,6 +29,9 @@ void* pointer(const result<address>& r) noexcept {
 } // namespace
 
 void* allocate(state& s, byte_count size) noexcept {
+    if (const address quick = s.heap().blocks().allocate_quickly(size); quick != 0) {
+        return reinterpret_cast<void*>(quick);
+    }
     void* block = nullptr;
     static_cast<void>(s.heap().Alloc(size, level_of(size), &block));
     return block;
@@ -43,7 +46,7 @@ void* allocate_aligned(state& s, byte_count size, byte_count alignment) noexcept
 }
 
 whose release(state& s, void* block) noexcept {
-    if (s.heap().Free(block) == S_OK) {
+    if (s.heap().blocks().free_quickly(number(block)) || s.heap().Free(block) == S_OK) {
         return whose::ours;
     }
     if (s.heap().blocks().owns(number(block))) {

@@ -157,7 +157,12 @@ bool state::attach() noexcept {
         char program[256]{};
         static_cast<void>(prim::read_link("/proc/self/exe", program, sizeof program - 1));
         line l;
-        l.add("memreeve: ").add(program).add(" cannot be governed: ").add(why).add(" (").add(path);
+        l.add("memreeve: ")
+            .add(program[0] != '\0' ? program : "a program")
+            .add(" cannot be governed: ")
+            .add(why)
+            .add(" (")
+            .add(path);
         if (os_code != 0) {
             l.add(", errno ").add_number(static_cast<unsigned>(os_code));
         }
@@ -168,6 +173,11 @@ bool state::attach() noexcept {
             prim::exit_now(refused_status);
         }
         return false;
+    };
+    // Of a record that was begun: listed as not governed.
+    const auto turn_away = [&](image_record& begun, const char* why, int os_code) {
+        ledger_.turn_away(begun, why);
+        return refuse(why, os_code);
     };
     if (const int e = open_ledger(path); e != 0) {
         const char* why =
@@ -198,22 +208,22 @@ bool state::attach() noexcept {
     o.discard_at_once = true;
     o.watch_system = false;
     if (const auto opened = own_.open(ledger_, **image, o); !opened) {
-        ledger_.end_image(**image, telemetry::image_end::exited);
-        return refuse("the system gives no address space for the records (look at ulimit -v)",
-                      opened.error().os_code);
+        return turn_away(**image,
+                         "the system gives no address space for the records (look at ulimit -v)",
+                         opened.error().os_code);
     }
     if (const auto watched = watch_forks(); !watched) {
-        ledger_.end_image(**image, telemetry::image_end::exited);
-        return refuse("the system refuses MADV_WIPEONFORK, by which a child of fork is told (look "
-                      "at seccomp profiles)",
-                      watched.error().os_code);
+        return turn_away(
+            **image,
+            "the system refuses MADV_WIPEONFORK, by which a child of fork is told (look "
+            "at seccomp profiles)",
+            watched.error().os_code);
     }
     describe(**image);
     make_hosts();
     record_loader();
     if (const auto made = make_heap(); !made) {
-        ledger_.end_image(**image, telemetry::image_end::exited);
-        return refuse("the limit leaves no room for its heap", 12);
+        return turn_away(**image, "the limit leaves no room for its heap", 12);
     }
     alive_->store(1, std::memory_order_release);
     return true;
@@ -273,8 +283,10 @@ void state::describe(image_record& image) noexcept {
 
 // Anonymous memory that stands there already is the loader's (decision 26).
 void state::record_loader() noexcept {
+    const auto mappings = static_cast<int>(prim::open_mappings());
     prim::mapping m;
-    for (address at = lowest_address; prim::find_mapping(at, &m) == 0; at = m.where.end) {
+    for (address at = lowest_address; mappings >= 0 && prim::find_mapping_in(mappings, at, &m) == 0;
+         at = m.where.end) {
         if (m.has_file || m.shared || !allows(m.allowed, access::write)) {
             continue;
         }
@@ -288,6 +300,9 @@ void state::record_loader() noexcept {
             static_cast<void>(
                 memory().known().add(m.where, owner(owner_kind::images), extent_kind::loader, 0));
         }
+    }
+    if (mappings >= 0) {
+        static_cast<void>(prim::close(mappings));
     }
 }
 

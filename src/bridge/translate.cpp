@@ -8,6 +8,8 @@
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
 
+#include <atomic>
+
 namespace memreeve::bridge {
 
 using telemetry::owner_kind;
@@ -41,13 +43,40 @@ owner_kind owner_of(state& s, int prot, byte_count size = 0) noexcept {
 
 // CoreCLR's collector collects and throws when a commit is refused; whatever else of the runtime
 // meets a refusal ends the process. So the collector's is refused first, and the reserve stays for
-// the rest (decision 29).
-EMemoryCriticalLevel level_of_commit(state& s, range part) noexcept {
+// the rest (decision 29). But not for ever: finalizers that allocate try again until they succeed, so
+// refusals without end would be collections without end (seen: 1 run in 5 of generated code). After
+// 128 in a row, more than a program meets on its way to its exception, a commit may use half of the
+// reserve, after 256 all of it.
+constinit std::atomic<std::uint32_t> collectors_refusals{0}; // in a row
+
+EMemoryCriticalLevel collectors_level() noexcept {
+    constexpr std::uint32_t patience = 128;
+    const std::uint32_t refusals = collectors_refusals.load(std::memory_order_relaxed);
+    return refusals < patience       ? eTaskCritical
+           : refusals < 2 * patience ? eAppDomainCritical
+                                     : eProcessCritical;
+}
+
+bool commit(state& s, range part, int prot) noexcept {
+    IHostMemoryManager& host = s.host(owner_kind::gc);
+    void* got = nullptr;
+    const auto commit_at = [&](EMemoryCriticalLevel level) {
+        return host.VirtualAlloc(pointer(part.begin), part.size(), MEM_COMMIT, page_of(prot), level,
+                                 &got) == S_OK;
+    };
     if (runtime_in(s) != runtime_kind::coreclr) {
-        return level_of(part.size());
+        return commit_at(level_of(part.size()));
     }
-    return is_for_collector(s.memory().space().find(part.begin).whole.size()) ? eTaskCritical
-                                                                              : eProcessCritical;
+    if (!is_for_collector(s.memory().space().find(part.begin).whole.size())) {
+        return commit_at(eProcessCritical);
+    }
+    const bool done = commit_at(collectors_level());
+    if (done) {
+        collectors_refusals.store(0, std::memory_order_relaxed);
+    } else {
+        collectors_refusals.fetch_add(1, std::memory_order_relaxed);
+    }
+    return done;
 }
 
 // What the interface has no word for is counted as the request it stands for.
@@ -373,11 +402,7 @@ long protect_run(state& s, range part, vm::page_code code, int prot) noexcept {
     if (prot == PROT_NONE) {
         return 0;
     }
-    void* got = nullptr;
-    return host.VirtualAlloc(pointer(part.begin), part.size(), MEM_COMMIT, page_of(prot),
-                             level_of_commit(s, part), &got) == S_OK
-               ? 0
-               : -ENOMEM;
+    return commit(s, part, prot) ? 0 : -ENOMEM;
 }
 
 // Part after part until one fails; `past_holes`: unmapped parts are an error at the end only, as

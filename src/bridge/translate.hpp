@@ -17,6 +17,8 @@
 //   GROWSDOWN, HUGETLB, NORESERVE writable,
 //   FIXED over foreign memory                 the kernel's, recorded and charged (the "acquired" path)
 //   file                                      the kernel's; Needs after a failure, Acquired, Released
+//   shared view of a memfd, a POSIX object,
+//   a SysV segment                            the kernel's; charged once per file page (file_pages.hpp)
 //
 // A call over several reservations and foreign memory is taken apart at their borders; a failure in
 // a later part leaves the earlier parts done, as the kernel's own calls do.

@@ -145,6 +145,15 @@ bool tree::hold(owner_id who, page_count pages, criticality level) noexcept {
 }
 
 result<void> tree::take(owner_id who, page_count pages, criticality level, charge& out) noexcept {
+    const auto r = try_take(who, pages, level, out);
+    if (!r) {
+        count_refusal(who, level);
+    }
+    return r;
+}
+
+result<void> tree::try_take(owner_id who, page_count pages, criticality level,
+                            charge& out) noexcept {
     if (pages == 0) {
         return {};
     }
@@ -167,7 +176,6 @@ result<void> tree::take(owner_id who, page_count pages, criticality level, charg
         out.arm(this, who, pages);
         return {};
     }
-    count_refusal(who, level);
     return errc::over_budget;
 }
 

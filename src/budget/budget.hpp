@@ -57,6 +57,9 @@ public:
 
     // Takes `pages` from the owner at this level. On success `out` refunds itself unless kept.
     result<void> take(owner_id who, page_count pages, criticality level, charge& out) noexcept;
+    // The same for a caller who makes room after a refusal and asks again: it is not counted.
+    result<void> try_take(owner_id who, page_count pages, criticality level, charge& out) noexcept;
+    void count_refusal(owner_id who, criticality level) noexcept;
     // Would take() be refused? Charges nothing (touch-only growth, thread stacks).
     result<void> admit(owner_id who, page_count pages, criticality level) noexcept;
     void refund(owner_id who, page_count pages) noexcept;
@@ -89,7 +92,6 @@ private:
     bool take_credit(owner_id who, page_count pages) noexcept;
     void park_credit(owner_id who, page_count pages) noexcept;
     credit_slot& slot_of_this_thread() noexcept;
-    void count_refusal(owner_id who, criticality level) noexcept;
     owner_id parent_of(owner_id who) const noexcept;
 
     account* accounts_ = nullptr;

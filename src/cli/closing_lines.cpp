@@ -14,6 +14,7 @@ namespace memreeve::cli {
 namespace {
 
 constexpr std::size_t most_named = 8; // ungoverned children named one by one
+constexpr std::uint64_t telling_address_space = std::uint64_t{1} << 31; // less may be too little
 constexpr double start_up_seconds = 0.5;
 
 std::string joined(const std::vector<std::string>& words, const char* between) {
@@ -80,6 +81,13 @@ std::string touched_by_owner(const run_report& r) {
 // Why the program failed, where the limit may be the reason; empty when it is not.
 std::string explained_failure(const run_report& r) {
     const bool failed = r.exit_signal != 0 || r.exit_code != 0;
+    const bool was_governed = std::any_of(r.processes.begin(), r.processes.end(),
+                                          [](const process_report& p) { return p.governed; });
+    if (failed && was_governed && refusals_of(r) == 0 && r.address_space < telling_address_space) {
+        return fmt::format("ulimit -v allows {} of address space, of which memreeve takes some "
+                           "60 MiB in each process; raise it if that was the reason",
+                           show_size(r.address_space));
+    }
     if (!failed || !r.limit || refusals_of(r) == 0) {
         return {};
     }

@@ -20,6 +20,10 @@ constexpr unsigned tries_when_asked = 100; // decision 4
 constexpr unsigned tries_when_sampling = 3;
 constexpr std::uint64_t own_picture_stands_ns = 1'000'000'000;
 constexpr unsigned samples_an_exec_may_take = 2;
+// Reading smaps walks every page table of the image: while nobody can act on it, pictures take at
+// most a hundredth of one processor's time.
+constexpr std::uint64_t picture_share = 100;
+constexpr std::uint64_t longest_pause_ns = 2'000'000'000;
 
 image_state state_of(const image_record& r) {
     return static_cast<image_state>(r.state.load(std::memory_order_acquire));
@@ -44,6 +48,23 @@ struct process_eye {
         return fd >= 0 && prim::count_present_pages(fd, begin, end, *pages);
     }
 };
+
+// Second number of /proc/PID/statm; 0 when it cannot be read.
+page_count resident_pages_of(int pid) {
+    page_count number[2]{};
+    unsigned n = 0;
+    (void)prim::pump_file(
+        fmt::format("/proc/{}/statm", pid).c_str(), [&](const char* text, std::size_t size) {
+            for (std::size_t i = 0; i < size && n < 2; ++i) {
+                if (text[i] >= '0' && text[i] <= '9') {
+                    number[n] = number[n] * 10 + static_cast<page_count>(text[i] - '0');
+                } else {
+                    ++n;
+                }
+            }
+        });
+    return number[1];
+}
 
 double seconds(std::uint64_t ns) { return static_cast<double>(ns) / 1e9; }
 
@@ -110,6 +131,10 @@ void image_watch::look() {
         if (r.governed.load(std::memory_order_relaxed) == 0 && state != image_state::claimed) {
             ungoverned_.push_back(
                 {report_of(r, false), r.start_time.load(std::memory_order_relaxed), 0});
+            if (const auto begun = watched_.find(slot); begun != watched_.end()) {
+                forget(begun->second); // turned away after it was seen
+                watched_.erase(begun);
+            }
             books_.free_image(r);
             continue;
         }
@@ -275,15 +300,39 @@ void image_watch::sum_touched() {
     }
 }
 
+// Could what has been touched since the last pictures matter to the limit? It is at most what is
+// resident now and was not then, and statm tells that at a thousandth of a picture's price.
+bool image_watch::is_near_the_limit() {
+    const budget::account& root = books_.tree().at(owner_id::root);
+    const page_count limit = root.limit.load(std::memory_order_relaxed);
+    if (limit >= budget::no_limit) {
+        return false;
+    }
+    page_count most =
+        root.charged.load(std::memory_order_relaxed) + root.touched.load(std::memory_order_relaxed);
+    for (const auto& [slot, w] : watched_) {
+        const page_count now = resident_pages_of(w.pid);
+        most += now > w.resident ? now - w.resident : 0;
+    }
+    return most > limit - limit / 4;
+}
+
 void image_watch::sample() {
     drop_failed_execs();
+    const std::uint64_t begun = prim::now_ns();
+    if (begun < next_picture_ns_ && !is_near_the_limit()) {
+        return;
+    }
     for (auto& [slot, w] : watched_) {
         image_record& r = books_.image(slot);
         if (state_of(r) == image_state::live && !has_ended(w)) {
+            w.resident = resident_pages_of(w.pid);
             (void)take_picture(r, w, tries_when_sampling, false);
         }
     }
     sum_touched();
+    const std::uint64_t ended = prim::now_ns();
+    next_picture_ns_ = ended + std::min((ended - begun) * picture_share, longest_pause_ns);
 }
 
 void image_watch::note_end(int pid, bool was_killed) { ends_.push_back({pid, was_killed}); }

@@ -26,7 +26,8 @@ public:
 
     // After the bell, or a process's end: new images, ended ones, pictures asked for.
     void look();
-    // A picture of every live image; what grows by touch alone is put beside what is charged.
+    // Asked for at 10 Hz: a picture of every live image; what grows by touch alone is put beside what
+    // is charged. Far from the limit, or without one, most calls look at nothing (decision 2).
     void sample();
     // How the root process ended, which the kernel tells only its parent.
     void note_end(int pid, bool was_killed);
@@ -42,6 +43,7 @@ private:
         std::uint64_t start_time = 0;
         int pidfd = -1;
         std::uint64_t touched = 0; // pages
+        page_count resident = 0;   // at the last sample
         std::uint64_t published_ns =
             0; // taken_at_ns of our last picture; another is the image's own
     };
@@ -62,6 +64,7 @@ private:
     bool take_picture(telemetry::image_record& image, watched& w, unsigned tries, bool insist);
     void note_touched(telemetry::image_record& image, watched& w, const telemetry::picture& p);
     void sum_touched();
+    bool is_near_the_limit();
     // Its charge goes back; how it ended is noted.
     void end_record(telemetry::image_record& r, watched& w);
     bool has_own_picture(const telemetry::image_record& image, const watched& w,
@@ -74,6 +77,7 @@ private:
 
     manager::ledger& books_;
     std::uint64_t started_at_ns_;
+    std::uint64_t next_picture_ns_ = 0;
     std::vector<known_end> ends_;
     std::map<std::uint32_t, watched> watched_; // by image slot
     std::vector<ungoverned> ungoverned_;

@@ -43,6 +43,7 @@ struct run_report {
     std::uint64_t reserve = 0;
     std::uint64_t peak_charged = 0;
     std::uint64_t touched_overshoot = 0;
+    std::uint64_t address_space = ~std::uint64_t{0}; // ulimit -v
     bool verbose = false;
     std::vector<process_report> processes;
 };

@@ -9,13 +9,15 @@ namespace memreeve::heap {
 constinit thread_local cache_slot cache_slots[cache_slot_count]
     __attribute__((tls_model("initial-exec"))) = {};
 
+constinit magazine no_magazine{};
+
 namespace {
 
 // Who this thread is, once it has been asked; a new thread begins with 0.
 constinit thread_local std::uint64_t own_thread __attribute__((tls_model("initial-exec"))) = 0;
 
 // Asking the system about a thread costs a system call; this many for a thread that begins.
-constexpr std::uint32_t looks = 4;
+constexpr std::uint32_t looks = 8;
 
 address self() noexcept { return reinterpret_cast<address>(__builtin_thread_pointer()); }
 
@@ -109,8 +111,8 @@ cache* heap::make_cache() noexcept {
 // What is in it is not to be trusted: its thread ended, or was left behind by fork, inside. The blocks
 // stay taken.
 void heap::forget(cache& c) noexcept {
-    for (auto& m : c.magazines) {
-        if (magazine* const one = m.load(std::memory_order_relaxed); one != nullptr) {
+    for (std::uint32_t i = 0; i < bin_count; ++i) {
+        if (magazine* const one = c.magazine_of(i); one != nullptr) {
             one->count.store(0, std::memory_order_relaxed);
             one->home.store(nullptr, std::memory_order_relaxed);
         }
@@ -157,12 +159,13 @@ result<address> heap::allocate_small_once(std::uint32_t bin_index, criticality l
         return allocate_from_slab(bin_index, level, origin);
     }
     c->counts.count_allocation();
-    magazine* const m = magazine_for(*c, bin_index, level);
+    magazine* m = magazine_for(*c, bin_index, level);
     if (m == nullptr) {
         c->leave();
         return allocate_from_slab(bin_index, level, origin);
     }
     if (m->count.load(std::memory_order_relaxed) == 0) {
+        m = m->note_use() ? enlarged(*c, bin_index, *m, level) : m;
         if (const result<void> filled = fill(*m, bin_index, level); !filled) {
             c->leave();
             return filled.error();
@@ -202,10 +205,13 @@ result<void> heap::free_otherwise(address block) noexcept {
     if (!end_life(state)) {
         return leave(errc::not_ours);
     }
-    magazine* const m = is_in ? magazine_for(*c, d.bin, criticality::process) : nullptr;
+    magazine* m = is_in ? magazine_for(*c, d.bin, criticality::process) : nullptr;
     if (m == nullptr) {
         return_blocks(d, f.block / 64, std::uint64_t{1} << (f.block % 64));
         return leave({});
+    }
+    if (m->count.load(std::memory_order_relaxed) == m->capacity && m->note_use()) {
+        m = enlarged(*c, d.bin, *m, criticality::process);
     }
     if (m->count.load(std::memory_order_relaxed) == m->capacity) {
         empty(*m, (m->capacity + 1) / 2);
@@ -217,37 +223,74 @@ result<void> heap::free_otherwise(address block) noexcept {
 // ---- magazines --------------------------------------------------------------------------------------
 
 magazine* heap::magazine_for(cache& c, std::uint32_t bin_index, criticality level) noexcept {
-    if (magazine* const m = c.magazines[bin_index].load(std::memory_order_relaxed); m != nullptr) {
-        return m;
+    magazine* m = c.magazine_of(bin_index);
+    if (m == nullptr) {
+        const std::uint32_t full = magazine::capacity_for(size_of_class(bin_index % class_count));
+        m = new_magazine(full < magazine::first_capacity ? full : magazine::first_capacity, level);
+        if (m != nullptr) {
+            c.magazines[bin_index].store(m, std::memory_order_relaxed);
+        }
     }
-    const std::uint32_t capacity = magazine::capacity_for(size_of_class(bin_index % class_count));
+    return m;
+}
+
+magazine* heap::new_magazine(std::uint32_t capacity, criticality level) noexcept {
     const result<std::uint32_t> unit = records_.append(magazine::units_for(capacity), level);
     if (!unit) {
         return nullptr;
     }
     auto* const m = ::new (records_.at(*unit)) magazine;
     m->capacity = capacity;
-    c.magazines[bin_index].store(m, std::memory_order_relaxed);
     return m;
 }
 
-// Precondition: empty, and the caller is inside. At least one block, or the error of whoever refused.
-result<void> heap::fill(magazine& m, std::uint32_t bin_index, criticality level) noexcept {
-    std::uint32_t promised = 0;
+// The magazine of a bin that has turned out to be busy. The small one is left behind, once for each
+// bin of each cache.
+magazine* heap::enlarged(cache& c, std::uint32_t bin_index, magazine& m,
+                         criticality level) noexcept {
+    const std::uint32_t full = magazine::capacity_for(size_of_class(bin_index % class_count));
+    magazine* const large = m.capacity < full ? new_magazine(full, level) : nullptr;
+    if (large == nullptr) {
+        return &m;
+    }
+    large->fills = m.fills;
+    for (std::uint32_t i = 0; i < m.count.load(std::memory_order_relaxed); ++i) {
+        large->push(m.entries()[i].block.load(std::memory_order_relaxed),
+                    *m.entries()[i].state.load(std::memory_order_relaxed));
+    }
+    c.magazines[bin_index].store(large, std::memory_order_relaxed);
+    return large;
+}
+
+result<descriptor*> heap::reserve_own(magazine& m, std::uint32_t bin_index, std::uint32_t& promised,
+                                      criticality level) noexcept {
     descriptor* d = m.home.load(std::memory_order_relaxed);
-    while (d == nullptr || (promised = d->reserve_blocks((m.capacity + 1) / 2)) == 0) {
+    while (d == nullptr || (promised = d->reserve_blocks(m.portion())) == 0) {
         if (d != nullptr) {
             m.home.store(nullptr, std::memory_order_relaxed);
             let_go(*d);
         }
         const result<descriptor*> next = next_slab(bin_index, level);
         if (!next) {
-            return next.error();
+            return next;
         }
         d = *next;
         d->held.store(1, std::memory_order_seq_cst);
         m.home.store(d, std::memory_order_relaxed);
     }
+    return d;
+}
+
+// Precondition: empty, and the caller is inside. At least one block, or the error of whoever refused.
+result<void> heap::fill(magazine& m, std::uint32_t bin_index, criticality level) noexcept {
+    std::uint32_t promised = 0;
+    const result<descriptor*> from = m.is_busy()
+                                         ? reserve_own(m, bin_index, promised, level)
+                                         : reserve_shared(bin_index, m.portion(), promised, level);
+    if (!from) {
+        return from.error();
+    }
+    descriptor* const d = *from;
     const address base = d->base.load(std::memory_order_acquire);
     while (promised != 0) {
         std::uint32_t word = 0;
@@ -293,8 +336,8 @@ void heap::empty(magazine& m, std::uint32_t blocks) noexcept {
 }
 
 void heap::empty(cache& c) noexcept {
-    for (auto& one : c.magazines) {
-        magazine* const m = one.load(std::memory_order_relaxed);
+    for (std::uint32_t i = 0; i < bin_count; ++i) {
+        magazine* const m = c.magazine_of(i);
         if (m == nullptr) {
             continue;
         }

@@ -22,15 +22,21 @@ namespace memreeve::heap {
 inline constexpr std::uint32_t bin_count = 2 * class_count; // plain, then those with origins
 
 // Blocks of one bin: taken from their slabs (bit set), not live. Last in, first out.
+//
+// A thread that wants few blocks of a size takes few at a time, from the slab that all such threads
+// share; who has come back `fills_until_busy` times gets a larger magazine and a slab of its own.
 struct alignas(unit_size) magazine {
     struct entry {
         std::atomic<address> block;
         std::atomic<block_state*> state;
     };
+    static constexpr std::uint32_t first_capacity = 8;
+    static constexpr std::uint32_t fills_until_busy = 5;
 
     std::atomic<std::uint32_t> count{0};
     std::uint32_t capacity = 0;
-    std::atomic<descriptor*> home{nullptr}; // the slab to fill up from; held
+    std::atomic<descriptor*> home{nullptr}; // the slab of its own; held
+    std::uint32_t fills = 0;                // and overflows, up to fills_until_busy
 
     entry* entries() noexcept { return reinterpret_cast<entry*>(this + 1); }
     static constexpr std::uint32_t capacity_for(std::uint32_t block_size) noexcept {
@@ -38,6 +44,13 @@ struct alignas(unit_size) magazine {
     }
     static constexpr std::uint32_t units_for(std::uint32_t entries) noexcept {
         return 1 + static_cast<std::uint32_t>(entries * sizeof(entry) + unit_size - 1) / unit_size;
+    }
+    // One more fill or overflow. True when it is busy from now on.
+    bool note_use() noexcept { return fills < fills_until_busy && ++fills == fills_until_busy; }
+    bool is_busy() const noexcept { return fills == fills_until_busy; }
+    std::uint32_t portion() const noexcept {
+        const std::uint32_t half = (capacity + 1) / 2;
+        return is_busy() || half < 1u << fills ? half : 1u << fills;
     }
     void push(address block, block_state& state) noexcept {
         const std::uint32_t n = count.load(std::memory_order_relaxed);
@@ -55,6 +68,8 @@ struct alignas(unit_size) magazine {
     }
 };
 static_assert(sizeof(magazine) == unit_size);
+// Where a bin has none yet: neither gives nor takes a block.
+extern constinit magazine no_magazine;
 
 struct alignas(unit_size) cache {
     std::atomic<std::uint32_t> inside{0};
@@ -63,7 +78,18 @@ struct alignas(unit_size) cache {
     std::atomic<std::uint64_t> thread{
         0}; // whose: claims << thread_bits | page_source::this_thread, or 0
     std::atomic<address> pointer{0}; // its thread pointer: where to look first, no more
-    std::atomic<magazine*> magazines[bin_count]{};
+    std::atomic<magazine*> magazines[bin_count];
+
+    cache() noexcept {
+        for (std::atomic<magazine*>& m : magazines) {
+            m.store(&no_magazine, std::memory_order_relaxed);
+        }
+    }
+    // Of the bin; null where it has none yet.
+    magazine* magazine_of(std::uint32_t bin_index) const noexcept {
+        magazine* const m = magazines[bin_index].load(std::memory_order_relaxed);
+        return m != &no_magazine ? m : nullptr;
+    }
 
     static constexpr std::uint64_t thread_mask = (std::uint64_t{1} << page_source::thread_bits) - 1;
     // The number of claims tells a thread from a later one with the same number.

@@ -96,13 +96,13 @@ struct alignas(unit_size) descriptor {
         return (static_cast<std::uint32_t>(sizeof(descriptor)) + bytes + unit_size - 1) / unit_size;
     }
 
-    // The block at `offset` into a slab; capacity when none begins there.
-    std::uint32_t block_at(byte_count offset) const noexcept {
-        if (offset >= span) {
-            return capacity;
+    // Whether a block begins at `offset` into the slab, and which.
+    bool is_block(byte_count offset, std::uint32_t& block) const noexcept {
+        if (offset >= span) [[unlikely]] {
+            return false;
         }
-        const auto block = static_cast<std::uint32_t>(offset * reciprocal >> reciprocal_shift);
-        return block * block_size == offset ? block : capacity;
+        block = static_cast<std::uint32_t>(offset * reciprocal >> reciprocal_shift);
+        return block * block_size == offset;
     }
     address large_block() const noexcept {
         return base.load(std::memory_order_acquire) +

@@ -79,25 +79,25 @@ result<address> heap::allocate_debug(byte_count size, criticality level, const c
                                  : allocate_large(size, {}, level, origin);
 }
 
-// Without a cache: one block at a time.
-result<address> heap::allocate_from_slab(std::uint32_t bin_index, criticality level,
-                                         std::uint64_t origin) noexcept {
+// Up to `wanted` blocks for the caller, of the slab that those share who have none of their own.
+result<descriptor*> heap::reserve_shared(std::uint32_t bin_index, std::uint32_t wanted,
+                                         std::uint32_t& promised, criticality level) noexcept {
     bin& b = bins_[bin_index];
     for (;;) {
         descriptor* current = b.current.load(std::memory_order_acquire);
-        if (current != nullptr && current->reserve_blocks(1) != 0) {
-            return hand_out(*current, origin);
+        if (current != nullptr && (promised = current->reserve_blocks(wanted)) != 0) {
+            return current;
         }
         const result<descriptor*> next = next_slab(bin_index, level);
         if (!next) {
             if (b.current.load(std::memory_order_acquire) != current) {
                 continue; // another thread found room meanwhile
             }
-            return next.error();
+            return next;
         }
         descriptor& d = **next;
         d.held.store(1, std::memory_order_seq_cst);
-        const bool promised = d.reserve_blocks(1) != 0; // before others can empty or close it
+        promised = d.reserve_blocks(wanted); // before others can empty or close it
         if (b.current.compare_exchange_strong(current, &d, std::memory_order_acq_rel)) {
             if (current != nullptr) {
                 let_go(*current);
@@ -105,10 +105,18 @@ result<address> heap::allocate_from_slab(std::uint32_t bin_index, criticality le
         } else {
             let_go(d);
         }
-        if (promised) {
-            return hand_out(d, origin);
+        if (promised != 0) {
+            return &d;
         }
     }
+}
+
+// Without a cache: one block at a time.
+result<address> heap::allocate_from_slab(std::uint32_t bin_index, criticality level,
+                                         std::uint64_t origin) noexcept {
+    std::uint32_t promised = 0;
+    const result<descriptor*> d = reserve_shared(bin_index, 1, promised, level);
+    return d ? result<address>(hand_out(**d, origin)) : d.error();
 }
 
 // A slab that is worth trying, taken off the stacks: `listed` stays 1 and the caller is its holder.
@@ -234,8 +242,8 @@ heap::found heap::find(address block) noexcept {
     if (d->block_size == 0) {
         return block == d->large_block() ? found{d, 0} : found{};
     }
-    const std::uint32_t i = d->block_at(block - begin);
-    return i != d->capacity ? found{d, i} : found{};
+    std::uint32_t i = 0;
+    return d->is_block(block - begin, i) ? found{d, i} : found{};
 }
 
 // Blocks that nobody has any more: their bits of bits()[word].

@@ -62,7 +62,7 @@ public:
         }
         address block = 0;
         magazine* const m = c->magazines[class_of(size)].load(std::memory_order_relaxed);
-        if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) [[likely]] {
+        if (m->count.load(std::memory_order_relaxed) != 0) [[likely]] {
             c->counts.count_allocation();
             block_state* state = nullptr;
             block = m->pop(state);
@@ -100,12 +100,12 @@ public:
         }
         bool done = false;
         if (descriptor* const d = directory_.look(block); d != nullptr) [[likely]] {
-            const std::uint32_t i = d->block_at(block - d->base.load(std::memory_order_acquire));
-            if (i < d->capacity) [[likely]] {
+            std::uint32_t i = 0;
+            if (d->is_block(block - d->base.load(std::memory_order_acquire), i)) [[likely]] {
                 magazine* const m = c->magazines[d->bin].load(std::memory_order_relaxed);
                 block_state& state = d->state_of(i);
-                if (m != nullptr && m->count.load(std::memory_order_relaxed) < m->capacity &&
-                    end_life(state)) [[likely]] {
+                if (m->count.load(std::memory_order_relaxed) < m->capacity && end_life(state))
+                    [[likely]] {
                     c->counts.count_free();
                     m->push(block, state);
                     done = true;
@@ -152,6 +152,8 @@ private:
     heap(page_source& source, options o, std::uint32_t number) noexcept;
 
     // ---- heap.cpp: slabs ------------------------------------------------------------------------
+    result<descriptor*> reserve_shared(std::uint32_t bin_index, std::uint32_t wanted,
+                                       std::uint32_t& promised, criticality level) noexcept;
     result<address> allocate_from_slab(std::uint32_t bin_index, criticality level,
                                        std::uint64_t origin) noexcept;
     result<descriptor*> next_slab(std::uint32_t bin_index, criticality level) noexcept;
@@ -199,6 +201,10 @@ private:
     result<address> allocate_small_once(std::uint32_t bin_index, criticality level,
                                         std::uint64_t origin) noexcept;
     magazine* magazine_for(cache& c, std::uint32_t bin_index, criticality level) noexcept;
+    magazine* new_magazine(std::uint32_t capacity, criticality level) noexcept;
+    magazine* enlarged(cache& c, std::uint32_t bin_index, magazine& m, criticality level) noexcept;
+    result<descriptor*> reserve_own(magazine& m, std::uint32_t bin_index, std::uint32_t& promised,
+                                    criticality level) noexcept;
     result<void> fill(magazine& m, std::uint32_t bin_index, criticality level) noexcept;
     void empty(magazine& m, std::uint32_t blocks) noexcept;
     void empty(cache& c) noexcept;
@@ -211,8 +217,8 @@ private:
             return {};
         }
         const address base = d->base.load(std::memory_order_acquire);
-        const std::uint32_t i = d->block_at(block - base);
-        if (i != d->capacity) [[likely]] {
+        std::uint32_t i = 0;
+        if (d->is_block(block - base, i)) [[likely]] {
             return {d, i};
         }
         return d->block_size == 0 && base != 0 && block == d->large_block() ? found{d, 0} : found{};

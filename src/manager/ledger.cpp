@@ -168,6 +168,29 @@ void ledger::end_image(image_record& image, image_end how) noexcept {
     ring();
 }
 
+void ledger::close_accounts(image_record& image) noexcept {
+    for (auto& owner : image.owner_account) {
+        tree_.close_account(static_cast<owner_id>(owner.load(std::memory_order_relaxed)));
+    }
+    tree_.close_account(
+        static_cast<owner_id>(image.process_account.load(std::memory_order_relaxed)));
+}
+
+void ledger::turn_away(image_record& image, const char* reason) noexcept {
+    std::uint32_t live = static_cast<std::uint32_t>(image_state::live);
+    if (!image.state.compare_exchange_strong(live, static_cast<std::uint32_t>(image_state::claimed),
+                                             std::memory_order_acq_rel)) {
+        return;
+    }
+    tree_.drain();
+    tree_.fold(static_cast<owner_id>(image.process_account.load(std::memory_order_relaxed)));
+    close_accounts(image);
+    image.governed.store(0, std::memory_order_relaxed);
+    copy_text(image.reason, sizeof image.reason, reason);
+    store_state(image, image_state::ended);
+    ring();
+}
+
 bool ledger::fold_dead() noexcept {
     constexpr std::uint64_t period_ns = 1'000'000;
     if (header_->launcher_pid.load(std::memory_order_relaxed) == 0) {
@@ -205,11 +228,7 @@ bool ledger::fold_dead() noexcept {
 
 void ledger::free_image(image_record& image) noexcept {
     if (image.governed.load(std::memory_order_relaxed) != 0) {
-        for (auto& owner : image.owner_account) {
-            tree_.close_account(static_cast<owner_id>(owner.load(std::memory_order_relaxed)));
-        }
-        tree_.close_account(
-            static_cast<owner_id>(image.process_account.load(std::memory_order_relaxed)));
+        close_accounts(image);
     }
     telemetry::forget_requests(image);
     for (auto& n : image.refusals) {

@@ -72,6 +72,8 @@ public:
     // `path`: what the record is called from the moment it can be seen; null: told later.
     result<telemetry::image_record*> begin_image(int pid, std::uint64_t start_time, bool forked,
                                                  const char* path = nullptr) noexcept;
+    // The image cannot be governed after all: its accounts are closed, it is listed with the reason.
+    void turn_away(telemetry::image_record& image, const char* reason) noexcept;
     // Returns what the image charged to the root, closes its accounts, marks it ended.
     void end_image(telemetry::image_record& image, telemetry::image_end how) noexcept;
     // Ends the records of processes that are gone (waited for by their parents). True when one was.
@@ -94,6 +96,7 @@ public:
 
 private:
     telemetry::image_record* claim_record() noexcept;
+    void close_accounts(telemetry::image_record& image) noexcept;
 
     ledger_header* header_ = nullptr;
     telemetry::image_record* images_ = nullptr;

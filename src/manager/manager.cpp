@@ -73,15 +73,21 @@ void manager::enter(owner_id who, const vm::differences& d) noexcept {
 // child may count on its memory.
 result<void> manager::take(owner_id who, page_count pages, criticality level,
                            budget::charge& out) noexcept {
-    auto r = tree().take(who, pages, level, out);
+    auto r = tree().try_take(who, pages, level, out);
     if (!r && drop_warm() != 0) {
-        r = tree().take(who, pages, level, out);
+        r = tree().try_take(who, pages, level, out);
     }
     if (!r && books_->fold_dead()) {
-        r = tree().take(who, pages, level, out);
+        r = tree().try_take(who, pages, level, out);
     }
     auto* const give_back = give_back_.load(std::memory_order_acquire);
-    return !r && give_back != nullptr && give_back() ? tree().take(who, pages, level, out) : r;
+    if (!r && give_back != nullptr && give_back()) {
+        r = tree().try_take(who, pages, level, out);
+    }
+    if (!r) {
+        tree().count_refusal(who, level); // once, however often it was asked for
+    }
+    return r;
 }
 
 result<void> manager::carry_out(vm::planned& p, criticality level) noexcept {

@@ -20,7 +20,7 @@ struct warm_range {
 
 class warm_ranges {
 public:
-    static constexpr std::uint32_t capacity = 64;
+    static constexpr std::uint32_t capacity = 32;
     static constexpr page_count largest = 1024; // 4 MiB
     static constexpr page_count least = 4;      // below it faults are cheap
 

@@ -80,6 +80,9 @@ struct mapping {
 // The mapping that contains `at`, or else the next above it. ENOENT when there is none.
 // Uses PROCMAP_QUERY where the kernel has it (6.11), else a raw read of /proc/self/maps.
 int find_mapping(address at, mapping* out) noexcept;
+// The same for many questions: a descriptor to ask, closed by the caller.
+long open_mappings() noexcept;
+int find_mapping_in(int mappings, address at, mapping* out) noexcept;
 
 // ---- files (paths are NUL-terminated; all opened O_CLOEXEC) -----------------------------------
 long open_read(const char* path) noexcept;

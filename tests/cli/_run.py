@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -82,12 +83,26 @@ def memreeve(*arguments, timeout=120, **options):
     return Result(done, None)
 
 
+def _complete(command, timeout, input=None, **popen):
+    """subprocess.run in a session of its own: where time runs out, what memreeve started ends with it."""
+    if input is not None:
+        popen["stdin"] = subprocess.PIPE
+    p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                         start_new_session=True, **popen)
+    try:
+        out, err = p.communicate(input, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(p.pid, signal.SIGKILL)
+        p.communicate()
+        raise
+    return subprocess.CompletedProcess(command, p.returncode, out, err)
+
+
 def run(command, *options, timeout=120, **popen):
     """memreeve run OPTIONS -- COMMAND with a summary."""
     with Folder() as folder:
         path = folder.file("summary.json")
-        done = subprocess.run([MEMREEVE, "run", "--summary", path, *options, "--", *command],
-                              capture_output=True, text=True, timeout=timeout, errors="replace", **popen)
+        done = _complete([MEMREEVE, "run", "--summary", path, *options, "--", *command], timeout, **popen)
         summary = None
         if os.path.exists(path) and os.path.getsize(path):
             with open(path) as f:

@@ -81,7 +81,7 @@ with Folder() as folder:
         print("not tried: AT_SECURE needs root")
 
     # memfd_create refused (a strict container).
-    done = subprocess.run([helper("without_memfd"), MEMREEVE, "run", "--", "touch", folder.file("started")],
+    done = subprocess.run([helper("denied"), "memfd_create", "1", MEMREEVE, "run", "--", "touch", folder.file("started")],
                           capture_output=True, text=True)
     if done.returncode == 77:
         print("not tried: seccomp cannot be used here")

@@ -132,14 +132,15 @@ TEST(Govern, MallocIsTheOwnersHeap) {
         EXPECT_GE(figures_of(w.owner).heap_bytes, before.heap_bytes + 8 * mib);
         EXPECT_GT(figures_of(w.host).requests[4], requests.requests[4]);
         std::free(block);
-        EXPECT_EQ(figures_of(w.owner).heap_bytes, before.heap_bytes);
+        malloc_trim(0); // what the heap keeps for the next one
+        EXPECT_LE(figures_of(w.owner).heap_bytes, before.heap_bytes);
         EXPECT_GT(figures_of(w.host).requests[5], requests.requests[5]);
 
         // Made before: libc's, whatever is done with it.
         early = static_cast<char*>(std::realloc(early, 600000));
         ASSERT_NE(early, nullptr);
         EXPECT_EQ(early[299999], 7);
-        EXPECT_EQ(figures_of(w.owner).heap_bytes, before.heap_bytes);
+        EXPECT_LE(figures_of(w.owner).heap_bytes, before.heap_bytes);
         const std::size_t held = held_by_libc();
         std::free(early);
         EXPECT_LE(held_by_libc(), held - 600000);
@@ -277,6 +278,7 @@ TEST(Govern, ReleaseLeavesWhatWasGivenOut) {
         EXPECT_EQ(mprotect(pages, 4096, PROT_READ), 0);
         EXPECT_EQ(munmap(pages, 2 * mib), 0);
         std::free(grown);
+        malloc_trim(0);
         EXPECT_LE(figures_of(w.owner).charged_bytes, before.charged_bytes - 3 * mib);
         EXPECT_EQ(other.govern(), MRV_E_BUSY);
         EXPECT_EQ(mrv_host_destroy(w.host), MRV_E_BUSY);

@@ -10,7 +10,7 @@ for _folder in ("cli", "runtime"):
     sys.path.insert(0, os.path.join(_HERE, "..", _folder))
 from _run import BIN, SOURCE, expect, expect_equal, skip  # noqa: E402
 
-KIB = 1024
+ROUNDS = 20 if os.environ.get("MEMREEVE_LONG") else 1
 
 
 def source(*parts):
@@ -45,12 +45,12 @@ def run_host(*command, **environment):
 
 
 def expect_news(out, table, owner):
-    """Told low before the first refusal, and something was collected because of it."""
+    """Told low before the first refusal or together with it, and something was collected because of it."""
     news = re.search(r"told low (\d+) times, first after (\d+) refusals; collected (\d+) times", out)
     if expect(news, "no line about notifications"):
         told, refusals_before, collected = map(int, news.groups())
         expect(told >= 1, "never told low")
-        expect_equal(refusals_before, 0, "refusals before the first notification")
+        expect(refusals_before <= 2, f"{refusals_before} refusals before the first notification")
         expect(collected >= 1, "nothing was collected")
         expect(table[owner]["told"] >= told, f"told {table[owner]['told']} in the table, {told} by the callback")
 

@@ -2,18 +2,18 @@
 # examples/host_coreclr: a leak ends in a caught OutOfMemoryException, once by refusal and once by the
 # heap limit that .NET was told when the owner's limit changed.
 import os
-import re
+import subprocess
 
-from _host import expect, expect_equal, expect_news, numbers_after, program, run_host, source
+from _host import ROUNDS, expect, expect_equal, expect_news, numbers_after, program, run_host, source
 from _run import finish
 import _dotnet
 
 host = program("host_coreclr", "it was not built: sanitizers are on")
 folder = _dotnet.build(source("host_coreclr", "tenant.csproj"))
-home = os.path.dirname(os.path.realpath(_dotnet.dotnet()))
 
 LIMITS = {256: 256 * 1024, 160: 160 * 1024}
-for settings in ({}, {"DOTNET_gcConcurrent": "0"}, {"DOTNET_EnableWriteXorExecute": "0"}, {"DOTNET_gcServer": "1"}):
+SETTINGS = ({}, {"DOTNET_gcConcurrent": "0"}, {"DOTNET_EnableWriteXorExecute": "0"}, {"DOTNET_gcServer": "1"})
+for settings in SETTINGS * ROUNDS:
     out, table = run_host(host, os.path.join(folder, "tenant.dll"), DOTNET_CLI_TELEMETRY_OPTOUT="1", **settings)
     first = numbers_after(r"limit 256 MiB: \w+ caught with (\d+) MiB held after (\d+) refusals, worked on", out)
     second = numbers_after(r"limit 160 MiB: \w+ caught with (\d+) MiB held after (\d+) refusals, worked on", out)
@@ -28,7 +28,6 @@ for settings in ({}, {"DOTNET_gcConcurrent": "0"}, {"DOTNET_EnableWriteXorExecut
     expect(row["heap"] > 0 and row["mapped"] > 0, "malloc or file mappings did not reach the host")
     expect(first and row["refusals"] >= first[1], "refusals are missing in the table")
 # Without dotnet on PATH: one line, no crash.
-import subprocess  # noqa: E402
 done = subprocess.run([host, os.path.join(folder, "tenant.dll")], capture_output=True, text=True, timeout=60,
                       env={**os.environ, "PATH": "/nonexistent"})
 expect_equal((done.returncode, done.stderr), (1, "host_coreclr: there is no dotnet on PATH\n"), "without dotnet")

@@ -4,7 +4,7 @@
 import shutil
 import subprocess
 
-from _host import expect, expect_equal, expect_news, numbers_after, program, run_host, skip, source
+from _host import ROUNDS, expect, expect_equal, expect_news, numbers_after, program, run_host, skip, source
 from _run import Folder, finish
 
 host = program("host_mono", "it was not built: libmono-2.0-dev was not there, or sanitizers are on")
@@ -15,7 +15,7 @@ LIMIT, OWNER_LIMIT = 512 * 1024, 160 * 1024
 with Folder() as folder:
     tenant = folder.file("tenant.exe")
     subprocess.run(["mcs", "-target:library", "-out:" + tenant, source("host_mono", "tenant.cs")], check=True)
-    for parameters in ("", "nursery-size=1m", "major=marksweep"):
+    for parameters in ("", "nursery-size=1m", "major=marksweep") * ROUNDS:
         out, table = run_host(host, tenant, MONO_GC_PARAMS=parameters)
         held = numbers_after(r"OutOfMemoryException caught with (\d+) MiB held, worked on", out)
         expect(held and 40 <= held[0] <= 140, f"held {held}")

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: MIT
-# Decisions 28 and 29: what memreeve sets for a runtime reaches it through wrappers and in children, is
-# listed, and gives way to whatever the user has set, in the environment or in the program's files.
+# Decision 29: what memreeve sets for .NET reaches it through wrappers and in children, is listed, and gives way to whatever the user has set, in the environment or in the program's files.
 import json
 import os
 import shutil
 
 import _support  # noqa: F401
-from _dotnet import dotnet, dotnet_app, dotnet_self_contained, dotnet_single_file, mono_app
+from _dotnet import dotnet, dotnet_app, dotnet_self_contained, dotnet_single_file
 from _run import MIB, Folder, expect, expect_equal, finish, memreeve, run
 
 LIMIT = "DOTNET_GCHeapHardLimit"
-CLEAN = {k: v for k, v in os.environ.items() if "GCHeap" not in k and k != "MONO_GC_PARAMS"}
+CLEAN = {k: v for k, v in os.environ.items() if "GCHeap" not in k}
 muxer, app = dotnet(), dotnet_app()
 dll, apphost, single = os.path.join(app, "app.dll"), os.path.join(app, "app"), dotnet_single_file()
 
@@ -157,14 +156,4 @@ r = run([apphost, "start", apphost, "limit"], "--limit", "200M", env=CLEAN)
 expect_equal([p["settings"] for p in coreclr(r)], [{LIMIT: "0x9600000"}] * 2, f"a child of .NET: {r.out} {r.err}")
 r = run([apphost, "start", apphost, "limit"], "--limit", "200M", "--no-children", env=CLEAN)
 expect_equal((len(coreclr(r)), seen(r.out).get(LIMIT)), (1, "unset"), f"a child left alone: {r.out} {r.err}")
-
-# Mono, likewise from inside.
-exe = mono_app()
-small = {"MONO_GC_PARAMS": "nursery-size=1m"}
-for limit, environment, wanted in [(128, {}, small), (129, {}, {}), (64, {"MONO_GC_PARAMS": "major=marksweep"}, {})]:
-    r = run(["sh", "-c", f"mono {exe} limit; true"], "--limit", f"{limit}M", env={**CLEAN, **environment})
-    monos = [p["settings"] for p in r.summary["processes"] if p["runtime"] == "mono"]
-    expect_equal((r.status, monos), (0, [wanted]), f"Mono under {limit}M {environment}: {r.err}")
-    expect_equal(seen(r.out).get("MONO_GC_PARAMS"), {**environment, **wanted}.get("MONO_GC_PARAMS", "unset"),
-                 f"Mono under {limit}M {environment}")
 finish()

@@ -57,6 +57,30 @@ Function libc_function(const char* name) noexcept {
     return reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
 }
 
+// A program or another preloaded library may bring a malloc that is found before this one. Everybody
+// uses that then, which works; what it holds comes by mmap. The closing lines say so.
+__attribute__((constructor)) void look_for_another() {
+    bridge::state* s = bridge::governed();
+    if (s == nullptr || s->is_embedded()) {
+        return;
+    }
+    Dl_info found{};
+    Dl_info own{};
+    if (dladdr(dlsym(RTLD_DEFAULT, "malloc"), &found) == 0 ||
+        dladdr(reinterpret_cast<void*>(&look_for_another), &own) == 0 ||
+        found.dli_fbase == own.dli_fbase || s->image().note[0] != '\0') {
+        return;
+    }
+    bridge::line l;
+    l.add("the malloc of ").add(bridge::base_name(found.dli_fname));
+    l.add(" comes before memreeve's: what it holds is measured, not refused block by block");
+    const char* text = l.text();
+    for (std::size_t i = 0; i + 1 < sizeof s->image().note && text[i] != '\0' && text[i] != '\n';
+         ++i) {
+        s->image().note[i] = text[i];
+    }
+}
+
 } // namespace
 
 MEMREEVE_EXPORT void* malloc(size_t size) noexcept {
@@ -179,11 +203,13 @@ MEMREEVE_EXPORT size_t malloc_usable_size(void* block) noexcept {
 
 // 1 when something went back to the system.
 MEMREEVE_EXPORT int malloc_trim(size_t pad) noexcept {
-    if (bridge::state* s = bridge::governed()) {
-        return s->heap().blocks().trim() != 0 ? 1 : 0;
+    bridge::state* s = bridge::holding();
+    const bool ours = s != nullptr && s->heap().blocks().trim() != 0;
+    if (s != nullptr && bridge::governed() != nullptr) {
+        return ours ? 1 : 0;
     }
     const auto libc = libc_function<int (*)(size_t)>("malloc_trim");
-    return libc != nullptr ? libc(pad) : 0;
+    return (libc != nullptr && libc(pad) != 0) || ours ? 1 : 0;
 }
 
 // Tuning parameters are libc's; ours has none, so each is accepted and without effect.

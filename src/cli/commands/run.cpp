@@ -10,6 +10,7 @@
 #include "manager/sensors.hpp"
 #include "prim/linux/launch.hpp"
 #include "prim/prim.hpp"
+#include "prim/process_view.hpp"
 
 #include <algorithm>
 #include <csignal>
@@ -136,6 +137,14 @@ public:
     }
     bool create(const bounds& b, const run_options& o) {
         size_ = manager::ledger::size_for(manager::shared_shape);
+        // Growing a file beyond this limit is answered with a signal that ends the launcher.
+        if (const auto largest = prim::file_size_limit(); largest < size_) {
+            say(fmt::format(
+                "the ledger cannot be made: it is a file of {} in memory, and ulimit -f "
+                "allows {}; raise it",
+                show_size(size_), show_size(largest)));
+            return false;
+        }
         const long fd = prim::create_memfd("memreeve-ledger");
         int e = fd < 0 ? static_cast<int>(-fd) : 0;
         const char* step = "memfd_create";
@@ -268,7 +277,7 @@ prim::ending watch_until_end(const prim::started& program, prim::signal_desk& de
             images.note_end(program.pid, end.signal != 0);
             return end;
         }
-        if (ready[1]) {
+        if (ready[1] || desk.descriptor() < 0) {
             pass_signals_on(desk, program.pidfd);
         }
         const bool rung = ready[2];
@@ -324,6 +333,14 @@ int run(const run_options& o) {
         say(verdict.reason);
         return verdict.status;
     }
+    std::string self;
+    if (const int e = prim::read_link("/proc/self/exe", self); e != 0) {
+        say(fmt::format(
+            "the program was not started: /proc/self/exe: {}; programs reach the ledger "
+            "through /proc, so it must be mounted and readable here",
+            std::strerror(e)));
+        return memreeve_failed;
+    }
     std::string tried;
     const std::optional<std::string> library = find_preload_library(tried);
     if (!library) {
@@ -360,6 +377,13 @@ int run(const run_options& o) {
     const std::vector<std::string> inside =
         governed_environment(outside, *library, ledger.path(), o.best_effort);
     const int failed = prim::start_program(verdict.file, o.command, inside, program);
+    if (failed == EMFILE || failed == ENFILE) {
+        say(fmt::format(
+            "the program was not started: {}; memreeve itself opens eight (raise ulimit "
+            "-n)",
+            std::strerror(failed)));
+        return memreeve_failed;
+    }
     if (failed != 0) {
         say(fmt::format("{}: cannot be started: {}", shell_word(verdict.file),
                         std::strerror(failed)));
@@ -380,6 +404,7 @@ int run(const run_options& o) {
     report.command = o.command;
     report.limit = b.limit;
     report.reserve = b.reserve;
+    report.address_space = prim::address_space_limit();
     report.verbose = o.verbose;
     const budget::account& root = ledger.books().tree().at(owner_id::root);
     report.peak_charged = bytes_of(root.peak.load(std::memory_order_relaxed));
@@ -392,9 +417,11 @@ int run(const run_options& o) {
             say(line);
         }
     }
-    const bool was_governed = std::any_of(report.processes.begin(), report.processes.end(),
-                                          [](const process_report& p) { return p.governed; });
-    if (!was_governed) {
+    // Governed, or listed with the reason why it is not.
+    const bool is_accounted_for =
+        std::any_of(report.processes.begin(), report.processes.end(),
+                    [&](const process_report& p) { return p.governed || p.pid == program.pid; });
+    if (!is_accounted_for) {
         say(fmt::format(
             "{} was never governed: the loader did not take in {} (the lines above may tell why)",
             shell_word(o.command.front()), shell_word(*library)));

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -193,6 +194,13 @@ const char* trusted_variable(const char* name) { return ::secure_getenv(name); }
 
 bool is_terminal(int fd) { return ::isatty(fd) == 1; }
 
+std::uint64_t file_size_limit() {
+    rlimit limit{};
+    return ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY
+               ? limit.rlim_cur
+               : ~std::uint64_t{0};
+}
+
 std::uint64_t machine_memory() {
     struct sysinfo s {};
     return ::sysinfo(&s) == 0 ? static_cast<std::uint64_t>(s.totalram) * s.mem_unit : 0;
@@ -221,6 +229,14 @@ signal_desk::~signal_desk() {
 }
 
 int signal_desk::next_signal(bool& from_kernel) {
+    if (fd_ < 0) { // no signalfd to be had: asked for now and then
+        const sigset_t set = taken_set();
+        const timespec none{};
+        siginfo_t pending{};
+        const int signal = ::sigtimedwait(&set, &pending, &none);
+        from_kernel = pending.si_code == SI_KERNEL;
+        return signal > 0 ? signal : 0;
+    }
     signalfd_siginfo info{};
     const auto n = retried([&] { return ::read(fd_, &info, sizeof info); });
     if (n != static_cast<ssize_t>(sizeof info)) {

@@ -43,7 +43,8 @@ std::vector<std::string> environment();
 // Value of a variable, null when unset or when this process is privileged (AT_SECURE).
 const char* trusted_variable(const char* name);
 bool is_terminal(int fd);
-std::uint64_t machine_memory(); // bytes of RAM, 0 when unknown
+std::uint64_t machine_memory();  // bytes of RAM, 0 when unknown
+std::uint64_t file_size_limit(); // ulimit -f in bytes, the largest number when there is none
 
 // ---- starting ---------------------------------------------------------------------------------
 struct started {

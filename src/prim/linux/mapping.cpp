@@ -142,14 +142,15 @@ int search_text(int fd, address at, mapping* out) noexcept {
     // Small, because runtimes ask on threads with little stack.
     char text[1024];
     line_reader line;
-    for (;;) {
-        const long length = read(fd, text, sizeof text);
+    for (std::uint64_t offset = 0;;) {
+        const long length = read_at(fd, text, sizeof text, offset);
         if (length < 0) {
             return static_cast<int>(-length);
         }
         if (length == 0) {
             return ENOENT;
         }
+        offset += static_cast<std::uint64_t>(length);
         for (long i = 0; i < length; ++i) {
             if (!line.feed(text[i]) || line.value().where.end <= at) {
                 continue;
@@ -168,21 +169,25 @@ int search_text(int fd, address at, mapping* out) noexcept {
 
 void use_maps_text_only(bool on) noexcept { text_only.store(on, std::memory_order_relaxed); }
 
-int find_mapping(address at, mapping* out) noexcept {
-    const long fd = open_read("/proc/self/maps");
-    if (fd < 0) {
-        return static_cast<int>(-fd);
-    }
+long open_mappings() noexcept { return open_read("/proc/self/maps"); }
+
+int find_mapping_in(int mappings, address at, mapping* out) noexcept {
     int r = ENOTTY;
     if (!text_only.load(std::memory_order_relaxed)) {
-        r = ask(static_cast<int>(fd), at, out);
+        r = ask(mappings, at, out);
         if (r == ENOTTY) {
             use_maps_text_only(true);
         }
     }
-    if (r != 0 && r != ENOENT) {
-        r = search_text(static_cast<int>(fd), at, out);
+    return r != 0 && r != ENOENT ? search_text(mappings, at, out) : r;
+}
+
+int find_mapping(address at, mapping* out) noexcept {
+    const long fd = open_mappings();
+    if (fd < 0) {
+        return static_cast<int>(-fd);
     }
+    const int r = find_mapping_in(static_cast<int>(fd), at, out);
     (void)close(static_cast<int>(fd));
     return r;
 }

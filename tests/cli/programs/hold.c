@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
     const size_t count = wanted / piece;
     void** held = malloc(count * sizeof *held);
     size_t n = 0;
-    for (; n < count; ++n) {
+    for (; held != NULL && n < count; ++n) {
         held[n] = mmap(NULL, piece, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (held[n] == MAP_FAILED) {
             break;

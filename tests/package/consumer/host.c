@@ -2,6 +2,7 @@
 // A host program that governs itself: its own malloc is its owner's memory from then on.
 #include <memreeve/embed.h>
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,8 +34,9 @@ int main(void) {
     memset(block, 1, 1 << 20);
     free(earlier);
     free(block);
+    malloc_trim(0); // what the heap keeps for the next one
     mrv_owner_stats(owner, &after);
-    if (after.heap_bytes != before.heap_bytes || mrv_host_destroy(host) != MRV_E_BUSY) {
+    if (after.heap_bytes > before.heap_bytes || mrv_host_destroy(host) != MRV_E_BUSY) {
         fputs("consumer: free did not give back, or the host was destroyed\n", stderr);
         return 1;
     }

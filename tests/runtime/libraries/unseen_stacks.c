@@ -7,7 +7,8 @@
 
 #pragma GCC visibility push(default)
 
-int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*), void* argument) {
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
+                   void* argument) {
     int (*libc)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
     *(void**)&libc = dlsym(dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD), "pthread_create");
     return libc != NULL ? libc(thread, attributes, run, argument) : EAGAIN;

@@ -84,7 +84,8 @@ static int by_spawnp(void) {
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 9, "/dev/null", O_RDONLY, 0);
-    return posix_spawnp(&child, "true", &actions, &attributes, arguments, environ) == 0 && ended_well(child);
+    return posix_spawnp(&child, "true", &actions, &attributes, arguments, environ) == 0 &&
+           ended_well(child);
 }
 
 static int by_system(void) { return system("exec /bin/true") == 0; }
@@ -92,7 +93,8 @@ static int by_system(void) { return system("exec /bin/true") == 0; }
 static int by_popen(void) {
     char line[64] = "";
     FILE* f = popen("echo said", "r");
-    return f != NULL && fgets(line, sizeof line, f) != NULL && strcmp(line, "said\n") == 0 && pclose(f) == 0;
+    return f != NULL && fgets(line, sizeof line, f) != NULL && strcmp(line, "said\n") == 0 &&
+           pclose(f) == 0;
 }
 
 /* Without libc's fork: no handler runs. */
@@ -123,7 +125,8 @@ static int run_exec(void* unused) {
 
 static int by_clone_vm(void) {
     static char stack[256 << 10] __attribute__((aligned(16)));
-    return ended_well(clone(run_exec, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL));
+    return ended_well(
+        clone(run_exec, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL));
 }
 
 /* A daemon: its grandparent learns only through a pipe that it has worked. */
@@ -165,7 +168,8 @@ static int by_execveat(void) {
     const pid_t child = fork();
     if (child == 0) {
         char* arguments[] = {self, "child", NULL};
-        syscall(SYS_execveat, open(self, O_RDONLY | O_CLOEXEC), "", arguments, environ, AT_EMPTY_PATH);
+        syscall(SYS_execveat, open(self, O_RDONLY | O_CLOEXEC), "", arguments, environ,
+                AT_EMPTY_PATH);
         _exit(127);
     }
     return ended_well(child);

@@ -37,10 +37,12 @@ static void work(unsigned* seed) {
         }
     }
     const size_t size = ((next(seed) >> 8) % 16 + 1) << 12;
-    unsigned char* mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char* mapped =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped != MAP_FAILED) {
         mapped[size - 1] = 7;
-        if (mprotect(mapped, 4096, PROT_READ) != 0 || mapped[size - 1] != 7 || munmap(mapped, size) != 0) {
+        if (mprotect(mapped, 4096, PROT_READ) != 0 || mapped[size - 1] != 7 ||
+            munmap(mapped, size) != 0) {
             atomic_fetch_add(&failures, 1);
         }
     }

@@ -230,6 +230,52 @@ TEST_F(watching, an_ungoverned_child_is_listed_with_its_reason) {
     EXPECT_EQ(reports[0].image, "/bin/static");
 }
 
+// A daemon's first half: its child has yet to read the record when it is gone.
+TEST_F(watching, a_record_is_kept_for_heirs_its_charge_is_not) {
+    sleeper child;
+    image_record& r = attach(child.pid);
+    budget::charge held;
+    ASSERT_TRUE(books.tree()
+                    .take(owner(r, telemetry::owner_kind::gc), 1000, criticality::task, held)
+                    .has_value());
+    held.keep();
+    r.last_fork_ns.store(prim::now_ns());
+    r.heirs.store(1);
+    watch->look();
+    child.kill();
+    watch->look();
+    EXPECT_EQ(books.tree().charged(owner_id::root), 0u);
+    EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::ended));
+    EXPECT_TRUE(watch->descriptors().empty()) << "would wake the launcher again and again";
+    r.heirs.store(0);
+    watch->look();
+    EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::free));
+    const auto reports = watch->finish();
+    ASSERT_EQ(reports.size(), 1u);
+    EXPECT_EQ(reports[0].end, image_end::killed);
+    EXPECT_EQ(reports[0].picture->owners[0].charged, bytes_of(1000));
+}
+
+TEST_F(watching, an_image_turned_away_after_it_was_seen_is_listed_once_and_its_place_is_clean) {
+    const sleeper child;
+    image_record& r = attach(child.pid);
+    watch->look();
+    books.turn_away(r, "no room");
+    watch->look();
+    EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::free));
+    EXPECT_TRUE(watch->descriptors().empty());
+    const sleeper next;
+    EXPECT_EQ(&attach(next.pid), &r);
+    watch->look();
+    EXPECT_EQ(watch->descriptors().size(), 1u);
+    const auto reports = watch->finish();
+    ASSERT_EQ(reports.size(), 2u);
+    EXPECT_TRUE(reports[0].governed);
+    EXPECT_EQ(reports[0].pid, next.pid);
+    EXPECT_FALSE(reports[1].governed);
+    EXPECT_EQ(reports[1].reason, "no room");
+}
+
 // Killed between claiming its record and marking it ended: somebody has to finish.
 TEST_F(watching, a_record_left_half_ended_is_finished) {
     sleeper child;

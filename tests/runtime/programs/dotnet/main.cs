@@ -17,11 +17,12 @@ static class Program
         case "code": return Code.Main(words.Length > 1 ? int.Parse(words[1]) : 6000);
         case "moments": return Moments.Main();
         case "mixed": return Mixed.Main();
-        case "soak": return Soak.Main(double.Parse(words[1]), int.Parse(words[2]), int.Parse(words[3]));
+        case "steady": return Steady.Main();
         case "start": return Child.Main(words[1], words[2]);
         case "crash": return Crash.Main(words[1]);
         }
-        Console.Error.WriteLine("usage: app hello|limit|arrays|objects|threads|native|code|moments|mixed|start PROGRAM ARGUMENT|crash HOW");
+        Console.Error.WriteLine("usage: app hello|limit|arrays|objects|threads|native|code|moments|mixed|steady|" +
+                                "start PROGRAM ARGUMENT|crash HOW");
         return 2;
     }
 }
