@@ -4,6 +4,7 @@
 //   ledger_probe LAUNCHER_PID images        a line of JSON per live image
 //   ledger_probe LAUNCHER_PID picture PID   asks the launcher for a picture of the image and prints
 //                                           it as JSON (decision 4)
+//   ledger_probe LAUNCHER_PID last PID      the last picture, the launcher's sample most likely
 //   ledger_probe LAUNCHER_PID stacks PID    the thread stacks noted for the image: [begin, end]
 //   ledger_probe LAUNCHER_PID root          the root account
 //   ledger_probe LAUNCHER_PID places        places taken in the ledger: images, accounts, credit
@@ -134,6 +135,18 @@ int ask_for_picture(manager::ledger& books, int pid) {
     return 3;
 }
 
+int show_last_picture(const manager::ledger& books, int pid) {
+    for (std::uint32_t i = 0; i < books.header().images_high.load(); ++i) {
+        const telemetry::image_record& r = books.image(i);
+        telemetry::picture p;
+        if (is_live(r) && r.pid.load() == pid && telemetry::read(r.last, p)) {
+            std::cout << show(p).dump() << '\n';
+            return 0;
+        }
+    }
+    return 3;
+}
+
 int show_stacks(const manager::ledger& books, int pid) {
     for (std::uint32_t i = 0; i < books.header().images_high.load(); ++i) {
         const telemetry::image_record& r = books.image(i);
@@ -214,6 +227,9 @@ int main(int argc, char** argv) {
     const std::string what = argv[2];
     if (what == "picture" && argc == 4) {
         return ask_for_picture(books, std::atoi(argv[3]));
+    }
+    if (what == "last" && argc == 4) {
+        return show_last_picture(books, std::atoi(argv[3]));
     }
     if (what == "stacks" && argc == 4) {
         return show_stacks(books, std::atoi(argv[3]));

@@ -33,13 +33,21 @@ struct bounds {
 
 // Says what is wrong and returns false.
 bool parse_bounds(const run_options& o, bounds& out) {
-    manager::sensors system;
-    system.open("", true);
-    const auto rooms = system.read();
-    const byte_count total = system.total(); // what a percentage is of
+    // What this machine or container has; 0: unknown. Looked up where it matters only: reading a
+    // group's statistics takes milliseconds.
+    std::optional<byte_count> known_total;
+    const auto total = [&known_total] {
+        if (!known_total) {
+            manager::sensors system;
+            system.open("", true);
+            known_total = system.total();
+        }
+        return *known_total;
+    };
     const auto parse = [&](const char* option, const std::string& text) -> std::optional<size> {
         std::string why;
-        const std::optional<size> s = parse_size(text, total, why);
+        const bool is_share = text.find('%') != std::string::npos;
+        const std::optional<size> s = parse_size(text, is_share ? total() : 0, why);
         if (!s) {
             say(fmt::format("{} {}: {}; accepted are {}", option, shell_word(text), why,
                             accepted_sizes));
@@ -60,8 +68,7 @@ bool parse_bounds(const run_options& o, bounds& out) {
             }
             out.limit = s->bytes;
             out.reserve = budget::default_reserve(s->bytes);
-            out.runtime_limit =
-                rooms.container.is_known() ? std::min(s->bytes, rooms.container.total) : s->bytes;
+            out.runtime_limit = total() == 0 ? s->bytes : std::min(s->bytes, total());
         }
     }
     if (o.reserve) {
