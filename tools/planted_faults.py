@@ -48,6 +48,13 @@ MISTAKES = [
      "    bridge::state* s = bridge::governed();\n    if (s == nullptr || bridge::release(", "govern_test", []),
     ("an embedded runtime's dropped pages keep their contents", "src/bridge/state.cpp",
      "    memory.discard_at_once();", "", "govern_test", []),
+    ("a parent's record is freed before its child has read it", "src/cli/image_watch.cpp",
+     "if (!telemetry::is_awaited_by_heirs(r, prim::now_ns())) {", "if (true) {", "cli_image_watch_test", []),
+    ("what moves while it is pictured counts against the limit", "src/telemetry/snapshot.cpp",
+     "out.in_flight != 0 ? 0", "false ? 0", "telemetry_snapshot_test", []),
+    ("an image that is turned away keeps its accounts", "src/manager/ledger.cpp",
+     "    close_accounts(image);\n    image.governed.store(0", "    image.governed.store(0",
+     "manager_ledger_test", []),
 ]
 
 

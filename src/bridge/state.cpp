@@ -354,8 +354,9 @@ void state::settle_child() noexcept {
         return;
     }
     const int pid = prim::process_id();
-    const bool excluded =
-        (ledger_.header().flags.load(std::memory_order_relaxed) & manager::flag_no_children) != 0;
+    // A child of one that is left alone is left alone too: its own books list nobody else.
+    const bool excluded = left_alone_ || (ledger_.header().flags.load(std::memory_order_relaxed) &
+                                          manager::flag_no_children) != 0;
     left_alone_ = excluded;
     image_record* mine = nullptr;
     if (!excluded) {

@@ -50,13 +50,19 @@ void raise_to(std::atomic<page_count>& word, page_count value) noexcept {
     }
 }
 
+// What is only touched takes no room from requests of process level: who makes them does not survive
+// a refusal, and what was touched already does not go away by it (Mono: "Could not allocate 128
+// bytes" while stacks had been sampled above the limit).
+bool is_touched_counted(criticality level) noexcept { return level != criticality::process; }
+
 // Room for `pages` more under the ceiling of this level, given what is held.
-bool has_room(const account& a, page_count held, page_count pages, criticality level) noexcept {
+bool has_room(const account& a, page_count held, page_count pages, criticality level,
+              bool with_touched) noexcept {
     const page_count top = ceiling(a, level);
     if (top >= no_limit) {
         return held + pages <= held_mask;
     }
-    const page_count used = held + a.touched.load(std::memory_order_relaxed);
+    const page_count used = held + (with_touched ? a.touched.load(std::memory_order_relaxed) : 0);
     return used <= top && pages <= top - used;
 }
 
@@ -113,7 +119,7 @@ bool tree::hold(owner_id who, page_count pages, criticality level) noexcept {
         std::uint64_t seen = a.usage.load(std::memory_order_relaxed);
         bool admitted = false;
         do {
-            if (step != 0 && !has_room(a, held_of(seen), step, level)) {
+            if (step != 0 && !has_room(a, held_of(seen), step, level, is_touched_counted(level))) {
                 break;
             }
             admitted = a.usage.compare_exchange_weak(seen, seen + step, std::memory_order_acq_rel);
@@ -185,7 +191,7 @@ result<void> tree::admit(owner_id who, page_count pages, criticality level) noex
         page_count step = pages;
         for (owner_id up = who; up != owner_id::none && step != 0; up = parent_of(up)) {
             const std::uint64_t seen = at(up).usage.load(std::memory_order_acquire);
-            if (!has_room(at(up), held_of(seen), step, level)) {
+            if (!has_room(at(up), held_of(seen), step, level, true)) {
                 return false;
             }
             step = claim_of(seen + step) - claim_of(seen);
@@ -416,7 +422,9 @@ page_count tree::available(owner_id who, criticality level) const noexcept {
         const std::uint64_t usage = a.usage.load(std::memory_order_acquire);
         const page_count top = ceiling(a, level);
         if (top < no_limit) {
-            const page_count used = held_of(usage) + a.touched.load(std::memory_order_relaxed);
+            const page_count used =
+                held_of(usage) +
+                (is_touched_counted(level) ? a.touched.load(std::memory_order_relaxed) : 0);
             least = std::min(least, (used < top ? top - used : 0) + inside);
         }
         inside += claim_of(usage) - held_of(usage);

@@ -10,7 +10,8 @@
 //   domain    L - R/2
 //   process   L
 // A charge must be admitted by every account from the owner up to the root; what an owner
-// guarantees is kept free from its siblings. `touched` counts beside what is held.
+// guarantees is kept free from its siblings. `touched` counts beside what is held, but not against
+// requests of process level, which nobody survives; admit(), which is about touching more, counts it.
 #pragma once
 
 #include "base/result.hpp"

@@ -300,33 +300,47 @@ void image_watch::sum_touched() {
     }
 }
 
+page_count image_watch::charged_of(std::uint32_t slot) {
+    const auto process = books_.image(slot).process_account.load(std::memory_order_relaxed);
+    return process == 0 ? 0
+                        : books_.tree()
+                              .at(static_cast<owner_id>(process))
+                              .charged.load(std::memory_order_relaxed);
+}
+
 // Could what has been touched since the last pictures matter to the limit? It is at most what is
-// resident now and was not then, and statm tells that at a thousandth of a picture's price.
-bool image_watch::is_near_the_limit() {
+// resident now and was not then, and statm tells that at a thousandth of a picture's price; charged
+// memory that was given back meanwhile made room for as much of it. It matters near the limit, and
+// anywhere when it is much: the next request may be for all that seems to be left.
+bool image_watch::may_have_touched_too_much() {
     const budget::account& root = books_.tree().at(owner_id::root);
     const page_count limit = root.limit.load(std::memory_order_relaxed);
     if (limit >= budget::no_limit) {
         return false;
     }
-    page_count most =
-        root.charged.load(std::memory_order_relaxed) + root.touched.load(std::memory_order_relaxed);
+    page_count unseen = 0;
     for (const auto& [slot, w] : watched_) {
-        const page_count now = resident_pages_of(w.pid);
-        most += now > w.resident ? now - w.resident : 0;
+        const page_count charged = charged_of(slot);
+        const page_count now =
+            resident_pages_of(w.pid) + (w.charged > charged ? w.charged - charged : 0);
+        unseen += now > w.resident ? now - w.resident : 0;
     }
-    return most > limit - limit / 4;
+    const page_count most = root.charged.load(std::memory_order_relaxed) +
+                            root.touched.load(std::memory_order_relaxed) + unseen;
+    return most > limit - limit / 4 || unseen > limit / 16;
 }
 
 void image_watch::sample() {
     drop_failed_execs();
     const std::uint64_t begun = prim::now_ns();
-    if (begun < next_picture_ns_ && !is_near_the_limit()) {
+    if (begun < next_picture_ns_ && !may_have_touched_too_much()) {
         return;
     }
     for (auto& [slot, w] : watched_) {
         image_record& r = books_.image(slot);
         if (state_of(r) == image_state::live && !has_ended(w)) {
             w.resident = resident_pages_of(w.pid);
+            w.charged = charged_of(slot);
             (void)take_picture(r, w, tries_when_sampling, false);
         }
     }

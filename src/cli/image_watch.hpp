@@ -44,6 +44,7 @@ private:
         int pidfd = -1;
         std::uint64_t touched = 0; // pages
         page_count resident = 0;   // at the last sample
+        page_count charged = 0;    // likewise
         std::uint64_t published_ns =
             0; // taken_at_ns of our last picture; another is the image's own
     };
@@ -64,7 +65,8 @@ private:
     bool take_picture(telemetry::image_record& image, watched& w, unsigned tries, bool insist);
     void note_touched(telemetry::image_record& image, watched& w, const telemetry::picture& p);
     void sum_touched();
-    bool is_near_the_limit();
+    bool may_have_touched_too_much();
+    page_count charged_of(std::uint32_t slot);
     // Its charge goes back; how it ended is noted.
     void end_record(telemetry::image_record& r, watched& w);
     bool has_own_picture(const telemetry::image_record& image, const watched& w,

@@ -37,10 +37,11 @@ constexpr const char* run_footer =
 machine's or container's memory, or max.
 
 The limit is a ceiling for what is charged: committed memory, of all processes of the run together.
-A request that would pass it is refused, and the runtime throws its exception: in Mono
-OutOfMemoryException, where an array does not fit. The reserve is the part of the limit that only
-requests a runtime cannot do without may use (default: 5 %, at least 8M, at most a quarter). Child
-processes share the limit.
+A request that would pass it is refused, and the program gets what a full machine would give it: a
+null pointer, std::bad_alloc, MemoryError, OutOfMemoryException. Java and Node size their heaps by
+the machine: give them -Xmx or --max-old-space-size as well. The reserve is the part of the limit
+that only requests a runtime cannot do without may use (default: 5 %, at least 8M, at most a
+quarter). Child processes share the limit.
 
 Exit status: the program's own; 128+n when signal n ended it; 125 memreeve failed or its arguments
 are wrong; 126 the command cannot be run or cannot be governed (static, setuid, foreign libc); 127
@@ -54,8 +55,11 @@ Examples:
 class teaching_formatter : public CLI::Formatter {
 public:
     std::string make_usage(const CLI::App* app, std::string) const override {
-        return app->get_name() == "run" ? "Usage: memreeve run [OPTIONS] -- COMMAND [ARG...]\n"
-                                        : "Usage: memreeve VERB [OPTIONS]\n";
+        return app->get_name() == "run" ? "\nUsage: memreeve run [OPTIONS] -- COMMAND [ARG...]\n"
+                                        : "\nUsage: memreeve VERB [OPTIONS]\n";
+    }
+    std::string make_option_opts(const CLI::Option* option) const override {
+        return option->get_type_size() == 0 ? "" : " " + option->get_type_name();
     }
 };
 
@@ -84,13 +88,14 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
         ->type_name("SIZE");
     run->add_option("--summary", o.summary, "Write figures as JSON at the end")->type_name("FILE");
     CLI::Option* const quiet = run->add_flag("-q,--quiet", o.quiet, "No closing lines");
-    run->add_flag("-v,--verbose", o.verbose, "Closing lines tell what was set for each runtime too")
+    run->add_flag("-v,--verbose", o.verbose,
+                  "Closing lines tell what was set for each runtime too (not with -q)")
         ->excludes(quiet);
     run->add_flag("--no-knobs", o.no_knobs,
                   "Set no variables for the runtime (DOTNET_GCHeapHardLimit, MONO_GC_PARAMS)");
     run->add_flag("--no-children", o.no_children, "Leave child processes alone");
     run->add_flag("--best-effort", o.best_effort,
-                  "Children that cannot be governed run all the same");
+                  "What cannot reach memreeve runs ungoverned instead of ending with 125");
     run->add_option("--exit-code-on-limit", o.exit_code_on_limit,
                     "Exit status when anything was refused")
         ->type_name("N")

@@ -2,6 +2,7 @@
 // heap: the caches of threads, and what passes through them when the quick way does not.
 #include "heap/heap.hpp"
 
+#include <cstring>
 #include <new>
 
 namespace memreeve::heap {
@@ -149,6 +150,26 @@ result<address> heap::allocate_small(std::uint32_t bin_index, criticality level,
         return allocate_small_once(bin_index, level, origin);
     }
     return got;
+}
+
+// names::keep, remembered by pointer.
+result<std::uint32_t> heap::name_of(const char* file, criticality level) noexcept {
+    cache* const c = own_cache();
+    if (file == nullptr || c == nullptr || !c->enter()) {
+        return names_.keep(records_, file, level);
+    }
+    cache::known_name& known = c->name_at(file);
+    if (known.pointer != file || std::strcmp(names::text(records_, known.kept), file) != 0) {
+        const result<std::uint32_t> kept = names_.keep(records_, file, level);
+        if (!kept) {
+            c->leave();
+            return kept;
+        }
+        known = {file, *kept};
+    }
+    const std::uint32_t name = known.kept;
+    c->leave();
+    return name;
 }
 
 result<address> heap::allocate_small_once(std::uint32_t bin_index, criticality level,

@@ -78,8 +78,18 @@ struct alignas(unit_size) cache {
     std::atomic<std::uint64_t> thread{
         0}; // whose: claims << thread_bits | page_source::this_thread, or 0
     std::atomic<address> pointer{0}; // its thread pointer: where to look first, no more
+    // File names this thread came with lately (decision 17): by pointer, believed only when the
+    // contents agree.
+    struct known_name {
+        const char* pointer = nullptr;
+        std::uint32_t kept = 0;
+    };
+    known_name names[4]{};
     std::atomic<magazine*> magazines[bin_count];
 
+    known_name& name_at(const char* file) noexcept {
+        return names[reinterpret_cast<address>(file) / 16 % 4];
+    }
     cache() noexcept {
         for (std::atomic<magazine*>& m : magazines) {
             m.store(&no_magazine, std::memory_order_relaxed);

@@ -70,7 +70,7 @@ void heap::destroy() noexcept {
 
 result<address> heap::allocate_debug(byte_count size, criticality level, const char* file,
                                      int line) noexcept {
-    const result<std::uint32_t> name = names_.keep(records_, file, level);
+    const result<std::uint32_t> name = name_of(file, level);
     if (!name) {
         return name.error();
     }

@@ -193,6 +193,7 @@ private:
         return s.heap == number_ ? s.mine : nullptr;
     }
     cache* find_cache() noexcept;
+    result<std::uint32_t> name_of(const char* file, criticality level) noexcept;
     cache* claimed_cache() noexcept;
     cache* make_cache() noexcept;
     bool claim_left(cache& c) noexcept;

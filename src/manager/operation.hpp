@@ -22,12 +22,15 @@ public:
 
 private:
     // Somebody takes a picture and asks for quiet: some milliseconds, and never past the time it
-    // named (telemetry::picture_hold_ns), for it may have been killed.
+    // named (telemetry::picture_hold_ns), for it may have been killed. Who asks again and again gets
+    // no longer a wait out of one request.
     void wait_for_picture() noexcept {
-        for (;;) {
+        for (std::uint64_t since = 0;;) {
             const std::uint64_t until = image_.held_until_ns.load(std::memory_order_acquire);
             const std::uint64_t now = until == 0 ? 0 : prim::now_ns();
-            if (until <= now || until - now > telemetry::picture_hold_ns) {
+            since = since == 0 ? now : since;
+            if (until <= now || until - now > telemetry::picture_hold_ns ||
+                now - since > telemetry::picture_hold_ns) {
                 return;
             }
             prim::yield();

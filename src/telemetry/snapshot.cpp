@@ -581,8 +581,13 @@ void compose(const smaps_figures& seen, const owner_books (&books)[owner_kind_co
         o.slack = b.slack;
         o.mapped_writable = b.writable + outside.mapped_writable;
         o.resident = served.resident + outside.resident;
-        o.touched =
-            outside.touched + less(served.touched, less(b.charged, seen.acquired_charged[k]));
+        // Of what we serve, what is resident beyond its charge: a fork's child that writes to what it
+        // inherited. With operations in flight the same memory was seen in two places, before and
+        // after it moved: that must not count against the limit.
+        const std::uint64_t beyond =
+            out.in_flight != 0 ? 0
+                               : less(served.touched, less(b.charged, seen.acquired_charged[k]));
+        o.touched = outside.touched + beyond;
     }
     out.kernel = seen.kernel;
 }

@@ -134,6 +134,7 @@ private:
 };
 
 // Kernel figures and books together. Bytes charged for acquired memory are part of books.charged.
+// out.in_flight is read: what moved while it was pictured is not taken for touched memory.
 void compose(const smaps_figures& seen, const owner_books (&books)[owner_kind_count],
              picture& out) noexcept;
 

@@ -57,4 +57,8 @@ with Folder() as folder:
     r = run(["sh", "-c", f"{hold} 40"], "--limit", "16M", "--no-children")
     expect_equal(r.out, "held 40960 KiB\n", "--no-children")
     expect(all(os.path.basename(p["image"]) != "hold" or not p["governed"] for p in r.summary["processes"]), "--no-children")
+
+    # So are the children of those that are left alone, however deep.
+    r = run(["sh", "-c", f"( ( ( {hold} 40; exit 5 ); exit $? ); exit $? )"], "--limit", "16M", "--no-children")
+    expect_equal((r.status, r.out), (5, "held 40960 KiB\n"), f"--no-children, children of children: {r.err}")
 finish()

@@ -254,10 +254,13 @@ TEST(budget_limits, decision_2_touched_counts_at_the_next_request) {
     EXPECT_EQ(f.books.available(who, task), 6 * mib_pages);
     EXPECT_EQ(f.fill(who, task), 6 * mib_pages);
     f.books.at(owner_id::root).touched = 9 * mib_pages; // grown by touch alone: above the limit
-    EXPECT_FALSE(f.take(who, 1, process));
+    EXPECT_FALSE(f.take(who, 1, task));
+    EXPECT_FALSE(f.take(who, 1, domain));
+    EXPECT_EQ(f.books.available(who, domain), 0u);
+    EXPECT_FALSE(f.books.admit(who, 1, process).has_value()) << "more of what is touched";
+    EXPECT_EQ(f.fill(who, process), 4 * mib_pages)
+        << "nobody survives these: only what is held counts";
     EXPECT_EQ(f.books.available(who, process), 0u);
-    f.books.at(owner_id::root).touched = 0;
-    EXPECT_EQ(f.fill(who, task), 4 * mib_pages);
 }
 
 // Decision 2: credit counts as charged until drained, and a refusal is decided only after draining.

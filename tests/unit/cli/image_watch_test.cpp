@@ -290,4 +290,53 @@ TEST_F(watching, a_record_left_half_ended_is_finished) {
     EXPECT_EQ(r.state.load(), static_cast<std::uint32_t>(telemetry::image_state::free));
 }
 
+// Decision 2: what grows by touch is looked at again before the next picture is due when there may be
+// much of it, also when charged memory made room for it, so that as much is resident as before.
+TEST_F(watching, much_touched_memory_is_seen_although_the_limit_is_far) {
+    constexpr byte_count size = byte_count{12} << 20; // of 64 MiB
+    constexpr auto map = [](int extra) {
+        return ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | extra,
+                      -1, 0);
+    };
+    int to_child[2];
+    int to_us[2];
+    ASSERT_EQ(::pipe(to_child) + ::pipe(to_us), 0);
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        char word = 0;
+        void* const charged = map(0);
+        std::memset(charged, 1, size);
+        (void)::write(to_us[1], &word, 1);
+        (void)::read(to_child[0], &word, 1);
+        (void)::munmap(charged, size);
+        std::memset(map(MAP_NORESERVE), 1, size);
+        (void)::write(to_us[1], &word, 1);
+        for (;;) {
+            (void)::pause();
+        }
+    }
+    char word = 0;
+    ASSERT_EQ(::read(to_us[0], &word, 1), 1);
+    image_record& r = attach(pid);
+    budget::account& process = books.tree().at(static_cast<owner_id>(r.process_account.load()));
+    process.charged.store(pages_of(size));
+    watch->look();
+    watch->sample();
+    telemetry::picture before;
+    ASSERT_TRUE(telemetry::read(r.last, before));
+    process.charged.store(0);
+    ASSERT_EQ(::write(to_child[1], &word, 1), 1);
+    ASSERT_EQ(::read(to_us[0], &word, 1), 1);
+    watch->sample(); // a few milliseconds after the last
+    telemetry::picture after;
+    ASSERT_TRUE(telemetry::read(r.last, after));
+    EXPECT_GT(after.taken_at_ns, before.taken_at_ns);
+    (void)::kill(pid, SIGKILL);
+    (void)::waitpid(pid, nullptr, 0);
+    for (const int fd : {to_child[0], to_child[1], to_us[0], to_us[1]}) {
+        (void)::close(fd);
+    }
+}
+
 } // namespace

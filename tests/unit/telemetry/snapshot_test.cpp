@@ -158,6 +158,11 @@ TEST_F(snapshot, an_arena_belongs_to_its_owner_and_the_books_count_its_writable_
     books[0].charged = 7 * page_size;
     compose(seen, books, p);
     EXPECT_EQ(p.owners[0].touched, 2 * page_size);
+    // Not while operations are in flight: memory that moved meanwhile was seen twice.
+    p.in_flight = 1;
+    compose(seen, books, p);
+    EXPECT_EQ(p.owners[0].touched, 0u);
+    EXPECT_EQ(p.owners[0].resident, 9 * page_size);
 }
 
 TEST_F(snapshot, a_mapping_that_extents_cut_is_shared_out_to_the_page) {
