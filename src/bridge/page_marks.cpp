@@ -209,7 +209,7 @@ page_count count(const node_pool& pool, const entry& at, unsigned level, page_co
     for (page_count at_page = here.begin; at_page < here.end; ++at_page) {
         const page_count i = at_page - begin;
         const std::uint64_t w = words_of(pool, e)[i / word_pages].load(std::memory_order_relaxed);
-        free += (w >> (i % word_pages * 4) & 15) == 0 ? 1 : 0;
+        free += (w >> (i % word_pages * 4) & 15) == 0 ? 1u : 0u;
     }
     return free;
 }

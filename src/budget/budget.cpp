@@ -50,19 +50,24 @@ void raise_to(std::atomic<page_count>& word, page_count value) noexcept {
     }
 }
 
-// What is only touched takes no room from requests of process level: who makes them does not survive
-// a refusal, and what was touched already does not go away by it (Mono: "Could not allocate 128
-// bytes" while stacks had been sampled above the limit).
-bool is_touched_counted(criticality level) noexcept { return level != criticality::process; }
+// What is only touched counts beside what is held (decision 2), but takes no more than its excess over
+// the reserve from requests of process level: who makes them does not survive a refusal (Mono: "Could
+// not allocate 128 bytes" while stacks had been sampled above the limit).
+page_count touched_against(const account& a, criticality level) noexcept {
+    const page_count touched = a.touched.load(std::memory_order_relaxed);
+    const page_count forgiven =
+        level == criticality::process ? a.reserve.load(std::memory_order_relaxed) : 0;
+    return touched - std::min(touched, forgiven);
+}
 
-// Room for `pages` more under the ceiling of this level, given what is held.
-bool has_room(const account& a, page_count held, page_count pages, criticality level,
-              bool with_touched) noexcept {
+// Room for `pages` more under the ceiling of this level, given what is held and touched.
+bool has_room(const account& a, page_count held, page_count touched, page_count pages,
+              criticality level) noexcept {
     const page_count top = ceiling(a, level);
     if (top >= no_limit) {
         return held + pages <= held_mask;
     }
-    const page_count used = held + (with_touched ? a.touched.load(std::memory_order_relaxed) : 0);
+    const page_count used = held + touched;
     return used <= top && pages <= top - used;
 }
 
@@ -119,7 +124,7 @@ bool tree::hold(owner_id who, page_count pages, criticality level) noexcept {
         std::uint64_t seen = a.usage.load(std::memory_order_relaxed);
         bool admitted = false;
         do {
-            if (step != 0 && !has_room(a, held_of(seen), step, level, is_touched_counted(level))) {
+            if (step != 0 && !has_room(a, held_of(seen), touched_against(a, level), step, level)) {
                 break;
             }
             admitted = a.usage.compare_exchange_weak(seen, seen + step, std::memory_order_acq_rel);
@@ -190,8 +195,10 @@ result<void> tree::admit(owner_id who, page_count pages, criticality level) noex
     const auto fits = [&]() noexcept {
         page_count step = pages;
         for (owner_id up = who; up != owner_id::none && step != 0; up = parent_of(up)) {
-            const std::uint64_t seen = at(up).usage.load(std::memory_order_acquire);
-            if (!has_room(at(up), held_of(seen), step, level, true)) {
+            const account& a = at(up);
+            const std::uint64_t seen = a.usage.load(std::memory_order_acquire);
+            if (!has_room(a, held_of(seen), a.touched.load(std::memory_order_relaxed), step,
+                          level)) {
                 return false;
             }
             step = claim_of(seen + step) - claim_of(seen);
@@ -422,9 +429,7 @@ page_count tree::available(owner_id who, criticality level) const noexcept {
         const std::uint64_t usage = a.usage.load(std::memory_order_acquire);
         const page_count top = ceiling(a, level);
         if (top < no_limit) {
-            const page_count used =
-                held_of(usage) +
-                (is_touched_counted(level) ? a.touched.load(std::memory_order_relaxed) : 0);
+            const page_count used = held_of(usage) + touched_against(a, level);
             least = std::min(least, (used < top ? top - used : 0) + inside);
         }
         inside += claim_of(usage) - held_of(usage);

@@ -10,8 +10,8 @@
 //   domain    L - R/2
 //   process   L
 // A charge must be admitted by every account from the owner up to the root; what an owner
-// guarantees is kept free from its siblings. `touched` counts beside what is held, but not against
-// requests of process level, which nobody survives; admit(), which is about touching more, counts it.
+// guarantees is kept free from its siblings. `touched` counts beside what is held; at process level only
+// what of it exceeds R, for nobody survives such a refusal. admit(), about touching more, counts it all.
 #pragma once
 
 #include "base/result.hpp"

@@ -61,6 +61,28 @@ std::string charged_by_owner(const run_report& r) {
     return words.empty() ? "nothing" : joined(words, ", ");
 }
 
+bool somebody_looked(const run_report& r) {
+    return std::any_of(r.processes.begin(), r.processes.end(),
+                       [](const process_report& p) { return p.picture.has_value(); });
+}
+
+// Images that ended one after the other are added up: more than was ever held at a time.
+const char* when_charged(const run_report& r) {
+    const auto pictured =
+        std::count_if(r.processes.begin(), r.processes.end(),
+                      [](const process_report& p) { return p.picture.has_value(); });
+    return pictured > 1 ? "charged as each image ended, added up, by owner: "
+                        : "charged at the end, by owner: ";
+}
+
+std::uint64_t refusals_of(const process_report& p) {
+    std::uint64_t n = 0;
+    for (const std::uint64_t level : p.refusals) {
+        n += level;
+    }
+    return n;
+}
+
 std::string touched_by_owner(const run_report& r) {
     std::array<std::uint64_t, telemetry::owner_kind_count> touched{};
     for (const process_report& p : r.processes) {
@@ -78,7 +100,20 @@ std::string touched_by_owner(const run_report& r) {
     return words.empty() ? "nothing" : joined(words, ", ");
 }
 
-// Why the program failed, where the limit may be the reason; empty when it is not.
+// What makes the runtime itself keep below a limit, where memreeve does not set it.
+const char* advice_for(const run_report& r) {
+    for (const process_report& p : r.processes) {
+        if (p.runtime == telemetry::runtime_kind::jvm && refusals_of(p) != 0) {
+            return "; a JVM fits itself to a limit that it is told (-XX:MaxRAM=SIZE or -Xmx)";
+        }
+        if (p.runtime == telemetry::runtime_kind::node && refusals_of(p) != 0) {
+            return "; V8's heap keeps below --max-old-space-size=MIB";
+        }
+    }
+    return "";
+}
+
+// What became of the limit, and why the program failed, where the limit may be the reason; empty when it is not.
 std::string explained_failure(const run_report& r) {
     const bool failed = r.exit_signal != 0 || r.exit_code != 0;
     const bool was_governed = std::any_of(r.processes.begin(), r.processes.end(),
@@ -88,8 +123,12 @@ std::string explained_failure(const run_report& r) {
                            "60 MiB in each process; raise it if that was the reason",
                            show_size(r.address_space));
     }
-    if (!failed || !r.limit || refusals_of(r) == 0) {
+    if (!r.limit || refusals_of(r) == 0) {
         return {};
+    }
+    if (!failed) {
+        return fmt::format("the limit of {} was reached; the program lived on",
+                           show_size(*r.limit));
     }
     std::uint64_t smallest = 0;
     std::optional<double> first;
@@ -111,9 +150,10 @@ std::string explained_failure(const run_report& r) {
         line += fmt::format("; the smallest request refused was {}", show_size(smallest));
     }
     return line +
-           fmt::format("; raise --limit, or run once without it and read the peak{}",
+           fmt::format("; raise --limit, or run once without it and read the peak{}{}",
                        starting ? "; so early, the runtime itself may need more than that to start"
-                                : "");
+                                : "",
+                       advice_for(r));
 }
 
 // Lines about single processes, as many as a reader bears.
@@ -128,14 +168,6 @@ public:
 private:
     std::size_t count_ = 0;
 };
-
-std::uint64_t refusals_of(const process_report& p) {
-    std::uint64_t n = 0;
-    for (const std::uint64_t level : p.refusals) {
-        n += level;
-    }
-    return n;
-}
 
 std::string who(const process_report& p) {
     return fmt::format("{} (pid {})", shell_word(p.image.substr(p.image.rfind('/') + 1)), p.pid);
@@ -199,8 +231,12 @@ std::vector<std::string> closing_lines(const run_report& r) {
         lines.push_back(fmt::format("charged and touched memory passed the limit by up to {}",
                                     show_size(r.touched_overshoot)));
     }
-    lines.push_back("charged at the end, by owner: " + charged_by_owner(r));
-    lines.push_back("touched beside it, by owner: " + touched_by_owner(r));
+    if (somebody_looked(r)) {
+        lines.push_back(when_charged(r) + charged_by_owner(r));
+        lines.push_back("touched beside it, by owner: " + touched_by_owner(r));
+    } else if (governed != 0) {
+        lines.emplace_back("it ended before anybody could look at who holds what");
+    }
 
     const auto refusals = sum_of(r, &process_report::refusals);
     lines.push_back(fmt::format("refusals: task {}, appdomain {}, process {}", refusals[0],

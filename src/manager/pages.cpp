@@ -97,7 +97,7 @@ namespace {
 
 // What the heap's tag becomes: no heap's, and not 0, so that the interface leaves the pages alone.
 constexpr std::uint64_t warm_tag = ~std::uint64_t{0};
-constexpr page_count most_warm = pages_of(8 << 20);
+constexpr page_count most_warm = pages_of(16 << 20);
 constexpr page_count warm_share = 64; // of the smallest limit
 
 } // namespace

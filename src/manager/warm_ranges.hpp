@@ -21,7 +21,7 @@ struct warm_range {
 class warm_ranges {
 public:
     static constexpr std::uint32_t capacity = 32;
-    static constexpr page_count largest = 1024; // 4 MiB
+    static constexpr page_count largest = 2048; // 8 MiB: blocks of 4 MiB and their headers too
     static constexpr page_count least = 4;      // below it faults are cheap
 
     constexpr warm_ranges() noexcept = default;

@@ -15,7 +15,13 @@ with Folder() as folder:
     expect_equal((r.status, r.out), (0, "started\n200 threads stood\n"), f"without a limit: {r.err}")
     expect_equal(sum(r.summary["processes"][0]["refusals"].values()), 0, "refusals without a limit")
     for limit in (64, 100):
-        r = run(["mono", exe, "60", "4000"], "--limit", f"{limit}M")
+        # Stacks are touched between two samples: by more than the reserve, and Mono, refused a few bytes
+        # then, ends itself by its own words. Not every time.
+        for _ in range(3):
+            r = run(["mono", exe, "60", "4000"], "--limit", f"{limit}M")
+            if r.status == 0 or "ould not allocate" not in r.err:
+                break
+            print(f"under {limit}M Mono ended itself:", r.err.splitlines()[:2])
         expect_equal(r.status, 0, f"status under {limit}M: {r.err}")
         expect(r.out.startswith("started\n") and r.out.endswith(" caught, and started again\n"),
                f"under {limit}M: {r.out} {r.err}")

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <dlfcn.h>
+#include <link.h>
 #include <malloc.h>
 
 using namespace memreeve;
@@ -66,7 +67,10 @@ __attribute__((constructor)) void look_for_another() {
     }
     Dl_info found{};
     Dl_info own{};
-    if (dladdr(dlsym(RTLD_DEFAULT, "malloc"), &found) == 0 ||
+    void* symbol = nullptr;
+    if (dladdr1(dlsym(RTLD_DEFAULT, "malloc"), &found, &symbol, RTLD_DL_SYMENT) == 0 ||
+        // A program at a fixed address that takes malloc's address names a call to it, not its own.
+        (symbol != nullptr && static_cast<const ElfW(Sym)*>(symbol)->st_shndx == SHN_UNDEF) ||
         dladdr(reinterpret_cast<void*>(&look_for_another), &own) == 0 ||
         found.dli_fbase == own.dli_fbase || s->image().note[0] != '\0') {
         return;

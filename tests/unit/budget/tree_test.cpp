@@ -258,9 +258,26 @@ TEST(budget_limits, decision_2_touched_counts_at_the_next_request) {
     EXPECT_FALSE(f.take(who, 1, domain));
     EXPECT_EQ(f.books.available(who, domain), 0u);
     EXPECT_FALSE(f.books.admit(who, 1, process).has_value()) << "more of what is touched";
-    EXPECT_EQ(f.fill(who, process), 4 * mib_pages)
-        << "nobody survives these: only what is held counts";
+    EXPECT_FALSE(f.take(who, 1, process));
     EXPECT_EQ(f.books.available(who, process), 0u);
+    f.books.at(owner_id::root).touched = 0;
+    EXPECT_EQ(f.fill(who, task), 4 * mib_pages);
+}
+
+// Nobody survives the refusal of a request of process level: the reserve is theirs, whatever has been
+// touched meanwhile; beyond it touched memory counts for them too.
+TEST(budget_limits, decision_2_touched_memory_leaves_the_reserve_to_process_level) {
+    fixture f(limit(100 * mib, 10 * mib));
+    const owner_id who = f.open(owner_id::root);
+    EXPECT_EQ(f.fill(who, task), 90 * mib_pages);
+    f.books.at(owner_id::root).touched = 5 * mib_pages;
+    EXPECT_FALSE(f.take(who, 1, task));
+    EXPECT_FALSE(f.take(who, 1, domain));
+    EXPECT_EQ(f.books.available(who, process), 10 * mib_pages);
+    f.books.at(owner_id::root).touched = 14 * mib_pages;
+    EXPECT_EQ(f.books.available(who, process), 6 * mib_pages);
+    EXPECT_EQ(f.fill(who, process), 6 * mib_pages);
+    EXPECT_FALSE(f.books.admit(who, 1, process).has_value()) << "more of what is touched";
 }
 
 // Decision 2: credit counts as charged until drained, and a refusal is decided only after draining.
