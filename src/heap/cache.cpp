@@ -159,7 +159,9 @@ result<std::uint32_t> heap::name_of(const char* file, criticality level) noexcep
         return names_.keep(records_, file, level);
     }
     cache::known_name& known = c->name_at(file);
-    if (known.pointer != file || std::strcmp(names::text(records_, known.kept), file) != 0) {
+    // Two words: whoever was stopped between them has left one of another name, or none.
+    if (known.pointer != file || known.kept == 0 ||
+        std::strcmp(names::text(records_, known.kept), file) != 0) {
         const result<std::uint32_t> kept = names_.keep(records_, file, level);
         if (!kept) {
             c->leave();
