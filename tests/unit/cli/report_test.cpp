@@ -128,7 +128,28 @@ TEST(report, closing_lines_tell_requests_peak_owners_and_refusals) {
     EXPECT_THAT(lines, Contains("charged at the end, by owner: gc 40 MiB"));
     EXPECT_THAT(lines, Contains("touched beside it, by owner: stacks 2 MiB"));
     EXPECT_THAT(lines, Contains("refusals: task 2, appdomain 0, process 1"));
-    EXPECT_THAT(lines, Not(Contains(HasSubstr("was reached"))));
+    EXPECT_THAT(lines, Contains("the limit of 256 MiB was reached; the program lived on"));
+}
+
+TEST(report, closing_lines_say_what_their_figures_are_of) {
+    run_report r = example();
+    r.processes.push_back(r.processes[0]);
+    EXPECT_THAT(closing_lines(r),
+                Contains("charged as each image ended, added up, by owner: gc 80 MiB"));
+    for (process_report& p : r.processes) {
+        p.picture.reset();
+    }
+    EXPECT_THAT(closing_lines(r), Contains("it ended before anybody could look at who holds what"));
+}
+
+TEST(report, a_runtime_that_memreeve_does_not_set_is_named_its_own_setting) {
+    run_report r = example();
+    r.exit_code = 1;
+    EXPECT_THAT(closing_lines(r), Not(Contains(HasSubstr("MaxRAM"))));
+    r.processes[0].runtime = telemetry::runtime_kind::jvm;
+    EXPECT_THAT(closing_lines(r), Contains(HasSubstr("-XX:MaxRAM=SIZE")));
+    r.processes[0].runtime = telemetry::runtime_kind::node;
+    EXPECT_THAT(closing_lines(r), Contains(HasSubstr("--max-old-space-size")));
 }
 
 // Bad input of the list: a limit below what the runtime needs to start.
