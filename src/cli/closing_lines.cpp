@@ -275,6 +275,11 @@ std::vector<std::string> closing_lines(const run_report& r) {
     if (ungoverned > named) {
         lines.push_back(fmt::format("not governed: {} more", ungoverned - named));
     }
+    if (r.without_place != 0) {
+        lines.push_back(fmt::format("{} processes found every slot of the ledger taken "
+                                    "(512 at once) and are not listed",
+                                    r.without_place));
+    }
     return lines;
 }
 

@@ -415,6 +415,7 @@ int run(const run_options& o) {
     report.verbose = o.verbose;
     const budget::account& root = ledger.books().tree().at(owner_id::root);
     report.peak_charged = bytes_of(root.peak.load(std::memory_order_relaxed));
+    report.without_place = ledger.books().header().images_refused.load(std::memory_order_relaxed);
     report.touched_overshoot = bytes_of(root.overshoot.load(std::memory_order_relaxed));
     (void)prim::close(program.pidfd);
 

@@ -152,6 +152,13 @@ TEST(report, a_runtime_that_memreeve_does_not_set_is_named_its_own_setting) {
     EXPECT_THAT(closing_lines(r), Contains(HasSubstr("--max-old-space-size")));
 }
 
+TEST(report, processes_without_a_place_in_the_ledger_are_counted) {
+    run_report r = example();
+    EXPECT_THAT(closing_lines(r), Not(Contains(HasSubstr("slot of the ledger"))));
+    r.without_place = 28;
+    EXPECT_THAT(closing_lines(r), Contains(HasSubstr("28 processes found every slot")));
+}
+
 // Bad input of the list: a limit below what the runtime needs to start.
 TEST(report, a_program_that_the_limit_ended_is_explained) {
     run_report r = example();
