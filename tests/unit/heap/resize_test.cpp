@@ -65,8 +65,13 @@ TEST_F(heap_resize, zeroed_blocks_read_zero_where_others_wrote_before) {
 }
 
 TEST_F(heap_resize, every_alignment_and_size) {
+#ifdef __SANITIZE_THREAD__
+    constexpr byte_count largest = byte_count{1} << 32; // its shadow leaves no longer free ranges
+#else
+    constexpr byte_count largest = byte_count{1} << 40;
+#endif
     std::map<address, byte_count> live;
-    for (byte_count alignment = 1; alignment <= byte_count{1} << 40; alignment *= 2) {
+    for (byte_count alignment = 1; alignment <= largest; alignment *= 2) {
         for (const byte_count size : {0u, 1u, 24u, 100u, 4096u, 5000u, 33000u, 70000u, 200000u}) {
             for (int i = 0; i < 3; ++i) {
                 const auto got = h->allocate_aligned(size, alignment, task);
