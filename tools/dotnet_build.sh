@@ -26,4 +26,4 @@ export DOTNET_CLI_WORKLOAD_UPDATE_NOTIFY_DISABLE=true DOTNET_CLI_USE_MSBUILD_SER
 
 cd "$work"
 dotnet "$verb" "$project" -c Release -o "$folder" -v quiet --disable-build-servers \
-    "-p:RestoreConfigFile=$work/nuget.config" "-p:BaseIntermediateOutputPath=$work/obj/" -p:NuGetAudit=false "$@"
+    "-p:RestoreConfigFile=$work/nuget.config" "-p:BaseIntermediateOutputPath=$work/obj/" "-p:BaseOutputPath=$work/bin/" -p:NuGetAudit=false "$@"
