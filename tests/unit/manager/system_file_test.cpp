@@ -92,15 +92,15 @@ TEST_F(file_lines_test, a_file_that_may_not_be_read) {
 }
 
 TEST(file_path_test, ascends_to_what_is_kept_and_no_further) {
-    file_path p("/root");
+    file_path p("/tree");
     const std::size_t keep = p.size();
     p += "/a/bc";
     EXPECT_TRUE(p.ascend(keep));
-    EXPECT_STREQ(p.text(), "/root/a");
+    EXPECT_STREQ(p.text(), "/tree/a");
     EXPECT_TRUE(p.ascend(keep));
-    EXPECT_STREQ(p.text(), "/root");
+    EXPECT_STREQ(p.text(), "/tree");
     EXPECT_FALSE(p.ascend(keep));
-    EXPECT_STREQ(p.text(), "/root");
+    EXPECT_STREQ(p.text(), "/tree");
 }
 
 TEST(file_path_test, what_does_not_fit_is_not_used_and_leaves_the_path_as_it_was) {
