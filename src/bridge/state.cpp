@@ -319,7 +319,10 @@ void state::make_hosts() noexcept {
 
 result<void> state::make_heap() noexcept {
     IHostMalloc* made = nullptr;
-    records_.lend(heap_record_);
+    if (!has_lent_record_) { // an adopt() that failed has lent it already
+        records_.lend(heap_record_);
+        has_lent_record_ = true;
+    }
     if (host(owner_kind::malloc).CreateMalloc(MALLOC_THREADSAFE, &made) != S_OK) {
         return errc::over_budget;
     }

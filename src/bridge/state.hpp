@@ -106,6 +106,7 @@ private:
     owner_id embedders_ = owner_id::none;
     manager::record_pool records_{}; // of one record: the heap's
     manager::record_pool::storage heap_record_{};
+    bool has_lent_record_ = false;
     com::host_malloc* heap_ = nullptr;
     deferred_frees deferred_{};
     bool left_alone_ = false; // a child under --no-children: its own books, no limit, not listed

@@ -72,7 +72,7 @@ def programs(folder):
     yield "python", [], [sys.executable, "-c", PYTHON], []
     yield "node", ["node"], ["node", "-e", NODE], []
     yield "javac", ["javac"], ["sh", "-c", "javac -J-Xmx96m -d . Main.java && java -Xmx96m -cp . Main"], []
-    yield "mcs", ["mono", "mcs"], ["sh", "-c", f"mcs -out:made.exe {SOURCE}/tests/runtime/programs/steps.cs; ls made.exe"], []
+    yield "mcs", ["mono", "mcs"], ["sh", "-c", f"mcs -out:made.exe {SOURCE}/tests/runtime/programs/arrays.cs; ls made.exe"], []
     yield "openssl", ["openssl"], ["sh", "-c", "openssl dgst -sha256 p.c; openssl enc -aes-256-cbc -pbkdf2 -S 0011223344556677 -k x -in p.c -out made"], ["made"]
     yield "gdb", ["gdb", "gcc"], ["sh", "-c", "gcc -g -o made p.c && gdb -q -batch -ex 'info line main' ./made"], []
 

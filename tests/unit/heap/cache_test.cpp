@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 // heap: what threads keep for themselves. Threads that come and go, blocks freed by others, signals
 // in the middle of a request, fork, exact books, decision 18.
-#include "heap/heap.hpp"
-#include "test_page_source.hpp"
+#include "one_heap.hpp"
 
 #include <gtest/gtest.h>
 #include <pthread.h>
@@ -19,23 +18,7 @@
 namespace memreeve::heap {
 namespace {
 
-constexpr auto task = criticality::task;
-
-struct heap_cache : testing::Test {
-    test_page_source source;
-    class heap* h = nullptr;
-
-    void SetUp() override {
-        const auto made = heap::create(source, {});
-        ASSERT_TRUE(made);
-        h = *made;
-    }
-    void TearDown() override { h->destroy(); }
-    address get(byte_count size) {
-        const auto got = h->allocate(size, task);
-        EXPECT_TRUE(got) << size;
-        return got ? *got : 0;
-    }
+struct heap_cache : one_heap {
     // Some of everything, half of it freed again; the rest is returned.
     std::vector<address> work(unsigned seed) {
         std::mt19937 random(seed);

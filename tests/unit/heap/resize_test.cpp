@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // heap: zeroed and aligned blocks, resize, owns, trim.
-#include "heap/heap.hpp"
-#include "test_page_source.hpp"
+#include "one_heap.hpp"
 
 #include <gtest/gtest.h>
 
@@ -13,25 +12,9 @@
 namespace memreeve::heap {
 namespace {
 
-constexpr auto task = criticality::task;
-
 unsigned char* at(address a) { return reinterpret_cast<unsigned char*>(a); }
 
-struct heap_resize : testing::Test {
-    test_page_source source;
-    class heap* h = nullptr;
-
-    void SetUp() override {
-        const auto made = heap::create(source, {});
-        ASSERT_TRUE(made);
-        h = *made;
-    }
-    void TearDown() override { h->destroy(); }
-    address get(byte_count size) {
-        const auto got = h->allocate(size, task);
-        EXPECT_TRUE(got) << size;
-        return got ? *got : 0;
-    }
+struct heap_resize : one_heap {
     // Every byte tells its place, so that a block which came over in the wrong order shows.
     static unsigned char mark(byte_count i) { return static_cast<unsigned char>(i * 7 + i / 251); }
     static void fill(address a, byte_count size) {
