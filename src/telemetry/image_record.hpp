@@ -86,7 +86,7 @@ struct kernel_figures {
 struct picture {
     std::uint64_t taken_at_ns = 0; // monotonic; 0: never taken
     std::uint32_t retries = 0;
-    std::uint32_t in_flight = 0; // 1: taken although an operation was in flight throughout
+    std::uint32_t in_flight = 0; // 1: whenever it was tried, memory moved meanwhile
     owner_figures owners[owner_kind_count]{};
     kernel_figures kernel{};
 };

@@ -128,7 +128,8 @@ owner_kind smaps_reader::kind_of_account(const image_record& image,
 void smaps_reader::begin(const image_record& image, memory_view view) noexcept {
     view_ = view;
     forked_ = image.forked.load(std::memory_order_relaxed) != 0;
-    broken_ = seen_ours_ = lists_ours_ = false;
+    broken_ = torn_ = seen_ours_ = lists_ours_ = false;
+    listed_to_ = 0;
     has_current_ = has_held_ = has_before_ = false;
     group_ = {};
     figures_ = {};
@@ -245,6 +246,8 @@ bool smaps_reader::take_header() noexcept {
         !skip(at, end, ' ') || !number(at, end, v.inode)) {
         return false;
     }
+    torn_ = torn_ || v.begin < listed_to_;
+    listed_to_ = v.end;
     v.device = major << 32 | minor;
     while (at != end && *at == ' ') {
         ++at;

@@ -72,6 +72,10 @@ public:
     // False when the text was no smaps, was empty (the process has ended) or shows another image
     // than the record (nothing of what we mapped is in it: after exec).
     bool finish(smaps_figures& out) noexcept;
+    // The text shows the same addresses twice. The kernel lists mappings some at a time and goes on
+    // from an address: two that become one in between (an mprotect that ends, an madvise that we only
+    // pass on) are listed once more as a whole. What it says of a mapping is right, its sums are not.
+    bool is_torn() const noexcept { return torn_; }
 
 private:
     enum class name_kind : std::uint8_t { none, heap, stack, kernel, file };
@@ -120,9 +124,11 @@ private:
     memory_view view_{};
     bool forked_ = false;
     bool broken_ = false;
+    bool torn_ = false;
     bool seen_ours_ = false;
     bool lists_ours_ = false;
     std::uint32_t span_count_ = 0;
+    std::uint64_t listed_to_ = 0; // end of the last mapping of the text
     vma current_{}, held_{}, before_{};
     bool has_current_ = false, has_held_ = false, has_before_ = false;
     file_group group_{};
@@ -157,8 +163,8 @@ owner_books books_of(const Account& a) noexcept {
             bytes(a.writable), bytes(a.slack),     bytes(a.peak)};
 }
 
-// A picture taken with no operation in flight (decision 4): tried at most `tries` times, then taken
-// all the same and marked in_flight. A program too busy for the first polite_tries is asked to begin
+// A picture taken with no operation in flight (decision 4), from a text that is not torn: tried at
+// most `tries` times, then taken all the same and marked in_flight. A program too busy for the first polite_tries is asked to begin
 // no operation while the next ones are made (image_record::held_until_ns), four tries on and four off:
 // a thread that a runtime stopped within an operation comes out of it only when others go on.
 //   pump(reader)  feeds the whole smaps text; false when it cannot be read
@@ -202,8 +208,8 @@ bool take_picture(image_record& image, smaps_reader& reader, memory_view view, u
             of[k] = books(static_cast<owner_kind>(k));
         }
         std::atomic_thread_fence(std::memory_order_acquire);
-        const bool quiet =
-            begun == done && image.operations_begun.load(std::memory_order_relaxed) == begun;
+        const bool quiet = begun == done && !reader.is_torn() &&
+                           image.operations_begun.load(std::memory_order_relaxed) == begun;
         if (!quiet && !last) {
             wait(n);
             continue;
