@@ -564,9 +564,7 @@ protected:
     }
     ~torn_picture() override { ::munmap(at(0) - page_size, size + 2 * page_size); }
 
-    char* at(std::uint64_t page) const {
-        return reinterpret_cast<char*>(first) + page * page_size;
-    }
+    char* at(std::uint64_t page) const { return reinterpret_cast<char*>(first) + page * page_size; }
     void cut() const {
         for (std::uint64_t i = 1; i < pages; i += 2) {
             ASSERT_EQ(::madvise(at(i), page_size, MADV_DONTDUMP), 0);
@@ -590,7 +588,8 @@ protected:
         bool merged = false;
         while ((n = prim::read(static_cast<int>(fd), chunk.data(), chunk.size())) > 0) {
             r.feed(chunk.data(), static_cast<std::size_t>(n));
-            const std::uint64_t seen_to = last_mapping(chunk.substr(0, static_cast<std::size_t>(n)));
+            const std::uint64_t seen_to =
+                last_mapping(chunk.substr(0, static_cast<std::size_t>(n)));
             if (times > 0 && !merged && seen_to > first && seen_to < first + size - page_size) {
                 merged = ::madvise(at(0), size, MADV_DODUMP) == 0;
                 --times;
@@ -602,9 +601,7 @@ protected:
     bool take(unsigned tries) {
         return take_picture(
             *image, *reader, view, tries, prim::now_ns, [this](smaps_reader& r) { return pump(r); },
-            [](owner_kind k) {
-                return owner_books{0, 0, 0, k == owner_kind::gc ? size : 0, 0, 0};
-            },
+            [](owner_kind k) { return owner_books{0, 0, 0, k == owner_kind::gc ? size : 0, 0, 0}; },
             [](unsigned) {}, p);
     }
 
