@@ -193,9 +193,14 @@ result<region_info> manager::virtual_query(address where) noexcept {
     if (where >= top_address) {
         return errc::invalid_argument; // Q3
     }
-    const vm::found f = space_.find(where);
-    if (f.index == 0) {
-        return query_outside(space_, f.at);
+    vm::found f = space_.find(where);
+    while (f.index == 0) {
+        const auto outside = query_outside(space_, f.at);
+        // A reservation that has come there meanwhile: its pages are not the kernel's to describe.
+        f = space_.find(where);
+        if (f.index == 0 && (!outside || outside->size != 0)) {
+            return outside;
+        }
     }
     region_info r;
     r.base = f.at;
