@@ -194,12 +194,8 @@ result<region_info> manager::virtual_query(address where) noexcept {
         return errc::invalid_argument; // Q3
     }
     vm::run_view v;
-    while (!space_.query(where, v)) {
-        const auto outside = query_outside(space_, v.at);
-        if (!outside || outside->size != 0) {
-            return outside;
-        }
-        // 0: a reservation came to be just here after the first look.
+    if (!space_.query(where, v)) {
+        return query_outside(space_, v.at);
     }
     region_info r;
     r.base = v.at;

@@ -253,34 +253,38 @@ bool region_map::query_by_record(address a, run_view& out) const noexcept {
 
 address region_map::next_base(address a, address limit) const noexcept {
     address lowest = limit;
-    scan({round_down(a, granule_size), limit},
-         [&](word& entry, std::uint64_t w, unsigned level, range span) {
-             if (w == 0) {
-                 return step::next;
-             }
-             granule_pages g;
-             std::uint64_t meta = 0;
-             if (level < granule_level) {
-                 g.place = place_of(w);
-             } else if (!read(entry, w, g, meta)) {
-                 return step::again;
-             }
-             address base = span.begin;
-             if (plain_of(g.place) == 0) {
-                 const reservation& r = at(owner_of(g.place));
-                 const std::uint32_t life = r.life.load(std::memory_order_acquire);
-                 base = address{r.base_granule.load(std::memory_order_acquire)} << granule_shift;
-                 if (static_cast<reservation_stage>(life & 3) != reservation_stage::live ||
-                     r.life.load(std::memory_order_acquire) != life) {
-                     return step::next;
-                 }
-             }
-             if (base < a || base >= limit) {
-                 return step::next;
-             }
-             lowest = base;
-             return step::stop;
-         });
+    scan({round_down(a, granule_size), limit}, [&](word& entry, std::uint64_t w, unsigned level,
+                                                   range span) {
+        if (w == 0) {
+            return step::next;
+        }
+        granule_pages g;
+        std::uint64_t meta = 0;
+        if (level < granule_level) {
+            g.place = place_of(w);
+        } else if (!read(entry, w, g, meta)) {
+            return step::again;
+        }
+        address base = span.begin;
+        if (plain_of(g.place) == 0) {
+            const reservation& r = at(owner_of(g.place));
+            const std::uint32_t life = r.life.load(std::memory_order_acquire);
+            base = address{r.base_granule.load(std::memory_order_acquire)} << granule_shift;
+            const std::uint64_t now = entry.load(std::memory_order_acquire);
+            // The record may serve another reservation by now, which lies anywhere.
+            if (((now ^ w) & ~claimed_bit) != 0 || r.life.load(std::memory_order_acquire) != life) {
+                return step::again;
+            }
+            if (static_cast<reservation_stage>(life & 3) != reservation_stage::live) {
+                return step::next;
+            }
+        }
+        if (base < a || base >= limit) {
+            return step::next;
+        }
+        lowest = base;
+        return step::stop;
+    });
     return lowest;
 }
 

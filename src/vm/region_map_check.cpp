@@ -72,7 +72,8 @@ struct region_map::checking {
         const std::uint32_t claims = claims_of(meta);
         hold((claims & ~pages_in(g.place)) == 0, "claimed pages are pages of the reservation");
         hold(claims == 0 || (w & claimed_bit) == 0, "a granule is claimed in one way");
-        hold(claims == 0 ? claims_allowed() || pack(g) == 0 : claims_allowed(),
+        hold(claims == 0 || claims_allowed(), "at rest no page is claimed");
+        hold(claims != 0 || claims_allowed() || pack(g) == 0,
              "at rest a granule has a record for more than two kinds of pages only");
         granule(g, span);
     }
