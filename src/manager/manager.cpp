@@ -193,32 +193,31 @@ result<region_info> manager::virtual_query(address where) noexcept {
     if (where >= top_address) {
         return errc::invalid_argument; // Q3
     }
-    vm::found f = space_.find(where);
-    while (f.index == 0) {
-        const auto outside = query_outside(space_, f.at);
+    vm::run_view v;
+    while (!space_.query(where, v)) {
+        const auto outside = query_outside(space_, v.at);
         // A reservation that has come there meanwhile: its pages are not the kernel's to describe.
-        f = space_.find(where);
-        if (f.index == 0 && (!outside || outside->size != 0)) {
+        if (!space_.query(where, v) && (!outside || outside->size != 0)) {
             return outside;
         }
     }
     region_info r;
-    r.base = f.at;
-    r.allocation_base = f.whole.begin;
-    r.allocation_protect = f.protect;
-    r.size = f.run_end - f.at;
+    r.base = v.at;
+    r.allocation_base = v.base;
+    r.allocation_protect = v.protect;
+    r.size = v.run_end - v.at;
     r.type = vm::win32::mem_private;
-    if (vm::is_committed(f.code)) {
+    if (vm::is_committed(v.code)) {
         r.state = vm::win32::mem_commit;
-        r.protect = vm::encode_protection(f.code, f.protect);
-        if (f.code == vm::page_code::replaced) {
+        r.protect = vm::encode_protection(v.code, v.protect);
+        if (v.code == vm::page_code::replaced) {
             prim::mapping m;
             r.type = vm::win32::mem_mapped;
-            if (const int e = prim::find_mapping(f.at, &m); e != 0) {
+            if (const int e = prim::find_mapping(v.at, &m); e != 0) {
                 return failure{errc::out_of_address_space, e};
             }
             r.protect =
-                m.where.contains(f.at) ? vm::encode_access(m.allowed) : vm::win32::page_noaccess;
+                m.where.contains(v.at) ? vm::encode_access(m.allowed) : vm::win32::page_noaccess;
         }
     } else {
         r.state = vm::win32::mem_reserve;

@@ -550,7 +550,7 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
         const auto before = static_cast<owner_id>(r.owner.load(std::memory_order_relaxed));
         r.owner.store(static_cast<std::uint32_t>(v.remap(v.context, before)),
                       std::memory_order_relaxed);
-        if (r.stage() == reservation_stage::live) {
+        if (map_.holds(i)) {
             differences d;
             d.reserved = static_cast<std::int64_t>(r.pages.load(std::memory_order_relaxed));
             v.tell(v.context, static_cast<owner_id>(r.owner.load(std::memory_order_relaxed)), d);

@@ -142,6 +142,7 @@ public:
 
     // ---- what is where ---------------------------------------------------------------------------
     found find(address a) const noexcept { return map_.find(a); }
+    bool query(address a, run_view& out) const noexcept { return map_.query(a, out); }
     address next_base(address a, address limit = top_address) const noexcept {
         return map_.next_base(a, limit);
     }

@@ -1,43 +1,36 @@
 // SPDX-License-Identifier: MIT
 #include "vm/region_map.hpp"
 
-#include "base/check.hpp"
-
 namespace memreeve::vm {
 
 using namespace map_detail;
 
+namespace {
+
+constexpr std::uint32_t units_at(unsigned level) noexcept {
+    const byte_count bytes = entries_at(level) * sizeof(std::uint64_t);
+    return static_cast<std::uint32_t>(bytes / region_map::node_unit);
+}
+static_assert(units_at(1) == 8 && units_at(2) == 4 && units_at(3) == 1);
+
+bool is_inside_one_granule(range where) noexcept { return where.size() <= granule_size; }
+
+std::uint32_t with_stage(std::uint32_t life, reservation_stage stage) noexcept {
+    return (life & ~3U) | static_cast<std::uint32_t>(stage);
+}
+
+} // namespace
+
 void region_map::open(word* root, record_array* nodes, record_array* reservations) noexcept {
     root_ = root;
     nodes_ = nodes;
+    node_base_ = nodes->base();
     reservations_ = reservations;
+    records_.open(nodes);
 }
 
-region_map::word* region_map::node_words(std::uint64_t w) const noexcept {
-    return static_cast<word*>(nodes_->at(version_of(w)));
-}
-
-// The deepest entry that covers `a`.
-region_map::cursor region_map::descend(address a) const noexcept {
-    word* words = root_;
-    for (unsigned level = 0; level < 3; ++level) {
-        word* entry = words + slot_of(a, level);
-        const std::uint64_t w = entry->load(std::memory_order_acquire);
-        if (kind_of(w) != kind::node) {
-            const address begin = a & ~(span_at(level) - 1);
-            return {entry, nullptr, level, {begin, begin + span_at(level)}};
-        }
-        words = node_words(w);
-    }
-    const address begin = a & ~(granule_size - 1);
-    return {nullptr,
-            reinterpret_cast<leaf_entry*>(words) + slot_of(a, 3),
-            3,
-            {begin, begin + granule_size}};
-}
-
-// ---- records ----------------------------------------------------------------------------------
-// Free records form stacks; the tag in the head's upper half defeats ABA.
+// ---- nodes ------------------------------------------------------------------------------------
+// Free nodes form stacks; the tag in the head's upper half defeats ABA.
 
 std::uint32_t region_map::take_node(unsigned child_level) noexcept {
     std::atomic<std::uint64_t>& head = free_nodes_[child_level];
@@ -58,8 +51,7 @@ std::uint32_t region_map::take_node(unsigned child_level) noexcept {
 // The node was never reachable.
 void region_map::give_node(std::uint32_t index, unsigned child_level) noexcept {
     auto* words = static_cast<word*>(nodes_->at(index));
-    const std::uint32_t count = units_at(child_level) * node_unit / sizeof(word);
-    for (std::uint32_t i = 1; i < count; ++i) {
+    for (std::uint32_t i = 1; i < entries_at(child_level); ++i) {
         words[i].store(0, std::memory_order_relaxed);
     }
     std::atomic<std::uint64_t>& head = free_nodes_[child_level];
@@ -70,8 +62,8 @@ void region_map::give_node(std::uint32_t index, unsigned child_level) noexcept {
                                          std::memory_order_acq_rel));
 }
 
-// Replaces an empty or uniform entry by a node whose entries say the same. False: it changed
-// meanwhile (look again), or no_memory.
+// Replaces an empty or unclaimed uniform entry by a node whose entries say the same. False: it
+// changed meanwhile (look again), or no_memory.
 bool region_map::split(word& w, std::uint64_t seen, unsigned level, bool& no_memory) noexcept {
     const unsigned child = level + 1;
     const std::uint32_t index = take_node(child);
@@ -79,20 +71,10 @@ bool region_map::split(word& w, std::uint64_t seen, unsigned level, bool& no_mem
     if (no_memory) {
         return false;
     }
-    if (kind_of(seen) == kind::uniform) {
-        const page_code code = code_of(seen);
+    if (seen != 0) {
         auto* words = static_cast<word*>(nodes_->at(index));
         for (std::uint32_t i = 0; i < entries_at(child); ++i) {
-            if (child < 3) {
-                words[i].store(uniform_word(owner_of(seen), code, 0) | (seen & inherited_bit),
-                               std::memory_order_relaxed);
-            } else {
-                auto& leaf = reinterpret_cast<leaf_entry*>(words)[i];
-                const std::uint64_t inherited = (seen & inherited_bit) != 0 ? 0xffff : 0;
-                leaf.codes.store(pattern(code), std::memory_order_relaxed);
-                leaf.meta.store(meta_word(owner_of(seen), 0) | inherited << 16,
-                                std::memory_order_relaxed);
-            }
+            words[i].store(seen, std::memory_order_relaxed);
         }
     }
     if (!w.compare_exchange_strong(seen, node_word(index), std::memory_order_acq_rel)) {
@@ -104,127 +86,206 @@ bool region_map::split(word& w, std::uint64_t seen, unsigned level, bool& no_mem
 
 // ---- readers ----------------------------------------------------------------------------------
 
-bool region_map::live_run(found& out, address a) const noexcept {
-    const cursor c = descend(a);
-    std::uint64_t before = 0;
-    std::uint64_t codes = 0;
-    std::uint32_t index = 0;
-    page_code code = page_code::outside;
-    if (c.leaf == nullptr) {
-        before = c.upper->load(std::memory_order_acquire);
-        if (kind_of(before) == kind::node) {
-            return false;
-        }
-        index = kind_of(before) == kind::uniform ? owner_of(before) : 0;
-        code = code_of(before);
-    } else {
-        before = c.leaf->meta.load(std::memory_order_acquire);
-        codes = c.leaf->codes.load(std::memory_order_acquire);
-        index = meta_owner(before);
-        code = code_at(codes, static_cast<unsigned>((a - c.span.begin) >> page_shift));
-    }
-    out = {};
-    out.at = a;
-    if (index == 0 || code == page_code::outside) {
+bool region_map::read(const word& entry, std::uint64_t w, granule_pages& out,
+                      std::uint64_t& meta) const noexcept {
+    if (kind_of(w) != kind::record) {
+        out = w == 0 ? granule_pages{} : unpack(w);
         return true;
     }
+    const page_record& r = records_.at(record_of(w));
+    // Claims first: once there are none the codes are final.
+    meta = r.meta.load(std::memory_order_acquire);
+    out.codes = r.codes.load(std::memory_order_acquire);
+    const std::uint64_t home = r.home.load(std::memory_order_acquire);
+    out.place = static_cast<std::uint32_t>(home);
+    out.inherited = inherited_of(home);
+    return ((entry.load(std::memory_order_acquire) ^ w) & ~claimed_bit) == 0;
+}
+
+// Where the run of `code` ends that reaches from inside the reservation up to `from`, where an entry
+// begins.
+address region_map::run_beyond(address from, address limit, std::uint32_t index,
+                               page_code code) const noexcept {
+    const std::uint64_t whole_word = uniform_word(place_word(index, 15, 0), code, false);
+    const page_code folded = fold(code);
+    address end = from;
+    scan({from, limit}, [&](word& entry, std::uint64_t w, unsigned level, range span) {
+        const bool same = ((w ^ whole_word) & ~(claimed_bit | inherited_bit)) == 0;
+        if (same) [[likely]] {
+            end = span.end;
+            return step::next;
+        }
+        if (level < granule_level) {
+            if (owner_of(place_of(w)) != index || fold(code_of(w)) != folded) {
+                return step::stop;
+            }
+            end = span.end;
+            return step::next;
+        }
+        granule_pages g;
+        std::uint64_t meta = 0;
+        if (!read(entry, w, g, meta)) {
+            return step::again;
+        }
+        if (owner_of(g.place) != index) {
+            return step::stop;
+        }
+        const unsigned length = run_length(fold(g.codes), 0, folded);
+        end = span.begin + bytes_of(length);
+        return length == pages_per_granule ? step::next : step::stop;
+    });
+    return end < limit ? end : limit;
+}
+
+// False: somebody changed just this; look again.
+bool region_map::look(address a, found& out, bool& claimed) const noexcept {
+    const cursor c = descend(a);
+    const std::uint64_t w = c.entry->load(std::memory_order_acquire);
+    out = {};
+    out.at = a;
+    if (w == 0) {
+        return true;
+    }
+    granule_pages g;
+    std::uint64_t meta = 0;
+    page_code code = code_of(w);
+    const auto page = static_cast<unsigned>(pages_of(a - c.begin));
+    if (c.level < granule_level) {
+        if (kind_of(w) == kind::node) {
+            return false;
+        }
+        g.place = place_of(w);
+    } else {
+        if (!read(*c.entry, w, g, meta)) {
+            return false;
+        }
+        code = code_at(g.codes, page);
+    }
+    if (code == page_code::outside) {
+        return true;
+    }
+    const std::uint32_t index = owner_of(g.place);
     const reservation& r = at(index);
     const std::uint32_t life = r.life.load(std::memory_order_acquire);
     if (static_cast<reservation_stage>(life & 3) != reservation_stage::live) {
         return true; // free to everybody but its maker
     }
-    out.whole = r.where();
-    out.protect = r.protect.load(std::memory_order_relaxed);
-    out.owner = static_cast<owner_id>(r.owner.load(std::memory_order_relaxed));
-    out.tag = r.tag.load(std::memory_order_relaxed);
-    out.flags = r.flags.load(std::memory_order_relaxed);
-    const auto same_entry = [&] {
-        if (c.leaf == nullptr) {
-            const std::uint64_t now = c.upper->load(std::memory_order_acquire);
-            return (now & ~claimed_bit) == (before & ~claimed_bit);
-        }
-        const std::uint64_t now = c.leaf->meta.load(std::memory_order_acquire);
-        return meta_owner(now) == index && meta_version(now) == meta_version(before);
-    };
-    if (!same_entry() || !out.whole.contains(a)) {
+    // Acquire, so that the second look at `life` comes after them.
+    const address base = address{r.base_granule.load(std::memory_order_acquire)} << granule_shift;
+    out.whole = {base, base + bytes_of(r.pages.load(std::memory_order_acquire))};
+    out.protect = r.protect.load(std::memory_order_acquire);
+    out.owner = static_cast<owner_id>(r.owner.load(std::memory_order_acquire));
+    out.tag = r.tag.load(std::memory_order_acquire);
+    out.flags = r.flags.load(std::memory_order_acquire);
+    const std::uint64_t now = c.entry->load(std::memory_order_acquire);
+    if (((now ^ w) & ~claimed_bit) != 0 || !out.whole.contains(a)) {
         return false;
     }
-    const auto alike = [code](page_code other) {
-        return other == code || (is_reserved(other) && is_reserved(code)); // rule Q8
-    };
-    address end = a;
-    while (end < out.whole.end) {
-        const cursor n = descend(end);
-        const range part = clip({end, n.span.end}, out.whole);
-        if (n.leaf == nullptr) {
-            const std::uint64_t w = n.upper->load(std::memory_order_acquire);
-            if (kind_of(w) == kind::node) {
-                continue; // split while we looked
-            }
-            if (kind_of(w) != kind::uniform || owner_of(w) != index || !alike(code_of(w))) {
-                break;
-            }
-            end = part.end;
-            continue;
-        }
-        const std::uint64_t now =
-            n.leaf == c.leaf ? codes : n.leaf->codes.load(std::memory_order_acquire);
-        if (now == pattern(code)) {
-            end = part.end;
-            continue;
-        }
-        while (end < part.end &&
-               alike(code_at(now, static_cast<unsigned>((end - n.span.begin) >> page_shift)))) {
-            end += page_size;
-        }
-        if (end < part.end) {
-            break;
-        }
+    address end = c.begin + span_at(c.level);
+    if (c.level == granule_level) {
+        end = a + bytes_of(run_length(fold(g.codes), page, fold(code)));
     }
-    if (r.life.load(std::memory_order_acquire) != life || end == a) {
+    if (end < out.whole.end && end == c.begin + span_at(c.level)) {
+        end = run_beyond(end, out.whole.end, index, code);
+    }
+    if (r.life.load(std::memory_order_acquire) != life) {
         return false;
     }
     out.index = index;
     out.life = life;
     out.code = code;
     out.run_end = end;
+    claimed = (w & claimed_bit) != 0 || (kind_of(w) == kind::record && claims_of(meta) != 0);
     return true;
 }
 
 found region_map::find(address a) const noexcept {
     a = round_down(a, page_size);
     found out;
+    bool claimed = false;
     // Each failed round means that somebody else made progress just there.
-    while (!live_run(out, a)) {
+    while (!look(a, out, claimed)) {
     }
     return out;
 }
 
-address region_map::next_base(address a, address limit) const noexcept {
-    for (address p = round_down(a, granule_size); p < limit;) {
-        const cursor c = descend(p);
-        std::uint32_t index = 0;
-        if (c.leaf == nullptr) {
-            const std::uint64_t w = c.upper->load(std::memory_order_acquire);
-            if (kind_of(w) == kind::node) {
+bool region_map::query_by_record(address a, run_view& out) const noexcept {
+    a = round_down(a, page_size);
+    out.at = a;
+    for (;;) {
+        const cursor c = descend(a);
+        const std::uint64_t w = c.entry->load(std::memory_order_acquire);
+        granule_pages g;
+        std::uint64_t meta = 0;
+        if (c.level == granule_level && w != 0) {
+            if (!read(*c.entry, w, g, meta)) {
                 continue;
             }
-            index = kind_of(w) == kind::uniform ? owner_of(w) : 0;
-        } else {
-            index = meta_owner(c.leaf->meta.load(std::memory_order_acquire));
-        }
-        if (index != 0) {
-            const reservation& r = at(index);
-            const std::uint32_t life = r.life.load(std::memory_order_acquire);
-            const address base = r.base();
-            if (static_cast<reservation_stage>(life & 3) == reservation_stage::live &&
-                r.life.load(std::memory_order_acquire) == life && base >= a && base < limit) {
-                return base;
+            if (plain_of(g.place) != 0) {
+                const auto page = static_cast<unsigned>(pages_of(a - c.begin));
+                out.code = code_at(g.codes, page);
+                if (out.code == page_code::outside) {
+                    return false;
+                }
+                out.run_end = a + bytes_of(run_length(fold(g.codes), page, fold(out.code)));
+                out.base = c.begin;
+                out.protect = protection_of(plain_of(g.place));
+                out.flags = 0;
+                out.has_flags = false;
+                out.claimed =
+                    (w & claimed_bit) != 0 || (kind_of(w) == kind::record && claims_of(meta) != 0);
+                return true;
             }
         }
-        p = c.span.end;
+        found f;
+        if (!look(a, f, out.claimed)) {
+            continue;
+        }
+        out.run_end = f.run_end;
+        out.base = f.whole.begin;
+        out.protect = f.protect;
+        out.flags = f.flags;
+        out.code = f.code;
+        out.has_flags = true;
+        return f.index != 0;
     }
-    return limit;
+}
+
+address region_map::next_base(address a, address limit) const noexcept {
+    address lowest = limit;
+    scan({round_down(a, granule_size), limit}, [&](word& entry, std::uint64_t w, unsigned level,
+                                                   range span) {
+        if (w == 0) {
+            return step::next;
+        }
+        granule_pages g;
+        std::uint64_t meta = 0;
+        if (level < granule_level) {
+            g.place = place_of(w);
+        } else if (!read(entry, w, g, meta)) {
+            return step::again;
+        }
+        address base = span.begin;
+        if (plain_of(g.place) == 0) {
+            const reservation& r = at(owner_of(g.place));
+            const std::uint32_t life = r.life.load(std::memory_order_acquire);
+            base = address{r.base_granule.load(std::memory_order_acquire)} << granule_shift;
+            const std::uint64_t now = entry.load(std::memory_order_acquire);
+            // The record may serve another reservation by now, which lies anywhere.
+            if (((now ^ w) & ~claimed_bit) != 0 || r.life.load(std::memory_order_acquire) != life) {
+                return step::again;
+            }
+            if (static_cast<reservation_stage>(life & 3) != reservation_stage::live) {
+                return step::next;
+            }
+        }
+        if (base < a || base >= limit) {
+            return step::next;
+        }
+        lowest = base;
+        return step::stop;
+    });
+    return lowest;
 }
 
 // ---- making and removing ------------------------------------------------------------------------
@@ -244,19 +305,20 @@ std::uint32_t region_map::make(range where, owner_id owner, std::uint32_t protec
     }
     if (index == 0) {
         index = reservations_->take(1);
-        if (index == 0 || index > 0xffffff) {
+        if (index == 0 || index > largest_reservation) {
             return 0;
         }
     }
     reservation& r = at(index);
     const std::uint32_t life = r.life.load(std::memory_order_relaxed);
-    r.life.store(((life >> 2) + 1) << 2 | static_cast<std::uint32_t>(reservation_stage::building),
+    r.life.store(with_stage(((life >> 2) + 1) << 2, reservation_stage::building),
                  std::memory_order_release);
-    r.owner.store(static_cast<std::uint32_t>(owner), std::memory_order_relaxed);
-    r.protect.store(protect, std::memory_order_relaxed);
-    r.tag.store(tag, std::memory_order_relaxed);
+    // Release: who reads one of these sees that the life before is over.
+    r.owner.store(static_cast<std::uint32_t>(owner), std::memory_order_release);
+    r.protect.store(protect, std::memory_order_release);
+    r.tag.store(tag, std::memory_order_release);
     r.link.store(0, std::memory_order_relaxed);
-    r.flags.store(flags, std::memory_order_relaxed);
+    r.flags.store(flags, std::memory_order_release);
     place(index, where);
     return index;
 }
@@ -264,15 +326,14 @@ std::uint32_t region_map::make(range where, owner_id owner, std::uint32_t protec
 void region_map::place(std::uint32_t index, range where) noexcept {
     reservation& r = at(index);
     r.base_granule.store(static_cast<std::uint32_t>(where.begin >> granule_shift),
-                         std::memory_order_relaxed);
-    r.pages.store(where.pages(), std::memory_order_relaxed);
+                         std::memory_order_release);
+    r.pages.store(where.pages(), std::memory_order_release);
     r.living.store(where.pages(), std::memory_order_relaxed);
 }
 
 void region_map::forget(std::uint32_t index) noexcept {
     reservation& r = at(index);
-    r.life.store((r.life.load(std::memory_order_relaxed) & ~3U) |
-                     static_cast<std::uint32_t>(reservation_stage::free),
+    r.life.store(with_stage(r.life.load(std::memory_order_relaxed), reservation_stage::free),
                  std::memory_order_release);
     std::uint64_t seen = free_reservations_.load(std::memory_order_acquire);
     do {
@@ -285,46 +346,63 @@ void region_map::forget(std::uint32_t index) noexcept {
 bool region_map::prepare(range where) noexcept {
     for (address a = where.begin; a < where.end;) {
         const cursor c = descend(a);
-        if (c.leaf == nullptr && !where.contains(c.span)) {
+        const range span{c.begin, c.begin + span_at(c.level)};
+        if (c.level < granule_level && !where.contains(span)) {
             bool no_memory = false;
-            const std::uint64_t w = c.upper->load(std::memory_order_acquire);
-            if (kind_of(w) != kind::node && !split(*c.upper, w, c.level, no_memory) && no_memory) {
+            const std::uint64_t w = c.entry->load(std::memory_order_acquire);
+            if (kind_of(w) != kind::node && !split(*c.entry, w, c.level, no_memory) && no_memory) {
                 return false;
             }
             continue;
         }
-        a = c.span.end;
+        // The next place where an entry may reach out of the range is its other end.
+        const address last = round_down(where.end - 1, granule_size);
+        a = span.end > last ? span.end : last;
     }
     return true;
+}
+
+std::uint32_t region_map::place_in(std::uint32_t index, range whole,
+                                   address granule) const noexcept {
+    const page_count behind = pages_of(whole.end - granule);
+    const unsigned last =
+        behind < pages_per_granule ? static_cast<unsigned>(behind) - 1 : pages_per_granule - 1;
+    const reservation& r = at(index);
+    return place_word(index, last,
+                      is_inside_one_granule(whole)
+                          ? plain_protection(r.protect.load(std::memory_order_relaxed))
+                          : 0);
 }
 
 void region_map::install(std::uint32_t index, page_code code) noexcept {
     reservation& r = at(index);
     const range where = r.where();
-    for (address a = where.begin; a < where.end;) {
-        const cursor c = descend(a);
-        const range part = clip(c.span, where);
-        if (c.leaf == nullptr) {
-            std::uint64_t seen = c.upper->load(std::memory_order_acquire);
-            if (kind_of(seen) == kind::node ||
-                !c.upper->compare_exchange_strong(seen,
-                                                  uniform_word(index, code, version_of(seen) + 1),
-                                                  std::memory_order_acq_rel)) {
-                continue;
-            }
-        } else {
-            c.leaf->codes.store(pattern(code) & spread(page_mask(part, c.span.begin)),
-                                std::memory_order_release);
-            const std::uint64_t version =
-                meta_version(c.leaf->meta.load(std::memory_order_relaxed));
-            c.leaf->meta.store(meta_word(index, version + 1), std::memory_order_release);
-        }
-        a = part.end;
-    }
+    const auto go_live = [&r] {
+        r.life.store(with_stage(r.life.load(std::memory_order_relaxed), reservation_stage::live),
+                     std::memory_order_release);
+    };
     live_.fetch_add(1, std::memory_order_relaxed);
-    r.life.store((r.life.load(std::memory_order_relaxed) & ~3U) |
-                     static_cast<std::uint32_t>(reservation_stage::live),
-                 std::memory_order_release);
+    if (is_inside_one_granule(where)) {
+        go_live();
+        descend(where.begin)
+            .entry->store(uniform_word(place_in(index, where, where.begin), code, false),
+                          std::memory_order_release);
+        return;
+    }
+    const std::uint64_t whole_word = uniform_word(place_word(index, 15, 0), code, false);
+    scan(where, [&](word& entry, std::uint64_t w, unsigned level, range span) {
+        if (level == granule_level) {
+            entry.store(where.end >= span.end
+                            ? whole_word
+                            : uniform_word(place_in(index, where, span.begin), code, false),
+                        std::memory_order_release);
+            return step::next;
+        }
+        return entry.compare_exchange_strong(w, whole_word, std::memory_order_acq_rel)
+                   ? step::next
+                   : step::again;
+    });
+    go_live();
 }
 
 void region_map::remove(std::uint32_t index) noexcept {
@@ -335,188 +413,68 @@ void region_map::remove(std::uint32_t index) noexcept {
         return; // never installed
     }
     live_.fetch_sub(1, std::memory_order_relaxed);
-    r.life.store((life & ~3U) | static_cast<std::uint32_t>(reservation_stage::going),
-                 std::memory_order_release);
-    for (address a = where.begin; a < where.end;) {
-        const cursor c = descend(a);
-        if (c.leaf == nullptr) {
-            const std::uint64_t w = c.upper->load(std::memory_order_acquire);
-            if (kind_of(w) == kind::uniform && owner_of(w) == index) {
-                c.upper->store(empty_word(version_of(w) + 1), std::memory_order_release);
-            }
-        } else {
-            const std::uint64_t m = c.leaf->meta.load(std::memory_order_relaxed);
-            if (meta_owner(m) == index) {
-                c.leaf->meta.store(meta_word(0, meta_version(m) + 1), std::memory_order_release);
-                c.leaf->codes.store(0, std::memory_order_release);
-            }
-        }
-        a = c.span.end;
-    }
-}
-
-// ---- claims -------------------------------------------------------------------------------------
-
-claim_outcome region_map::claim(std::uint32_t index, std::uint32_t life, range where) noexcept {
-    claim_outcome outcome = claim_outcome::claimed;
-    address a = where.begin;
-    while (a < where.end) {
-        const cursor c = descend(a);
-        const range part = clip(c.span, where);
-        if (c.leaf == nullptr) {
-            std::uint64_t seen = c.upper->load(std::memory_order_acquire);
-            if (kind_of(seen) == kind::node) {
-                continue;
-            }
-            if (kind_of(seen) != kind::uniform || owner_of(seen) != index) {
-                outcome = claim_outcome::changed;
-                break;
-            }
-            if ((seen & claimed_bit) != 0) {
-                outcome = claim_outcome::busy;
-                break;
-            }
-            if (!(part == c.span)) {
-                bool no_memory = false;
-                if (!split(*c.upper, seen, c.level, no_memory) && no_memory) {
-                    outcome = claim_outcome::no_memory;
-                    break;
-                }
-                continue;
-            }
-            if (!c.upper->compare_exchange_strong(seen, seen | claimed_bit,
-                                                  std::memory_order_acq_rel)) {
-                continue;
-            }
-        } else {
-            const std::uint64_t mask = page_mask(part, c.span.begin);
-            std::uint64_t seen = c.leaf->meta.load(std::memory_order_acquire);
-            if (meta_owner(seen) != index) {
-                outcome = claim_outcome::changed;
-                break;
-            }
-            if ((meta_claims(seen) & mask) != 0) {
-                outcome = claim_outcome::busy;
-                break;
-            }
-            if (!c.leaf->meta.compare_exchange_strong(seen, seen | mask,
-                                                      std::memory_order_acq_rel)) {
-                continue;
-            }
-        }
-        a = part.end;
-    }
-    if (outcome == claim_outcome::claimed &&
-        at(index).life.load(std::memory_order_acquire) == life) {
-        return claim_outcome::claimed;
-    }
-    unclaim({where.begin, a});
-    return outcome == claim_outcome::claimed ? claim_outcome::changed : outcome;
-}
-
-void region_map::unclaim(range where) noexcept {
-    for (address a = where.begin; a < where.end;) {
-        const cursor c = descend(a);
-        const range part = clip(c.span, where);
-        if (c.leaf == nullptr) {
-            c.upper->fetch_and(~claimed_bit, std::memory_order_acq_rel);
-        } else {
-            c.leaf->meta.fetch_and(~page_mask(part, c.span.begin), std::memory_order_acq_rel);
-        }
-        a = part.end;
-    }
-}
-
-void region_map::publish(range where, page_code code, bool keep_inherited) noexcept {
-    for (address a = where.begin; a < where.end;) {
-        const cursor c = descend(a);
-        const range part = clip(c.span, where);
-        if (c.leaf == nullptr) {
-            const std::uint64_t w = c.upper->load(std::memory_order_acquire);
-            check((w & claimed_bit) != 0, "only claimed pages change their state");
-            const std::uint64_t inherited = keep_inherited ? w & inherited_bit : 0;
-            c.upper->store(uniform_word(owner_of(w), code, version_of(w)) | inherited,
-                           std::memory_order_release);
-        } else {
-            const std::uint64_t mask = page_mask(part, c.span.begin);
-            check((c.leaf->meta.load(std::memory_order_relaxed) & mask) == mask,
-                  "only claimed pages change their state");
-            const std::uint64_t wide = spread(mask);
-            std::uint64_t codes = c.leaf->codes.load(std::memory_order_relaxed);
-            while (!c.leaf->codes.compare_exchange_weak(
-                codes, (codes & ~wide) | (pattern(code) & wide), std::memory_order_acq_rel)) {
-            }
-            c.leaf->meta.fetch_and(~(keep_inherited ? mask : mask | mask << 16),
-                                   std::memory_order_acq_rel);
-        }
-        a = part.end;
-    }
-}
-
-// ---- invariants -----------------------------------------------------------------------------------
-
-const char* region_map::check_invariants() const noexcept {
-    const char* wrong = nullptr;
-    const auto complain = [&](const char* what) {
-        if (wrong == nullptr) {
-            wrong = what;
-        }
+    const auto end_life = [&r, life] {
+        r.life.store(with_stage(life, reservation_stage::going), std::memory_order_release);
     };
-    const auto visit = [&](const cursor& c) {
-        const std::uint64_t w = c.leaf == nullptr ? c.upper->load(std::memory_order_acquire)
-                                                  : c.leaf->meta.load(std::memory_order_acquire);
-        const std::uint32_t index = c.leaf == nullptr ? owner_of(w) : meta_owner(w);
-        if (index == 0) {
-            if (c.leaf != nullptr && c.leaf->codes.load(std::memory_order_acquire) != 0) {
-                complain("a granule without a reservation has no page states");
-            }
-            return;
+    const bool small = is_inside_one_granule(where);
+    if (!small) {
+        end_life();
+    }
+    scan(where, [&](word& entry, std::uint64_t w, unsigned level, range) {
+        const bool has_record = level == granule_level && kind_of(w) == kind::record;
+        entry.store(0, std::memory_order_release);
+        if (has_record) {
+            records_.give(record_of(w));
         }
-        if (index >= reservations_->used() || at(index).stage() != reservation_stage::live) {
-            complain("an entry names a live reservation");
-            return;
-        }
-        const range where = at(index).where();
-        if (c.leaf == nullptr) {
-            if (!where.contains(c.span)) {
-                complain("a uniform entry lies wholly inside its reservation");
-            }
-            if (code_of(w) == page_code::outside || (w & claimed_bit) != 0) {
-                complain("a uniform entry has a page state and, at rest, no claim");
-            }
-            return;
-        }
-        if (meta_claims(w) != 0) {
-            complain("at rest no page is claimed");
-        }
-        const std::uint64_t codes = c.leaf->codes.load(std::memory_order_acquire);
-        for (unsigned page = 0; page < pages_per_granule; ++page) {
-            const bool inside = where.contains(c.span.begin + bytes_of(page));
-            if (inside != (code_at(codes, page) != page_code::outside)) {
-                complain("exactly the pages of the reservation have a state");
-            }
-        }
+        return step::next;
+    });
+    if (small) {
+        end_life();
+    }
+}
+
+// ---- after fork -----------------------------------------------------------------------------------
+
+bool region_map::holds(std::uint32_t index) const noexcept {
+    const reservation& r = at(index);
+    if (r.stage() != reservation_stage::live) {
+        return false;
+    }
+    if (!is_inside_one_granule(r.where())) {
+        return true;
+    }
+    const cursor c = descend(r.base());
+    const std::uint64_t w = c.entry->load(std::memory_order_acquire);
+    granule_pages g;
+    std::uint64_t meta = 0;
+    return c.level == granule_level && w != 0 && read(*c.entry, w, g, meta) &&
+           owner_of(g.place) == index;
+}
+
+// What threads that are not here had in hand.
+void region_map::settle_records() noexcept {
+    std::uint32_t used = 0;
+    const auto count = [&](word&, std::uint64_t w, unsigned level, range) {
+        used += level == granule_level && kind_of(w) == kind::record ? 1U : 0U;
     };
-    walk(root_, 0, 0, visit);
+    walk(root_, 0, 0, count);
+    records_.for_each_free([&](page_records::id) {
+        ++used;
+        return true;
+    });
+    lost_records_ = records_.made() - used;
     std::uint32_t live = 0;
     for (std::uint32_t i = 1; i < reservations_->used(); ++i) {
-        const reservation& r = at(i);
-        if (r.stage() != reservation_stage::live) {
-            continue;
-        }
-        ++live;
-        page_count living = 0;
-        for_each_run(r.where(), [&](range run, page_code code, bool) {
-            living += code == page_code::dead ? 0 : run.pages();
-        });
-        if (living != r.living.load(std::memory_order_relaxed)) {
-            complain("`living` counts the pages that are not dead");
+        reservation& r = at(i);
+        if (holds(i)) {
+            ++live;
+        } else if (r.stage() == reservation_stage::live) {
+            r.life.store(
+                with_stage(r.life.load(std::memory_order_relaxed), reservation_stage::going),
+                std::memory_order_release);
         }
     }
-    if (live != live_.load(std::memory_order_relaxed)) {
-        complain("the number of live reservations is kept");
-    }
-    return wrong;
+    live_.store(live, std::memory_order_relaxed);
 }
 
 } // namespace memreeve::vm

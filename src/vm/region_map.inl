@@ -1,92 +1,101 @@
 // SPDX-License-Identifier: MIT
-// Encodings of the entries, and the templates over them.
+// The reader that VirtualQuery waits for, and the templates.
 #pragma once
 
 namespace memreeve::vm {
 
-namespace map_detail {
-
-// Upper word:  kind:2 code:4 claimed:1 inherited:1 reservation:24 version:32
-//              a node has its record index in place of the version.
-enum class kind : std::uint64_t { empty = 0, uniform = 1, node = 2 };
-
-inline constexpr unsigned level_shift[4] = {36, 28, 21, 16};
-inline constexpr unsigned level_bits[4] = {11, 8, 7, 5};
-
-constexpr byte_count span_at(unsigned level) noexcept {
-    return byte_count{1} << level_shift[level];
-}
-constexpr std::uint32_t entries_at(unsigned level) noexcept { return 1U << level_bits[level]; }
-constexpr std::uint32_t slot_of(address a, unsigned level) noexcept {
-    return static_cast<std::uint32_t>(a >> level_shift[level]) & (entries_at(level) - 1);
-}
-constexpr std::uint32_t units_at(unsigned level) noexcept {
-    return level == 1 ? 4 : level == 2 ? 2 : 1;
-}
-
-constexpr kind kind_of(std::uint64_t w) noexcept { return static_cast<kind>(w & 3); }
-constexpr page_code code_of(std::uint64_t w) noexcept {
-    return static_cast<page_code>(w >> 2 & 15);
-}
-constexpr std::uint64_t claimed_bit = 1U << 6;
-constexpr std::uint64_t inherited_bit = 1U << 7;
-constexpr std::uint32_t owner_of(std::uint64_t w) noexcept {
-    return static_cast<std::uint32_t>(w >> 8) & 0xffffff;
-}
-constexpr std::uint32_t version_of(std::uint64_t w) noexcept {
-    return static_cast<std::uint32_t>(w >> 32);
-}
-constexpr std::uint64_t empty_word(std::uint32_t version) noexcept {
-    return std::uint64_t{version} << 32;
-}
-constexpr std::uint64_t uniform_word(std::uint32_t index, page_code code,
-                                     std::uint32_t version) noexcept {
-    return 1 | static_cast<std::uint64_t>(code) << 2 | std::uint64_t{index} << 8 |
-           std::uint64_t{version} << 32;
-}
-constexpr std::uint64_t node_word(std::uint32_t index) noexcept {
-    return 2 | std::uint64_t{index} << 32;
+inline bool region_map::query(address a, run_view& out) const noexcept {
+    using namespace map_detail;
+    out.at = round_down(a, page_size);
+    const word* words = root_;
+    for (unsigned level = 0; level < granule_level; ++level) {
+        const std::uint64_t w = words[slot_of(a, level)].load(std::memory_order_acquire);
+        if (kind_of(w) != kind::node) {
+            return w != 0 && query_by_record(a, out);
+        }
+        words = node_words(w);
+    }
+    const std::uint64_t w = words[slot_of(a, granule_level)].load(std::memory_order_acquire);
+    const std::uint32_t place = place_of(w);
+    if (kind_of(w) != kind::uniform || plain_of(place) == 0) [[unlikely]] {
+        return w != 0 && query_by_record(a, out);
+    }
+    const address base = round_down(a, granule_size);
+    const address end = base + bytes_of(last_of(place) + 1);
+    if (a >= end) {
+        return false;
+    }
+    out.run_end = end;
+    out.base = base;
+    out.protect = protection_of(plain_of(place));
+    out.flags = 0;
+    out.code = code_of(w);
+    out.has_flags = false;
+    out.claimed = (w & claimed_bit) != 0;
+    return true;
 }
 
-// Leaf meta:  claims:16 inherited:16 reservation:24 version:8
-constexpr std::uint64_t meta_word(std::uint32_t index, std::uint64_t version) noexcept {
-    return std::uint64_t{index} << 32 | version << 56;
-}
-constexpr std::uint32_t meta_owner(std::uint64_t m) noexcept {
-    return static_cast<std::uint32_t>(m >> 32) & 0xffffff;
-}
-constexpr std::uint64_t meta_claims(std::uint64_t m) noexcept { return m & 0xffff; }
-constexpr std::uint64_t meta_inherited(std::uint64_t m) noexcept { return m >> 16 & 0xffff; }
-constexpr std::uint64_t meta_version(std::uint64_t m) noexcept { return m >> 56; }
-
-constexpr page_code code_at(std::uint64_t codes, unsigned page) noexcept {
-    return static_cast<page_code>(codes >> (page * 4) & 15);
-}
-// 16 bits, one for each page of `part` inside the granule that starts at `granule`.
-constexpr std::uint64_t page_mask(range part, address granule) noexcept {
-    const unsigned first = static_cast<unsigned>((part.begin - granule) >> page_shift);
-    const unsigned last = static_cast<unsigned>((part.end - granule) >> page_shift);
-    return ((std::uint64_t{1} << last) - 1) & ~((std::uint64_t{1} << first) - 1);
-}
-// Each set bit becomes four.
-constexpr std::uint64_t spread(std::uint64_t mask) noexcept {
-    std::uint64_t x = mask;
-    x = (x | x << 24) & 0x000000ff000000ffULL;
-    x = (x | x << 12) & 0x000f000f000f000fULL;
-    x = (x | x << 6) & 0x0303030303030303ULL;
-    x = (x | x << 3) & 0x1111111111111111ULL;
-    return x * 15;
-}
-constexpr std::uint64_t pattern(page_code code) noexcept {
-    return 0x1111111111111111ULL * static_cast<std::uint64_t>(code);
-}
-static_assert(spread(0x8001) == 0xf00000000000000fULL);
-
-constexpr range clip(range a, range b) noexcept {
-    return {a.begin > b.begin ? a.begin : b.begin, a.end < b.end ? a.end : b.end};
+// The deepest entry that covers `a`.
+inline region_map::cursor region_map::descend(address a) const noexcept {
+    using namespace map_detail;
+    word* words = root_;
+    for (unsigned level = 0; level < granule_level; ++level) {
+        word* const entry = words + slot_of(a, level);
+        const std::uint64_t w = entry->load(std::memory_order_acquire);
+        if (kind_of(w) != kind::node) {
+            return {entry, level, round_down(a, span_at(level))};
+        }
+        words = node_words(w);
+    }
+    return {words + slot_of(a, granule_level), granule_level, round_down(a, granule_size)};
 }
 
-} // namespace map_detail
+template <class F>
+void region_map::scan(range where, F&& f) const noexcept {
+    using namespace map_detail;
+    for (address a = where.begin; a < where.end;) {
+        const cursor c = descend(a);
+        const byte_count size = span_at(c.level);
+        word* entry = c.entry;
+        range span{c.begin, c.begin + size};
+        // On through the same node; only another node needs another descent.
+        for (std::uint32_t left = entries_at(c.level) - slot_of(a, c.level);
+             left != 0 && span.begin < where.end;) {
+            const std::uint64_t w = entry->load(std::memory_order_acquire);
+            if (c.level < granule_level && kind_of(w) == kind::node) {
+                break;
+            }
+            const step what = f(*entry, w, c.level, span);
+            if (what == step::stop) {
+                return;
+            }
+            if (what == step::next) {
+                a = span.end;
+                span = {a, a + size};
+                ++entry;
+                --left;
+            }
+        }
+    }
+}
+
+// Runs of like pages among `first` to `last`: f(first page, page behind, code, inherited).
+template <class F>
+void region_map::each_run(const map_detail::granule_pages& g, unsigned first, unsigned last,
+                          F&& f) noexcept {
+    using namespace map_detail;
+    for (unsigned page = first; page <= last;) {
+        const page_code code = code_at(g.codes, page);
+        const bool inherited = (g.inherited >> page & 1) != 0;
+        const std::uint32_t other = (g.inherited ^ (inherited ? 0xffffU : 0)) >> page;
+        unsigned length = run_length(g.codes, page, code);
+        const auto alike = other == 0 ? length : static_cast<unsigned>(__builtin_ctz(other));
+        length = alike < length ? alike : length;
+        const unsigned end = page + length <= last ? page + length : last + 1;
+        f(page, end, code, inherited);
+        page = end;
+    }
+}
 
 template <class F>
 void region_map::for_each_run(range where, F&& f) const noexcept {
@@ -94,61 +103,53 @@ void region_map::for_each_run(range where, F&& f) const noexcept {
     range run{where.begin, where.begin};
     page_code run_code = page_code::outside;
     bool run_inherited = false;
-    const auto add = [&](range part, page_code code, bool inherited) {
+    const auto add = [&](address end, page_code code, bool inherited) {
         if (!run.is_empty() && (code != run_code || inherited != run_inherited)) {
             f(run, run_code, run_inherited);
-            run.begin = part.begin;
+            run.begin = run.end;
         }
-        run.end = part.end;
+        run.end = end;
         run_code = code;
         run_inherited = inherited;
     };
-    for (address a = where.begin; a < where.end;) {
-        const cursor c = descend(a);
-        const range part = clip(c.span, where);
-        if (c.leaf == nullptr) {
-            const std::uint64_t w = c.upper->load(std::memory_order_acquire);
-            add(part, code_of(w), (w & inherited_bit) != 0);
-        } else {
-            const std::uint64_t codes = c.leaf->codes.load(std::memory_order_acquire);
-            const std::uint64_t inherited =
-                meta_inherited(c.leaf->meta.load(std::memory_order_acquire));
-            for (address p = part.begin; p < part.end; p += page_size) {
-                const auto page = static_cast<unsigned>((p - c.span.begin) >> page_shift);
-                add({p, p + page_size}, code_at(codes, page), (inherited >> page & 1) != 0);
-            }
+    scan(where, [&](word& entry, std::uint64_t w, unsigned level, range span) {
+        const range part = clip(span, where);
+        const bool to_last =
+            level < granule_level || part.end <= span.begin + bytes_of(last_of(place_of(w)) + 1);
+        if (kind_of(w) == kind::empty || (kind_of(w) == kind::uniform && to_last)) {
+            add(part.end, code_of(w), (w & inherited_bit) != 0);
+            return step::next;
         }
-        a = part.end;
-    }
+        granule_pages g;
+        std::uint64_t meta = 0;
+        if (!read(entry, w, g, meta)) {
+            return step::again;
+        }
+        each_run(g, static_cast<unsigned>(pages_of(part.begin - span.begin)),
+                 static_cast<unsigned>(pages_of(part.end - span.begin)) - 1,
+                 [&](unsigned, unsigned end, page_code code, bool inherited) {
+                     add(span.begin + bytes_of(end), code, inherited);
+                 });
+        return step::next;
+    });
     if (!run.is_empty()) {
         f(run, run_code, run_inherited);
     }
 }
 
-// Every entry below `words`, in ascending order: f(cursor).
 template <class F>
 void region_map::walk(word* words, unsigned level, address begin, F& f) const noexcept {
     using namespace map_detail;
     for (std::uint32_t i = 0; i < entries_at(level); ++i) {
-        const address at = begin + i * span_at(level);
-        const range span{at, at + span_at(level)};
-        if (level == 3) {
-            cursor c;
-            c.leaf = reinterpret_cast<leaf_entry*>(words) + i;
-            c.level = 3;
-            c.span = span;
-            f(c);
+        const std::uint64_t w = words[i].load(std::memory_order_acquire);
+        if (w == 0) {
             continue;
         }
-        const std::uint64_t w = words[i].load(std::memory_order_acquire);
-        if (kind_of(w) == kind::node) {
+        const address at = begin + i * span_at(level);
+        if (level < granule_level && kind_of(w) == kind::node) {
             walk(node_words(w), level + 1, at, f);
-        } else if (kind_of(w) == kind::uniform) {
-            cursor c;
-            c.upper = &words[i];
-            c.level = level;
-            c.span = span;
-            f(c);
+        } else {
+            f(words[i], w, level, range{at, at + span_at(level)});
         }
     }
 }
@@ -156,34 +157,44 @@ void region_map::walk(word* words, unsigned level, address begin, F& f) const no
 template <class F>
 void region_map::settle_after_fork(F&& f) noexcept {
     using namespace map_detail;
-    const auto visit = [&](const cursor& c) {
-        if (c.leaf == nullptr) {
-            const std::uint64_t w = c.upper->load(std::memory_order_relaxed);
-            f(c.span, owner_of(w), code_of(w), (w & claimed_bit) != 0);
-            const std::uint64_t inherited = is_charged(code_of(w)) ? inherited_bit : 0;
-            c.upper->store((w & ~claimed_bit) | inherited, std::memory_order_relaxed);
+    const auto visit = [&](word& entry, std::uint64_t w, unsigned level, range span) {
+        if (level < granule_level) {
+            f(span, owner_of(place_of(w)), code_of(w), (w & claimed_bit) != 0);
+            entry.store(uniform_word(place_of(w), code_of(w), is_charged(code_of(w))),
+                        std::memory_order_relaxed);
             return;
         }
-        const std::uint64_t m = c.leaf->meta.load(std::memory_order_relaxed);
-        const std::uint32_t index = meta_owner(m);
-        if (index == 0) {
-            return;
-        }
-        const std::uint64_t codes = c.leaf->codes.load(std::memory_order_relaxed);
-        std::uint64_t inherited = 0;
-        for (unsigned page = 0; page < pages_per_granule; ++page) {
-            const page_code code = code_at(codes, page);
-            if (code == page_code::outside) {
-                continue;
+        granule_pages g;
+        std::uint64_t meta = 0;
+        static_cast<void>(read(entry, w, g, meta));
+        const std::uint32_t claims =
+            (w & claimed_bit) != 0
+                ? pages_in(g.place)
+                : (kind_of(w) == kind::record ? claims_of(meta) & pages_in(g.place) : 0);
+        // Claimed or not is told apart like two states of inheritance.
+        std::uint32_t inherited = 0;
+        each_run({g.codes, claims, g.place}, 0, last_of(g.place),
+                 [&](unsigned first, unsigned end, page_code code, bool claimed) {
+                     f(range{span.begin + bytes_of(first), span.begin + bytes_of(end)},
+                       owner_of(g.place), code, claimed);
+                     const std::uint32_t pages = ((1U << end) - 1) & ~((1U << first) - 1);
+                     inherited |= is_charged(code) ? pages : 0;
+                 });
+        g.inherited = inherited;
+        const std::uint64_t packed = pack(g);
+        if (packed != 0) {
+            entry.store(packed, std::memory_order_relaxed);
+            if (kind_of(w) == kind::record) {
+                records_.give(record_of(w));
             }
-            const address at = c.span.begin + bytes_of(page);
-            f(range{at, at + page_size}, index, code, (meta_claims(m) >> page & 1) != 0);
-            inherited |= static_cast<std::uint64_t>(is_charged(code)) << page;
+        } else {
+            // Only a record's pages can be of more than two kinds: codes alone tell them apart here.
+            write(records_.at(record_of(w)), g, 0, generation_of(w), span.begin);
+            entry.store(w & ~claimed_bit, std::memory_order_relaxed);
         }
-        c.leaf->meta.store(meta_word(index, meta_version(m)) | inherited << 16,
-                           std::memory_order_relaxed);
     };
     walk(root_, 0, 0, visit);
+    settle_records();
 }
 
 } // namespace memreeve::vm
