@@ -86,6 +86,10 @@ bool host::close_owner(owner_id who) noexcept {
             return false;
         }
     }
+    // Its arenas' slack is in its books.
+    if (!manager_.space().give_back_arenas_of(who)) {
+        return false;
+    }
     books_.tree().close_account(who);
     return true;
 }

@@ -31,13 +31,13 @@ void on_removed(void* context, range where) noexcept {
     static_cast<manager*>(context)->known().remove(where);
 }
 
-void on_settled(void* context, owner_id owner, page_count writable) noexcept {
+void on_settled(void* context, owner_id owner, std::int64_t pages) noexcept {
     if (owner == owner_id::none) {
         return;
     }
     budget::account& a = static_cast<manager*>(context)->books().tree().at(owner);
-    a.writable.fetch_sub(writable, std::memory_order_relaxed);
-    a.slack.fetch_sub(writable, std::memory_order_relaxed);
+    a.writable.fetch_add(static_cast<page_count>(pages), std::memory_order_relaxed);
+    a.slack.fetch_add(static_cast<page_count>(pages), std::memory_order_relaxed);
 }
 
 } // namespace
@@ -51,6 +51,9 @@ result<void> manager::open(ledger& books, telemetry::image_record& image,
     extents_ = extents(&image);
     sensors_.open(o.root_prefix, o.watch_system);
     space_.set_settled_sink(on_settled, this);
+    if (!o.guard_pages) {
+        space_.forgo_guards();
+    }
     return space_.open({on_added, on_removed, this});
 }
 
@@ -370,6 +373,9 @@ result<address> manager::move(owner_id who, range from, byte_count new_size,
         return to;
     }
     const byte_count moved = from.size() < new_size ? from.size() : round_up(new_size, page_size);
+    // The kernel joins moved pages with no neighbour: in the end their space is mapped anew.
+    space_.map().at(space_.find(*to).index).flags.fetch_or(vm::holds_mappings,
+                                                           std::memory_order_acq_rel);
     if (const int e = prim::move_pages(from.begin, *to, moved); e != 0) {
         static_cast<void>(virtual_free(*to, 0, vm::win32::mem_release));
         return failure{errc::out_of_address_space, e};

@@ -108,7 +108,7 @@ bool manager::keep_warm(address begin) noexcept {
     const page_count pages = f.whole.pages();
     if (f.index == 0 || f.whole.begin != begin || pages < warm_ranges::least ||
         pages > warm_ranges::largest || f.code != vm::page_code::rw || f.run_end != f.whole.end ||
-        f.flags != 0) {
+        (vm::only_flags(f.flags) & ~vm::guarded_space) != 0) {
         return false;
     }
     page_count bound = most_warm;

@@ -47,6 +47,13 @@ int protect(address where, byte_count size, access allowed) noexcept;
 int discard(address where, byte_count size) noexcept;
 // Contents may be dropped when memory is short (MADV_FREE).
 int discard_lazily(address where, byte_count size) noexcept;
+// Drops contents and marks the pages: every access faults, whatever the mapping allows, and no mapping
+// is split. Inaccessible private anonymous memory may be marked too. EINVAL: the kernel is older than
+// 6.13, or pages are locked. A prefix may be done on failure.
+int install_guard(address where, byte_count size) noexcept;
+// Takes the marks off; pages without one keep their contents.
+int remove_guard(address where, byte_count size) noexcept;
+int unlock(address where, byte_count size) noexcept;
 // Puts inaccessible anonymous memory over whatever is mapped there.
 int replace_by_reserved(address where, byte_count size) noexcept;
 // The same with access: zero-filled memory that may be used so.

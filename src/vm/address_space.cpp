@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Plans, applies, keeps. Where addresses come from and go to: space_supply.cpp.
+// Plans, applies, keeps. Pages of guarded reservations: guarded.cpp. Where addresses come from and go
+// to: space_supply.cpp, arena_supply.cpp.
 #include "vm/address_space.hpp"
 
 #include "base/check.hpp"
@@ -52,11 +53,14 @@ void address_space::count(planned& p) noexcept {
     differences d;
     page_count living_more = 0;
     page_count living_less = 0;
+    unsigned runs = 0;
+    const bool guarded = p.guarded_;
     map_.for_each_run(p.span_, [&](range run, page_code code, bool inherited) {
         const page_code target =
             code == page_code::replaced && p.kind_ == planned::kind::protect ? code : p.target_;
         const page_count n = run.pages();
         const auto signed_n = static_cast<std::int64_t>(n);
+        p.old_code_ = runs++ == 0 ? code : p.old_code_;
         if (is_charged(target) && !is_charged(code)) {
             d.to_charge += n;
         }
@@ -64,11 +68,13 @@ void address_space::count(planned& p) noexcept {
             d.to_refund += n;
         }
         d.committed += signed_n * (int{is_committed(target)} - int{is_committed(code)});
-        d.writable += signed_n * (int{is_kernel_writable(target)} - int{is_kernel_writable(code)});
-        d.slack -= signed_n * int{code == page_code::reserved_writable};
+        d.writable += signed_n * (int{is_kernel_writable(target, guarded)} -
+                                  int{is_kernel_writable(code, guarded)});
+        d.slack += signed_n * (int{is_slack(target, guarded)} - int{is_slack(code, guarded)});
         living_more += target != page_code::dead && code == page_code::dead ? n : 0;
         living_less += target == page_code::dead && code != page_code::dead ? n : 0;
     });
+    p.is_uniform_ = runs == 1;
     if (p.kind_ == planned::kind::release) {
         d.reserved = -static_cast<std::int64_t>(p.span_.pages());
     }
@@ -96,13 +102,12 @@ result<void> address_space::plan_reserve(const alloc_request& q, owner_id owner,
     out.allocation_protect_ = q.protect.value;
     const bool commits = q.kind == alloc_kind::reserve_commit;
     out.target_ = commits ? q.protect.code : page_code::reserved;
-    out.kernel_ = kernel_access(out.target_);
+    out.kernel_ = use_of(out.target_);
     const auto pages = static_cast<std::int64_t>(q.span.pages());
     out.diff_ = {};
     out.diff_.to_charge = commits ? q.span.pages() : 0;
     out.diff_.reserved = pages;
     out.diff_.committed = commits ? pages : 0;
-    out.diff_.writable = is_kernel_writable(out.target_) ? pages : 0;
     return {};
 }
 
@@ -137,17 +142,14 @@ result<void> address_space::plan_protect(range span, const protection& p, planne
         return r;
     }
     bool all_committed = true;
-    page_code first = page_code::outside;
     map_.for_each_run(span, [&](range, page_code code, bool) {
         all_committed = all_committed && is_committed(code);
-        first = first == page_code::outside ? code : first;
     });
     if (!all_committed) {
         map_.unclaim(span);
         return errc::invalid_address; // V6
     }
     out.begin(this, planned::kind::protect, f, span, p.code);
-    out.old_code_ = first;
     count(out);
     return {};
 }
@@ -223,7 +225,7 @@ result<void> address_space::plan_replace(range span, planned& out) noexcept {
 void address_space::abandon(planned& p) noexcept {
     if (p.took_space_) {
         map_.remove(p.index_);
-        undo_take(p.span_, p.index_);
+        undo_take(is_committed(p.target_) ? p.span_ : range{}, p.index_);
     }
     if (p.claimed_) {
         map_.unclaim(p.span_);
@@ -267,31 +269,51 @@ result<void> address_space::apply_reserve(planned& p) noexcept {
     if (!map_.prepare(p.span_)) {
         return from_os(12 /* ENOMEM */);
     }
-    if (p.kernel_ != access::none) {
-        if (const int e = prim::protect(p.span_.begin, p.span_.size(), p.kernel_); e != 0) {
-            // A prefix may have changed; abandon() gives the space back closed off.
-            return from_os(e);
-        }
+    // When one of these fails a prefix may have changed; abandon() gives the space back closed off.
+    const range s = p.span_;
+    const bool commits = is_committed(p.target_);
+    int e = 0;
+    if (p.kernel_ != (p.guarded_ ? access::read_write : access::none) && commits) {
+        e = prim::protect(s.begin, s.size(), p.kernel_);
     }
+    if (e == 0 && p.guarded_ && commits) {
+        e = prim::remove_guard(s.begin, s.size());
+    }
+    if (e != 0) {
+        return from_os(e);
+    }
+    const auto pages = static_cast<std::int64_t>(s.pages());
+    p.diff_.writable =
+        pages * (int{is_kernel_writable(p.target_, p.guarded_)} - int{p.guarded_});
+    p.diff_.slack = pages * (int{is_slack(p.target_, p.guarded_)} - int{p.guarded_});
     return {};
 }
 
 result<void> address_space::take_space(planned& p) noexcept {
-    if (!p.anywhere_) {
-        return take_exactly(p.span_, p.owner_);
-    }
     const byte_count size = p.span_.size();
-    const auto base = take_anywhere(size, p.owner_);
-    if (!base) {
-        return base.error();
+    const auto got = p.anywhere_ ? take_anywhere(size, p.owner_) : take_exactly(p.span_, p.owner_);
+    if (!got) {
+        return got.error();
     }
-    p.span_ = {*base, *base + size};
+    p.span_ = {got->begin, got->begin + size};
+    p.guarded_ = got->guarded;
+    std::uint32_t flags = 0;
+    if (p.guarded_) {
+        flags |= guarded_space;
+    }
+    if (got->home != nullptr) {
+        flags |= static_cast<std::uint32_t>(got->home - arenas_ + 1) << arena_shift;
+    }
+    map_.at(p.index_).flags.fetch_or(flags, std::memory_order_relaxed);
     return {};
 }
 
 // Commit and protect: the kernel's access of the whole span, in one call, and none where every page
 // has it already. Not atomic in the kernel, so a failure puts the old access back.
 result<void> address_space::apply_access(planned& p) noexcept {
+    if (p.guarded_) {
+        return apply_access_guarded(p);
+    }
     range change{p.span_.end, p.span_.begin};
     int failed = 0;
     const bool distrust =
@@ -304,7 +326,7 @@ result<void> address_space::apply_access(planned& p) noexcept {
         }
         if (code == page_code::replaced) {
             p.over_mappings_ = true;
-        } else if (kernel_access(code) != p.kernel_ || unsure) {
+        } else if (kernel_access(code, false) != p.kernel_ || unsure) {
             change.begin = change.begin < run.begin ? change.begin : run.begin;
             change.end = run.end;
         }
@@ -315,7 +337,7 @@ result<void> address_space::apply_access(planned& p) noexcept {
     if (failed == 0 && !change.is_empty()) {
         failed = prim::protect(change.begin, change.size(), p.kernel_);
         if (failed != 0) {
-            restore_access(change, distrust);
+            restore_access(change, distrust, false);
         }
     }
     return failed == 0 ? result<void>{} : from_os(failed);
@@ -340,13 +362,19 @@ result<void> address_space::apply_access_over_mappings(const planned& p, bool di
         if (failed == 0 && !(commits && code == page_code::replaced)) {
             failed = prim::protect(run.begin, run.size(), p.kernel_);
         }
+        if (failed == 0 && p.guarded_ && is_reserved(code)) {
+            failed = prim::remove_guard(run.begin, run.size());
+        }
     });
     if (failed == 0 && commits) {
         failed = replace_mappings(p.span_, p.kernel_);
     }
     if (failed != 0) {
-        restore_access(p.span_, distrust);
-        theirs.put_back();
+        if (p.guarded_ && mark_again(p.span_) != 0) {
+            map_.at(p.index_).flags.fetch_or(may_be_open, std::memory_order_acq_rel);
+        }
+        restore_access(p.span_, distrust, p.guarded_);
+        static_cast<void>(theirs.put_back());
     }
     return failed == 0 ? result<void>{} : from_os(failed);
 }
@@ -361,16 +389,29 @@ int address_space::replace_mappings(range span, access allowed) noexcept {
     return failed;
 }
 
-// Gives every run the access its code asks for. At the mapping limit the refused call may have used
-// up the mapping that putting back needs: then the ballast is given up for it.
-void address_space::restore_access(range span, bool distrust) noexcept {
+// Gives every run the access its code asks for. Runs of one access in one call: where they are one
+// mapping, giving it back in parts would need more mappings than there were. At the mapping limit the
+// refused call may have used up the one that putting back needs: then the ballast is given up for it.
+void address_space::restore_access(range span, bool distrust, bool guarded) noexcept {
     const auto restore = [&] {
         bool all = true;
+        range part{span.begin, span.begin};
+        access wanted = access::none;
+        const auto put_back = [&] {
+            all = (part.is_empty() || prim::protect(part.begin, part.size(), wanted) == 0) && all;
+            part.begin = part.end;
+        };
         map_.for_each_run(span, [&](range run, page_code code, bool) {
-            if (code != page_code::replaced && !(distrust && is_reserved(code))) {
-                all = prim::protect(run.begin, run.size(), kernel_access(code)) == 0 && all;
+            const bool leave = code == page_code::replaced || (distrust && is_reserved(code));
+            if (leave || part.end != run.begin || kernel_access(code, guarded) != wanted) {
+                put_back();
+            }
+            if (!leave) {
+                part = {part.is_empty() ? run.begin : part.begin, run.end};
+                wanted = kernel_access(code, guarded);
             }
         });
+        put_back();
         return all;
     };
     if (!restore() && drop_ballast()) {
@@ -394,13 +435,21 @@ result<void> address_space::apply_discard(const planned& p) noexcept {
     return failed == 0 ? result<void>{} : from_os(failed);
 }
 
-range address_space::used_hull(range span, std::uint32_t index) const noexcept {
-    if ((map_.at(index).flags.load(std::memory_order_acquire) & may_be_open) != 0) {
+range address_space::used_hull(const planned& p) const noexcept {
+    const range span = p.span_;
+    const auto is_used = [](page_code code) {
+        return is_committed(code) || code == page_code::reserved_writable;
+    };
+    if ((map_.at(p.index_).flags.load(std::memory_order_acquire) & may_be_open) != 0 ||
+        (p.is_uniform_ && is_used(p.old_code_))) {
         return span;
+    }
+    if (p.is_uniform_) {
+        return {};
     }
     range hull{span.end, span.begin};
     map_.for_each_run(span, [&](range run, page_code code, bool) {
-        if (is_committed(code) || code == page_code::reserved_writable) {
+        if (is_used(code)) {
             hull.begin = hull.begin < run.begin ? hull.begin : run.begin;
             hull.end = run.end;
         }
@@ -411,7 +460,10 @@ range address_space::used_hull(range span, std::uint32_t index) const noexcept {
 // Contents first, access second: while contents cannot be dropped nothing has changed, and once they
 // are dropped the decommit is done, whatever happens to the access (reserved_writable).
 result<void> address_space::apply_decommit(planned& p) noexcept {
-    const range hull = used_hull(p.span_, p.index_);
+    if (p.guarded_) {
+        return apply_decommit_guarded(p);
+    }
+    const range hull = used_hull(p);
     if (hull.is_empty()) {
         return {};
     }
@@ -459,15 +511,19 @@ void address_space::keep(planned& p) noexcept {
 }
 
 void address_space::keep_decommit(planned& p) noexcept {
-    if (!p.stuck_) {
+    if (!p.stuck_ && !p.bare_) {
         map_.publish(p.span_, p.target_, false);
+        return;
+    }
+    if (p.guarded_) {
+        keep_decommit_guarded(p);
         return;
     }
     // One call for the whole was too much for the mapping limit: run by run. What still cannot be
     // closed is empty; where it is writable it counts as slack until the next commit or release.
     map_.at(p.index_).flags.fetch_or(may_be_open, std::memory_order_acq_rel);
     map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
-        if (kernel_access(code) == access::none ||
+        if (kernel_access(code, false) == access::none ||
             prim::protect(run.begin, run.size(), access::none) == 0) {
             map_.publish(run, p.target_, false);
             return;
@@ -476,7 +532,7 @@ void address_space::keep_decommit(planned& p) noexcept {
             map_.at(p.index_).living.fetch_add(run.pages(), std::memory_order_acq_rel);
             p.emptied_ = false;
         }
-        const bool writable = is_kernel_writable(code);
+        const bool writable = is_kernel_writable(code, false);
         p.diff_.writable += writable ? static_cast<std::int64_t>(run.pages()) : 0;
         p.diff_.slack += writable ? static_cast<std::int64_t>(run.pages()) : 0;
         map_.publish(run, writable ? page_code::reserved_writable : page_code::reserved, false);
@@ -486,22 +542,30 @@ void address_space::keep_decommit(planned& p) noexcept {
 // The reservation leaves the map before its addresses can be used by anybody else; what the kernel
 // will not take back now is owed and stays out of use.
 void address_space::keep_release(planned& p) noexcept {
-    const range used = used_hull(p.span_, p.index_);
-    page_count writable = 0;
-    map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
-        writable += is_kernel_writable(code) ? run.pages() : 0;
-    });
-    const std::uint32_t flags = map_.at(p.index_).flags.load(std::memory_order_acquire);
-    map_.remove(p.index_);
-    if (close_off(used, flags) && give_space(p.span_)) {
-        map_.forget(p.index_);
+    reservation& r = map_.at(p.index_);
+    const range used = used_hull(p);
+    // Pages that what happens here takes out of the writable ones, or (guarded) into them.
+    page_count moved = 0;
+    bool is_read_write = p.guarded_;
+    const auto add = [&](range run, page_code code, bool) {
+        moved += is_kernel_writable(code, p.guarded_) != p.guarded_ ? run.pages() : 0;
+        is_read_write = is_read_write && kernel_access(code, true) == access::read_write;
+    };
+    if (p.is_uniform_) {
+        add(p.span_, p.old_code_, false);
     } else {
-        reservation& r = map_.at(p.index_);
-        r.living.store(writable, std::memory_order_relaxed); // reused: what is owed to the books
-        p.diff_.writable += static_cast<std::int64_t>(writable);
-        p.diff_.slack += static_cast<std::int64_t>(writable);
-        owe(p.index_);
+        map_.for_each_run(p.span_, add);
     }
+    map_.remove(p.index_);
+    if (return_space(r, used, is_read_write)) {
+        map_.forget(p.index_);
+        return;
+    }
+    r.living.store(moved, std::memory_order_relaxed); // reused: what is owed to the books
+    const auto more = static_cast<std::int64_t>(moved) * (p.guarded_ ? -1 : 1);
+    p.diff_.writable += more;
+    p.diff_.slack += more;
+    owe(p.index_);
 }
 
 // ---- guards ---------------------------------------------------------------------------------------
@@ -526,7 +590,7 @@ bool address_space::clear_guard(address a, differences& diff, owner_id& owner) n
         return true; // somebody else met the guard first; p gives up the claim
     }
     p.target_ = without_guard(code);
-    p.kernel_ = kernel_access(p.target_);
+    p.kernel_ = use_of(p.target_);
     count(p);
     if (!apply_access(p)) {
         return false;
@@ -541,9 +605,18 @@ bool address_space::clear_guard(address a, differences& diff, owner_id& owner) n
 
 void address_space::settle_after_fork(const fork_visitor& v) noexcept {
     for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_relaxed); ++i) {
-        const auto before = static_cast<owner_id>(arenas_[i].owner.load(std::memory_order_relaxed));
-        arenas_[i].owner.store(static_cast<std::uint32_t>(v.remap(v.context, before)),
-                               std::memory_order_relaxed);
+        arena& a = arenas_[i];
+        const auto before = static_cast<owner_id>(a.owner.load(std::memory_order_relaxed));
+        const owner_id now = v.remap(v.context, before);
+        a.owner.store(static_cast<std::uint32_t>(now), std::memory_order_relaxed);
+        if (a.state.load(std::memory_order_relaxed) != 2) {
+            continue;
+        }
+        differences d;
+        d.writable = a.opened.load(std::memory_order_relaxed) * std::int64_t{pages_per_granule};
+        d.slack = d.writable;
+        v.tell(v.context, now, d);
+        settle_half_open(a);
     }
     for (std::uint32_t i = 1; i < reservations_.used(); ++i) {
         reservation& r = map_.at(i);
@@ -557,9 +630,17 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
         } else if (r.stage() != reservation_stage::free && !arena_at(r.base()).is_empty()) {
             // Being made or released by a thread that is not here: nobody's, so it holds nothing.
             const std::uint32_t there = find(r.base()).index;
-            if ((there == 0 || there == i) && !r.where().is_empty()) {
-                static_cast<void>(prim::discard(r.base(), r.where().size()));
-                static_cast<void>(prim::protect(r.base(), r.where().size(), access::none));
+            const range where = r.where();
+            if ((there != 0 && there != i) || where.is_empty()) {
+                continue;
+            }
+            const arena* home = arena_of(where.begin);
+            if (home != nullptr &&
+                home->is_open({where.begin, round_up(where.end, granule_size)})) {
+                static_cast<void>(cover(where, false));
+            } else {
+                static_cast<void>(prim::discard(where.begin, where.size()));
+                static_cast<void>(prim::protect(where.begin, where.size(), access::none));
             }
         }
     }
@@ -568,22 +649,28 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
         if (r.stage() != reservation_stage::live) {
             return;
         }
+        const bool is_marked = (r.flags.load(std::memory_order_relaxed) & guarded_space) != 0;
         const auto n = static_cast<std::int64_t>(run.pages());
         differences d;
         d.committed = is_committed(code) ? n : 0;
-        d.writable = is_kernel_writable(code) ? n : 0;
-        d.slack = code == page_code::reserved_writable ? n : 0;
-        if (d.committed != 0 || d.writable != 0) {
+        d.writable = n * (int{is_kernel_writable(code, is_marked)} - int{is_marked});
+        d.slack = n * (int{is_slack(code, is_marked)} - int{is_marked});
+        if (d.committed != 0 || d.writable != 0 || d.slack != 0) {
             v.tell(v.context, static_cast<owner_id>(r.owner.load(std::memory_order_relaxed)), d);
         }
         if (!claimed) {
             return;
         }
-        if (is_reserved(code)) {
+        if (is_marked) {
+            static_cast<void>(kernel_access(code, true) == use_of(code)
+                                  ? prim::remove_guard(run.begin, run.size())
+                                  : prim::install_guard(run.begin, run.size()));
+        } else if (is_reserved(code)) {
             static_cast<void>(prim::discard(run.begin, run.size()));
         }
         if (code != page_code::replaced) {
-            static_cast<void>(prim::protect(run.begin, run.size(), kernel_access(code)));
+            static_cast<void>(
+                prim::protect(run.begin, run.size(), kernel_access(code, is_marked)));
         }
     });
 }

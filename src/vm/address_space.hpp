@@ -10,8 +10,10 @@
 //   keep(p)                publishes the new states, ends the claims             cannot fail
 // A planned change that is not kept gives up its claims when it goes out of scope.
 //
-// How the kernel holds each state: vm/page_state.hpp. What the kernel refuses to take back at its
-// mapping limit is owed: dropped, kept out of use, and tried again by settle_owed().
+// How the kernel holds each state: vm/page_state.hpp; what is small lies in guarded arenas
+// (arena_supply.cpp, guarded.cpp), where a commit and a decommit are one call each. What the kernel
+// refuses to take back at its mapping limit is owed: dropped, kept out of use, and tried again by
+// settle_owed().
 #pragma once
 
 #include "base/result.hpp"
@@ -79,7 +81,8 @@ private:
         kind_ = what;
         claimed_ = true;
         target_ = target;
-        kernel_ = kernel_access(target);
+        guarded_ = (f.flags & guarded_space) != 0;
+        kernel_ = kernel_access(target, guarded_);
         index_ = f.index;
         owner_ = f.owner;
         allocation_protect_ = f.protect;
@@ -88,6 +91,7 @@ private:
         diff_ = {};
         living_delta_ = 0;
         emptied_ = false;
+        is_uniform_ = false;
     }
 
     address_space* space_ = nullptr;
@@ -98,7 +102,10 @@ private:
     bool took_space_ = false;
     bool lazily_ = false;
     bool over_mappings_ = false; // some pages are `replaced`
-    bool stuck_ = false;         // decommit: the kernel would not take the access away in one call
+    bool guarded_ = false;       // the reservation is (guarded_space)
+    bool is_uniform_ = false;    // every page of the span has old_code_
+    bool stuck_ = false;         // decommit: the kernel would not change the access in one call
+    bool bare_ = false;          // decommit of a guarded one: without markers, hull_ is closed instead
     access kernel_ = access::none;
     page_code target_ = page_code::reserved;
     page_code old_code_ = page_code::outside;
@@ -107,6 +114,7 @@ private:
     std::uint64_t tag_ = 0;
     owner_id owner_ = owner_id::none;
     range span_{};
+    range hull_{}; // decommit: from the first to the last page that had to be changed
     differences diff_{};
     std::int64_t living_delta_ = 0;
 };
@@ -174,14 +182,22 @@ public:
     };
     void settle_after_fork(const fork_visitor& v) noexcept;
 
+    // Small reservations are held without markers from now on. Before open().
+    void forgo_guards() noexcept { guards_.store(guards::unknown_to_kernel); }
+    // Pages of the owner's open granules: they are in its books as writable and slack, and the pages of
+    // its guarded reservations by the difference from that.
+    page_count open_pages(owner_id owner) const noexcept;
+    // Nothing is reserved or owed under this owner any more. False: an arena of it is still in use.
+    bool give_back_arenas_of(owner_id owner) noexcept;
+
     // Tries again what the kernel refused to take back. Returns what is still owed (ranges).
     std::uint32_t settle_owed() noexcept;
     std::uint32_t owed() const noexcept { return owed_count_.load(std::memory_order_relaxed); }
     // Gives back arenas that hold nothing; returns bytes of address space freed.
     byte_count give_back_empty_arenas() noexcept;
-    // Told when settle_owed() made pages of an owner inaccessible at last: its books' writable and
-    // slack go down by `writable` pages.
-    using settled_sink = void (*)(void* context, owner_id owner, page_count writable) noexcept;
+    // Told when pages of an owner that nobody uses become writable to the kernel, or cease to be: its
+    // books' writable and slack change by `pages`.
+    using settled_sink = void (*)(void* context, owner_id owner, std::int64_t pages) noexcept;
     void set_settled_sink(settled_sink sink, void* context) noexcept {
         settled_ = sink;
         settled_context_ = context;
@@ -208,22 +224,60 @@ private:
     result<void> apply_discard(const planned& p) noexcept;
     result<void> apply_decommit(planned& p) noexcept;
     void keep_decommit(planned& p) noexcept;
+    result<void> apply_access_guarded(planned& p) noexcept;
+    int mark_again(range span) noexcept;
+    result<void> apply_decommit_guarded(planned& p) noexcept;
+    void keep_decommit_guarded(planned& p) noexcept;
+    void publish_decommitted(planned& p, range run, bool is_writable) noexcept;
+    static int cover(range hull, bool is_read_write) noexcept;
     void keep_release(planned& p) noexcept;
-    void restore_access(range span, bool distrust) noexcept;
+    void restore_access(range span, bool distrust, bool guarded) noexcept;
     // The pages of `span` (claimed) that have contents or access, from the first to the last.
-    range used_hull(range span, std::uint32_t index) const noexcept;
+    range used_hull(const planned& p) const noexcept;
 
-    result<address> take_anywhere(byte_count size, owner_id owner) noexcept;
-    result<void> take_exactly(range where, owner_id owner) noexcept;
+    struct place {
+        address begin = 0;
+        arena* home = nullptr; // null: placed
+        bool guarded = false;
+    };
+    // What became of granules of a guarded arena.
+    enum class granules_are : unsigned char { open, closed, stuck };
+    enum class guards : unsigned char { untried, work, unknown_to_kernel };
+
+    result<place> take_anywhere(byte_count size, owner_id owner) noexcept;
+    place take_from(arena_kind kind, std::uint32_t count, std::uint32_t alignment,
+                    owner_id owner) noexcept;
+    result<place> take_exactly(range where, owner_id owner) noexcept;
     result<void> take_space(planned& p) noexcept;
-    void undo_take(range where, std::uint32_t index) noexcept;
-    bool give_space(range where) noexcept;
+    void undo_take(range used, std::uint32_t index) noexcept;
+    bool open_or_close(place& got, range granules, bool may_open) noexcept;
+    result<place> take_from_arena(arena& home, range where, owner_id owner) noexcept;
+    bool unmap_placed(range where) noexcept;
+    bool try_guards(address page) noexcept;
+    byte_count give_back(arena& a) noexcept;
+    bool return_space(const reservation& r, range used, bool is_read_write) noexcept;
     void make_ballast() noexcept;
     bool drop_ballast() noexcept;
     bool close_off(range used, std::uint32_t flags) noexcept;
+    bool open_granules(arena& a, range wanted) noexcept;
+    bool make_open(arena& a, range part) noexcept;
+    void set_closed(arena& a, range granules) noexcept;
+    granules_are return_granules(arena& home, range granules, range used, bool is_read_write,
+                                 std::uint32_t flags) noexcept;
+    bool unmap_arena(arena& a) noexcept;
+    void settle_half_open(arena& a) noexcept;
+    void tell_slack(owner_id owner, std::int64_t pages) noexcept {
+        if (settled_ != nullptr && pages != 0) {
+            settled_(settled_context_, owner, pages);
+        }
+    }
     arena* arena_of(address a) const noexcept;
-    arena* make_arena(owner_id owner, bool low, std::uint32_t at_least) noexcept;
-    result<address> map_placed(byte_count size, owner_id owner) noexcept;
+    arena* home_of(const reservation& r) const noexcept {
+        const std::uint32_t number = r.flags.load(std::memory_order_relaxed) >> arena_shift;
+        return number != 0 ? &arenas_[number - 1] : arena_of(r.base());
+    }
+    arena* make_arena(owner_id owner, arena_kind kind, std::uint32_t at_least) noexcept;
+    result<place> map_placed(byte_count size, owner_id owner) noexcept;
     void owe(std::uint32_t index) noexcept;
     void owe_mapping(std::uint32_t index, range where) noexcept;
 
@@ -238,6 +292,7 @@ private:
     byte_count largest_piece_ = ~byte_count{0}; // of address space at once, under RLIMIT_AS
     address ballast_ = 0;
     std::atomic<bool> has_ballast_{false};
+    std::atomic<guards> guards_{guards::untried};
     space_listener listener_{};
     std::atomic<std::uint64_t> owed_{0}; // tag << 32 | index: stack through reservation::link
     std::atomic<std::uint32_t> owed_count_{0};

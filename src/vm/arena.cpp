@@ -43,7 +43,7 @@ void arena::clear(std::uint32_t first, std::uint32_t count) noexcept {
 }
 
 bool arena::find_free(std::uint32_t from, std::uint32_t to, std::uint32_t count,
-                      std::uint32_t& first) const noexcept {
+                      std::uint32_t alignment, std::uint32_t& first) const noexcept {
     std::uint32_t run = 0;
     for (std::uint32_t i = from; i < to;) {
         const std::uint64_t w = taken[i / 64].load(std::memory_order_relaxed) >> (i % 64);
@@ -60,15 +60,16 @@ bool arena::find_free(std::uint32_t from, std::uint32_t to, std::uint32_t count,
         free_here = free_here < to - i ? free_here : to - i;
         run += free_here;
         i += free_here;
-        if (run >= count) {
-            first = i - run;
+        const std::uint32_t aligned = (i - run + alignment - 1) & ~(alignment - 1);
+        if (aligned + count <= i) {
+            first = aligned;
             return true;
         }
     }
     return false;
 }
 
-address arena::take(std::uint32_t count) noexcept {
+address arena::take(std::uint32_t count, std::uint32_t alignment) noexcept {
     const std::uint32_t size = granules.load(std::memory_order_relaxed);
     if (count == 0 || count > size || size - used.load(std::memory_order_relaxed) < count) {
         return 0;
@@ -78,7 +79,7 @@ address arena::take(std::uint32_t count) noexcept {
     bool wrapped = false;
     for (;;) {
         std::uint32_t first = 0;
-        if (find_free(from, size, count, first)) {
+        if (find_free(from, size, count, alignment, first)) {
             if (set(first, count)) {
                 hint.store(first + count, std::memory_order_relaxed);
                 return begin.load(std::memory_order_relaxed) + first * granule_size;
@@ -97,20 +98,17 @@ address arena::take(std::uint32_t count) noexcept {
 address arena::look(std::uint32_t count) noexcept {
     std::uint32_t first = 0;
     const std::uint32_t size = granules.load(std::memory_order_relaxed);
-    return count <= size && find_free(0, size, count, first)
+    return count <= size && find_free(0, size, count, 1, first)
                ? begin.load(std::memory_order_relaxed) + first * granule_size
                : 0;
 }
 
 bool arena::take_at(range r) noexcept {
-    const address base = begin.load(std::memory_order_relaxed);
-    return set(static_cast<std::uint32_t>((r.begin - base) >> granule_shift),
-               static_cast<std::uint32_t>(r.size() >> granule_shift));
+    return set(slot_of(r.begin), static_cast<std::uint32_t>(r.size() >> granule_shift));
 }
 
 void arena::give(range r) noexcept {
-    const address base = begin.load(std::memory_order_relaxed);
-    const auto first = static_cast<std::uint32_t>((r.begin - base) >> granule_shift);
+    const std::uint32_t first = slot_of(r.begin);
     const auto count = static_cast<std::uint32_t>(r.size() >> granule_shift);
     used.fetch_sub(count, std::memory_order_relaxed);
     clear(first, count);
@@ -118,6 +116,45 @@ void arena::give(range r) noexcept {
     std::uint32_t seen = hint.load(std::memory_order_relaxed);
     while (first < seen && !hint.compare_exchange_weak(seen, first, std::memory_order_relaxed)) {
     }
+}
+
+range arena::closed_part(range r) const noexcept {
+    const std::uint32_t end = slot_of(r.end);
+    std::uint32_t first = slot_of(r.begin);
+    const auto is_set = [&](std::uint32_t i) {
+        return (open[i / 64].load(std::memory_order_relaxed) >> (i % 64) & 1) != 0;
+    };
+    while (first < end && is_set(first)) {
+        ++first;
+    }
+    std::uint32_t last = first;
+    while (last < end && !is_set(last)) {
+        ++last;
+    }
+    const address base = begin.load(std::memory_order_relaxed);
+    return {base + first * granule_size, base + last * granule_size};
+}
+
+std::uint32_t arena::set_open(range r, bool is_open) noexcept {
+    const std::uint32_t end = slot_of(r.end);
+    std::uint32_t changed = 0;
+    for (std::uint32_t i = slot_of(r.begin); i < end;) {
+        const std::uint32_t word_end = (i / 64 + 1) * 64;
+        const std::uint32_t stop = end < word_end ? end : word_end;
+        const std::uint64_t mask = bits(i % 64, stop - (i & ~63U));
+        const std::uint64_t before =
+            is_open ? open[i / 64].fetch_or(mask, std::memory_order_acq_rel)
+                    : open[i / 64].fetch_and(~mask, std::memory_order_acq_rel);
+        changed += static_cast<std::uint32_t>(
+            __builtin_popcountll(is_open ? mask & ~before : mask & before));
+        i = stop;
+    }
+    if (is_open) {
+        opened.fetch_add(changed, std::memory_order_relaxed);
+    } else {
+        opened.fetch_sub(changed, std::memory_order_relaxed);
+    }
+    return changed;
 }
 
 } // namespace memreeve::vm

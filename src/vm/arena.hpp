@@ -3,6 +3,10 @@
 // Reserving inside an arena is setting bits: no system call, no new kernel mapping. A bit is set by
 // compare-and-swap and then belongs to whoever set it; a thread stopped half-way stops nobody.
 // Pure: the address space itself comes from address_space.
+//
+// A granule of a guarded arena is closed (the kernel holds it inaccessible and empty) or open (the
+// kernel holds it read-write, and every page that is not committed carries a marker). Its open bit is
+// changed only by whoever holds its taken bit.
 #pragma once
 
 #include "base/units.hpp"
@@ -14,38 +18,59 @@ namespace memreeve::vm {
 
 inline constexpr std::uint32_t arena_max_granules = 16384; // 1 GiB
 
+enum class arena_kind : std::uint32_t {
+    plain,
+    guarded,
+    low, // below 2 GiB, for MAP_32BIT; used on request only
+};
+
 struct arena {
     static constexpr std::uint32_t words = arena_max_granules / 64;
 
     std::atomic<std::uint32_t> state{0};  // 0 free, 1 being made, 2 live
     std::atomic<std::uint32_t> owner{0};  // owner_id
-    std::atomic<std::uint32_t> is_low{0}; // below 2 GiB, for MAP_32BIT; used on request only
+    std::atomic<arena_kind> kind{arena_kind::plain};
     std::atomic<std::uint32_t> granules{0};
     std::atomic<address> begin{0};        // first usable granule
     std::atomic<address> mapped_begin{0}; // what was reserved: the usable part and a gap on both
     std::atomic<address> mapped_end{0}; // sides, so that kernel mappings of two owners never merge
-    std::atomic<std::uint32_t> hint{0}; // where the next search begins
-    std::atomic<std::uint32_t> used{0}; // granules handed out
+    std::atomic<std::uint32_t> hint{0};   // where the next search begins
+    std::atomic<std::uint32_t> used{0};   // granules handed out
+    std::atomic<std::uint32_t> opened{0}; // open granules
     std::atomic<std::uint64_t> taken[words]{};
+    std::atomic<std::uint64_t> open[words]{};
 
     range where() const noexcept {
         const address b = begin.load(std::memory_order_relaxed);
         return {b, b + granules.load(std::memory_order_relaxed) * granule_size};
     }
 
-    // `count` neighbouring free granules; 0 when there are none. Next fit.
-    address take(std::uint32_t count) noexcept;
+    std::uint32_t slot_of(address a) const noexcept {
+        return static_cast<std::uint32_t>((a - begin.load(std::memory_order_relaxed)) >>
+                                          granule_shift);
+    }
+
+    // `count` neighbouring free granules that begin at a multiple of `alignment` granules; 0 when
+    // there are none. Next fit.
+    address take(std::uint32_t count, std::uint32_t alignment) noexcept;
     // Where such a run lies now, without taking it.
     address look(std::uint32_t count) noexcept;
     // Exactly these granules (whole granules of this arena), or none.
     bool take_at(range granule_range) noexcept;
     void give(range granule_range) noexcept;
 
+    // The following want granules that the caller holds.
+    // The first run of closed granules in `granule_range`; empty when all are open.
+    range closed_part(range granule_range) const noexcept;
+    bool is_open(range granule_range) const noexcept { return closed_part(granule_range).is_empty(); }
+    // Returns how many changed.
+    std::uint32_t set_open(range granule_range, bool is_open) noexcept;
+
 private:
     bool set(std::uint32_t first, std::uint32_t count) noexcept;
     void clear(std::uint32_t first, std::uint32_t count) noexcept;
     bool find_free(std::uint32_t from, std::uint32_t to, std::uint32_t count,
-                   std::uint32_t& first) const noexcept;
+                   std::uint32_t alignment, std::uint32_t& first) const noexcept;
 };
 
 } // namespace memreeve::vm

@@ -48,7 +48,16 @@ enum reservation_flag : std::uint32_t {
     // The program has put mappings of its own over pages of it, or pages were moved in: what is closed
     // off must be replaced.
     holds_mappings = 2,
+    // Reserved pages lie in a read-write mapping behind markers (page_state.hpp). Fixed at birth.
+    guarded_space = 4,
 };
+
+// The upper half of `flags` names the arena of a reservation that was placed by us: its number plus
+// one, or 0.
+inline constexpr unsigned arena_shift = 16;
+constexpr std::uint32_t only_flags(std::uint32_t flags) noexcept {
+    return flags & ((1U << arena_shift) - 1);
+}
 
 static_assert(sizeof(reservation) == 48, "performance goal: <= 64 bytes for a 64 KiB region");
 

@@ -29,11 +29,13 @@ public:
         }
         return 0;
     }
-    void put_back() const noexcept {
+    bool put_back() const noexcept {
+        bool all = true;
         for (unsigned i = 0; i < count_; ++i) {
-            static_cast<void>(
-                prim::protect(runs_[i].where.begin, runs_[i].where.size(), runs_[i].before));
+            const range r = runs_[i].where;
+            all = prim::protect(r.begin, r.size(), runs_[i].before) == 0 && all;
         }
+        return all;
     }
     // Precondition: something was saved.
     access first() const noexcept { return runs_[0].before; }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// address_space: the records, and where addresses come from and go to. Small requests come from the
-// owner's arenas, large ones and those at an asked-for address straight from the system ("placed").
+// address_space: the records, and where addresses come from and go to. What is not large comes from
+// the owner's arenas (arena_supply.cpp), the rest and what is asked for at an address straight from the
+// system ("placed").
 #include "vm/address_space.hpp"
 
 #include "prim/prim.hpp"
@@ -15,9 +16,6 @@ constexpr byte_count reservation_space = byte_count{768} << 20; // 2^24 records 
 // Under RLIMIT_AS the address space is the program's first: ours takes at most this part of it.
 constexpr byte_count limit_share = 16;
 constexpr unsigned ladder_steps = 7; // down to 1/64 under RLIMIT_AS
-constexpr std::uint32_t largest_from_arena = arena_max_granules / 4;
-constexpr std::uint32_t low_arena_granules = 1024;     // 64 MiB
-constexpr std::uint32_t smallest_arena_granules = 256; // 16 MiB
 
 // Nine pages in nine kernel mappings. Made into one, they leave eight for an undo that would
 // otherwise fail at the mapping limit. Made with the first arena, and again once there is room.
@@ -91,7 +89,7 @@ void address_space::close() noexcept {
         const reservation& r = map_.at(i);
         const bool holds =
             r.stage() == reservation_stage::live || r.stage() == reservation_stage::going;
-        if (holds && arena_of(r.base()) == nullptr) {
+        if (holds && home_of(r) == nullptr) {
             unmap_at_close(r.base(), r.where().size());
         }
     }
@@ -127,180 +125,9 @@ bool address_space::drop_ballast() noexcept {
            prim::protect(ballast_, ballast_size, access::none) == 0;
 }
 
-// ---- arenas -----------------------------------------------------------------------------------------
-
-arena* address_space::arena_of(address a) const noexcept {
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
-        if (arenas_[i].state.load(std::memory_order_acquire) == 2 &&
-            arenas_[i].where().contains(a)) {
-            return &arenas_[i];
-        }
-    }
-    return nullptr;
-}
-
-range address_space::arena_at(address a) const noexcept {
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
-        const range mapped{arenas_[i].mapped_begin.load(std::memory_order_relaxed),
-                           arenas_[i].mapped_end.load(std::memory_order_relaxed)};
-        if (arenas_[i].state.load(std::memory_order_acquire) == 2 && mapped.contains(a)) {
-            return mapped;
-        }
-    }
-    return {};
-}
-
-address address_space::next_arena(address a, address limit) const noexcept {
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
-        const address begin = arenas_[i].mapped_begin.load(std::memory_order_relaxed);
-        if (arenas_[i].state.load(std::memory_order_acquire) == 2 && begin > a && begin < limit) {
-            limit = begin;
-        }
-    }
-    return limit;
-}
-
-address address_space::run_end(address a, address limit) const noexcept {
-    address end = a;
-    bool first = true;
-    map_.for_each_run({a, limit}, [&](range run, page_code, bool) {
-        end = first ? run.end : end;
-        first = false;
-    });
-    return end;
-}
-
-arena* address_space::make_arena(owner_id owner, bool low, std::uint32_t at_least) noexcept {
-    make_ballast();
-    for (std::uint32_t i = 0; i < arena_capacity; ++i) {
-        arena& a = arenas_[i];
-        std::uint32_t expected = 0;
-        if (!a.state.compare_exchange_strong(expected, 1, std::memory_order_acq_rel)) {
-            continue;
-        }
-        address base = 0;
-        byte_count size = 0;
-        std::uint32_t granules = low ? low_arena_granules : arena_max_granules;
-        int e = 12;
-        for (; granules >= at_least && granules >= smallest_arena_granules; granules /= 4) {
-            size = (granules + 2) * granule_size;
-            if (size > largest_piece_ && granules / 4 >= at_least &&
-                granules / 4 >= smallest_arena_granules) {
-                continue;
-            }
-            e = prim::reserve(0, size, low ? prim::placement::low : prim::placement::anywhere,
-                              &base);
-            if (e == 0) {
-                break;
-            }
-        }
-        if (e != 0) {
-            a.state.store(0, std::memory_order_release);
-            return nullptr;
-        }
-        a.owner.store(static_cast<std::uint32_t>(owner), std::memory_order_relaxed);
-        a.is_low.store(low, std::memory_order_relaxed);
-        a.mapped_begin.store(base, std::memory_order_relaxed);
-        a.mapped_end.store(base + size, std::memory_order_relaxed);
-        a.begin.store(round_up(base + page_size, granule_size), std::memory_order_relaxed);
-        a.granules.store(granules, std::memory_order_relaxed);
-        a.hint.store(0, std::memory_order_relaxed);
-        a.used.store(0, std::memory_order_relaxed);
-        for (auto& w : a.taken) {
-            w.store(0, std::memory_order_relaxed);
-        }
-        std::uint32_t high = arenas_high_.load(std::memory_order_relaxed);
-        while (high < i + 1 &&
-               !arenas_high_.compare_exchange_weak(high, i + 1, std::memory_order_acq_rel)) {
-        }
-        if (listener_.added != nullptr) {
-            listener_.added(listener_.context, {base, base + size}, owner,
-                            space_listener::kind::arena);
-        }
-        a.state.store(2, std::memory_order_release);
-        return &a;
-    }
-    return nullptr;
-}
-
-byte_count address_space::give_back_empty_arenas() noexcept {
-    byte_count given = 0;
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
-        arena& a = arenas_[i];
-        std::uint32_t live = 2;
-        if (a.used.load(std::memory_order_acquire) != 0 ||
-            !a.state.compare_exchange_strong(live, 1, std::memory_order_acq_rel)) {
-            continue;
-        }
-        // Nobody finds it any more; who found it before has taken bits, or takes them now.
-        const range whole{a.mapped_begin.load(std::memory_order_relaxed),
-                          a.mapped_end.load(std::memory_order_relaxed)};
-        if (!a.take_at(a.where())) {
-            a.state.store(2, std::memory_order_release);
-            continue;
-        }
-        if (prim::unmap(whole.begin, whole.size()) != 0) {
-            a.give(a.where());
-            a.state.store(2, std::memory_order_release);
-            continue;
-        }
-        if (listener_.removed != nullptr) {
-            listener_.removed(listener_.context, whole);
-        }
-        given += whole.size();
-        a.state.store(0, std::memory_order_release);
-    }
-    return given;
-}
-
-address address_space::look_low(owner_id owner, byte_count size) noexcept {
-    const auto count = static_cast<std::uint32_t>(round_up(size, granule_size) >> granule_shift);
-    for (int attempt = 0; attempt < 2; ++attempt) {
-        for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
-            arena& a = arenas_[i];
-            if (a.state.load(std::memory_order_acquire) == 2 &&
-                a.is_low.load(std::memory_order_relaxed) != 0 &&
-                a.owner.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(owner)) {
-                if (const address at = a.look(count); at != 0) {
-                    return at;
-                }
-            }
-        }
-        if (count > low_arena_granules || make_arena(owner, true, count) == nullptr) {
-            break;
-        }
-    }
-    return 0;
-}
-
 // ---- taking and giving ----------------------------------------------------------------------------
 
-result<address> address_space::take_anywhere(byte_count size, owner_id owner) noexcept {
-    const byte_count granules = round_up(size, granule_size) >> granule_shift;
-    if (granules > largest_from_arena) {
-        return map_placed(size, owner);
-    }
-    const auto count = static_cast<std::uint32_t>(granules);
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
-        arena& a = arenas_[i];
-        if (a.state.load(std::memory_order_acquire) != 2 ||
-            a.owner.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(owner) ||
-            a.is_low.load(std::memory_order_relaxed) != 0) {
-            continue;
-        }
-        if (const address at = a.take(count); at != 0) {
-            return at;
-        }
-    }
-    if (arena* fresh = make_arena(owner, false, count); fresh != nullptr) {
-        if (const address at = fresh->take(count); at != 0) {
-            return at;
-        }
-    }
-    return map_placed(size, owner);
-}
-
-result<address> address_space::map_placed(byte_count size, owner_id owner) noexcept {
+result<address_space::place> address_space::map_placed(byte_count size, owner_id owner) noexcept {
     if (size > top_address - granule_size) {
         return errc::out_of_address_space;
     }
@@ -330,18 +157,14 @@ result<address> address_space::map_placed(byte_count size, owner_id owner) noexc
     if (listener_.added != nullptr) {
         listener_.added(listener_.context, {begin, end}, owner, space_listener::kind::placed);
     }
-    return begin;
+    return place{begin};
 }
 
 // `where` begins at a granule. It lies wholly in one arena or wholly outside: the gaps round an arena
 // are mapped and never handed out, so what crosses its edge meets EEXIST.
-result<void> address_space::take_exactly(range where, owner_id owner) noexcept {
+result<address_space::place> address_space::take_exactly(range where, owner_id owner) noexcept {
     if (arena* home = arena_of(where.begin); home != nullptr) {
-        const range granules{where.begin, round_up(where.end, granule_size)};
-        if (!home->where().contains(granules) || !home->take_at(granules)) {
-            return errc::invalid_address;
-        }
-        return {};
+        return take_from_arena(*home, where, owner);
     }
     address got = 0;
     const int e = prim::reserve(where.begin, where.size(), prim::placement::exactly, &got);
@@ -352,22 +175,45 @@ result<void> address_space::take_exactly(range where, owner_id owner) noexcept {
     if (listener_.added != nullptr) {
         listener_.added(listener_.context, where, owner, space_listener::kind::placed);
     }
-    return {};
+    return place{where.begin};
 }
 
-// `index`: the record of what was to lie there; free afterwards, or in use for what is owed.
-void address_space::undo_take(range where, std::uint32_t index) noexcept {
-    if (close_off(where, 0) && give_space(where)) {
+// `index`: the record of what was to lie there; free afterwards, or in use for what is owed. `used`
+// may have been changed already.
+void address_space::undo_take(range used, std::uint32_t index) noexcept {
+    reservation& r = map_.at(index);
+    if (return_space(r, used, false)) {
         map_.forget(index);
         return;
     }
-    map_.at(index).living.store(0, std::memory_order_relaxed);
+    r.living.store(0, std::memory_order_relaxed);
     owe(index);
 }
 
-// Takes contents and access away from what lies in an arena; what does not is about to be unmapped.
+// Contents and access go, of the pages in `used` (is_read_write: all of them lie in read-write
+// mappings), then the addresses. False: the kernel kept something that is owed now.
+bool address_space::return_space(const reservation& r, range used, bool is_read_write) noexcept {
+    const range where = r.where();
+    const std::uint32_t flags = r.flags.load(std::memory_order_relaxed);
+    arena* home = home_of(r);
+    if (home == nullptr) {
+        return unmap_placed(where);
+    }
+    const range granules{where.begin, round_up(where.end, granule_size)};
+    if ((flags & guarded_space) != 0) {
+        if (return_granules(*home, granules, used, is_read_write, flags) == granules_are::stuck) {
+            return false;
+        }
+    } else if (!close_off(used, flags)) {
+        return false;
+    }
+    home->give(granules);
+    return true;
+}
+
+// Takes contents and access away.
 bool address_space::close_off(range used, std::uint32_t flags) noexcept {
-    if (used.is_empty() || arena_of(used.begin) == nullptr) {
+    if (used.is_empty()) {
         return true;
     }
     const bool foreign = (flags & holds_mappings) != 0;
@@ -377,11 +223,7 @@ bool address_space::close_off(range used, std::uint32_t flags) noexcept {
 }
 
 // False: the kernel kept it mapped; its contents are dropped.
-bool address_space::give_space(range where) noexcept {
-    if (arena* home = arena_of(where.begin); home != nullptr) {
-        home->give({where.begin, round_up(where.end, granule_size)});
-        return true;
-    }
+bool address_space::unmap_placed(range where) noexcept {
     if (listener_.removed != nullptr) {
         listener_.removed(listener_.context, where);
     }
@@ -430,14 +272,12 @@ std::uint32_t address_space::settle_owed() noexcept {
         reservation& r = map_.at(index);
         const std::uint32_t next = r.link.load(std::memory_order_relaxed);
         owed_count_.fetch_sub(1, std::memory_order_relaxed);
-        if (close_off(r.where(), r.flags.load(std::memory_order_relaxed)) &&
-            give_space(r.where())) {
-            const page_count writable = r.living.load(std::memory_order_relaxed);
-            const auto owner = static_cast<owner_id>(r.owner.load(std::memory_order_relaxed));
+        const bool is_marked = (r.flags.load(std::memory_order_relaxed) & guarded_space) != 0;
+        const auto moved = static_cast<std::int64_t>(r.living.load(std::memory_order_relaxed));
+        const auto owner = static_cast<owner_id>(r.owner.load(std::memory_order_relaxed));
+        if (return_space(r, r.where(), false)) {
             map_.forget(index);
-            if (writable != 0 && settled_ != nullptr) {
-                settled_(settled_context_, owner, writable);
-            }
+            tell_slack(owner, is_marked ? moved : -moved);
         } else {
             owe(index);
         }

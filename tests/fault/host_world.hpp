@@ -20,6 +20,7 @@
 #include <memory>
 #include <string>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <vector>
 
@@ -176,8 +177,13 @@ public:
     void* block = nullptr;
     std::uint64_t word = 0;
 
+    // Of the worlds made from now on.
+    static inline bool guard_pages = true;
+
     host_world() {
-        const auto made = manager::host::create({});
+        manager::host::settings settings;
+        settings.memory.guard_pages = guard_pages;
+        const auto made = manager::host::create(settings);
         if (!made) {
             throw std::string("no host");
         }
@@ -326,8 +332,9 @@ public:
                 x.charged = tree.charged(id);
                 x.reserved = t.reserved;
                 x.committed = t.committed;
-                x.writable = t.writable;
-                x.slack = t.slack;
+                // Open granules stay open when what they were opened for is refused.
+                x.writable = t.writable - memory().space().open_pages(id);
+                x.slack = t.slack - memory().space().open_pages(id);
                 x.heap = t.heap;
                 x.mapped = t.mapped;
             } else {
@@ -455,9 +462,13 @@ private:
     }
     // I1: page by page; and what is in no reservation is closed. Degraded: what is reserved may be
     // readable still, because the kernel would not close it, but never writable unless it says so.
-    static bool access_fits(vm::page_code code, access got, strictness how) {
-        if (got == vm::kernel_access(code)) {
+    static bool access_fits(vm::page_code code, bool guarded, access got, strictness how) {
+        if (got == vm::kernel_access(code, guarded)) {
             return true;
+        }
+        if (guarded && vm::is_reserved(code)) {
+            return how != strictness::as_before &&
+                   (code != vm::page_code::reserved_writable || !allows(got, access::write));
         }
         if (vm::is_committed(code)) {
             return how == strictness::torn;
@@ -477,7 +488,7 @@ private:
                     return;
                 }
                 if (l == nullptr || !l->is_private_anonymous ||
-                    !access_fits(f.code, l->allowed, how)) {
+                    !access_fits(f.code, is_guarded(f), l->allowed, how)) {
                     wrong = text_of("page %lx: code %d, kernel %s %d", piece.begin,
                                     static_cast<int>(f.code),
                                     l == nullptr              ? "nothing"
@@ -485,9 +496,20 @@ private:
                                                               : "other",
                                     l == nullptr ? 0 : static_cast<int>(l->allowed));
                 }
+                // Decided by trying: a marker shows in no list of mappings.
+                for (address page = piece.begin; wrong.empty() && how == strictness::as_before &&
+                                                 is_guarded(f) && page < piece.end;
+                     page += page_size) {
+                    const bool readable = can_read(page);
+                    if (readable != allows(vm::use_of(f.code), access::read)) {
+                        wrong = text_of("page %lx: code %d, %s", page, static_cast<int>(f.code),
+                                        readable ? "readable" : "not readable");
+                    }
+                }
             });
         });
         if (wrong.empty() && memory().space().owed() == 0) {
+            page_count open = 0; // by the kernel, and in no reservation
             memory().known().for_each([&](telemetry::extent& e) {
                 if (e.kind.load() != static_cast<std::uint32_t>(telemetry::extent_kind::arena)) {
                     return;
@@ -499,22 +521,52 @@ private:
                         if (!mapped) {
                             wrong = text_of("page %lx of an arena: not mapped", page);
                         } else if (f.index == 0 &&
-                                   (l->allowed != access::none || !l->is_private_anonymous)) {
+                                   ((l->allowed != access::none &&
+                                     l->allowed != access::read_write) ||
+                                    (l->allowed != access::none && can_read(page)) ||
+                                    !l->is_private_anonymous)) {
                             wrong =
                                 text_of("page %lx of an arena, in no reservation: %s, access %d",
                                         page, l->is_private_anonymous ? "anonymous" : "a file",
                                         static_cast<int>(l->allowed));
                         }
-                        page = f.index == 0 ? next_in(page, piece.end) : f.run_end;
+                        const bool is_open = mapped && l->allowed != access::none;
+                        const address next = f.index != 0 ? f.run_end
+                                             : is_open    ? next_free(page, piece.end)
+                                                          : next_in(page, piece.end);
+                        open += f.index == 0 && is_open ? pages_of(next - page) : 0;
+                        page = next;
                     }
                 });
             });
+            page_count wanted = 0;
+            for (std::uint32_t i = 0; i < 64; ++i) {
+                wanted += memory().space().open_pages(static_cast<owner_id>(i));
+            }
+            for_each_run([&](const vm::found& f, range run) {
+                wanted -= is_guarded(f) ? run.pages() : 0;
+            });
+            if (wrong.empty() && open != wanted) {
+                wrong = text_of("%lu free pages are open, the arenas say %lu", open, wanted);
+            }
         }
         return wrong;
     }
     address next_in(address page, address end) {
         const address base = memory().space().next_base(round_up(page + 1, granule_size), end);
         return std::min(base, end);
+    }
+    // The rest of a granule whose begin is a reservation's; else granule by granule.
+    address next_free(address page, address end) {
+        const address next = is_aligned(page, granule_size) ? page + granule_size : page + page_size;
+        return std::min(next, end);
+    }
+    static bool is_guarded(const vm::found& f) { return (f.flags & vm::guarded_space) != 0; }
+    static bool can_read(address page) {
+        char byte = 0;
+        const iovec to{&byte, 1};
+        const iovec from{reinterpret_cast<void*>(page), 1};
+        return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1;
     }
     // I2: every owner's books are the sum over the map.
     std::string books_agree() {
@@ -532,8 +584,13 @@ private:
             }
             s.committed += vm::is_committed(f.code) ? run.pages() : 0;
             s.charged += vm::is_charged(f.code) ? run.pages() : 0;
-            s.writable += vm::is_kernel_writable(f.code) ? run.pages() : 0;
-            s.slack += f.code == vm::page_code::reserved_writable ? run.pages() : 0;
+            const bool guarded = is_guarded(f);
+            s.writable += run.pages() * (vm::is_kernel_writable(f.code, guarded) ? 1u : 0u);
+            s.slack += run.pages() * (vm::is_slack(f.code, guarded) ? 1u : 0u);
+            if (guarded) { // already counted with the open granules
+                s.writable -= run.pages();
+                s.slack -= run.pages();
+            }
         });
         memory().known().for_each([&](telemetry::extent& e) {
             if (e.kind.load() == static_cast<std::uint32_t>(telemetry::extent_kind::acquired)) {
@@ -551,10 +608,14 @@ private:
                 id == process) {
                 continue;
             }
-            const sums& s = of[i];
+            sums& s = of[i];
+            s.writable += memory().space().open_pages(id);
+            s.slack += memory().space().open_pages(id);
             below += tree.charged(id);
-            const bool owes = memory().space().owed() != 0;
-            const bool slack_fits = owes ? t.writable >= s.writable && t.slack >= s.slack
+            // What is owed may be held in any way; in a guarded arena it counts as open meanwhile.
+            const page_count owed = memory().space().owed() * page_count{64};
+            const bool slack_fits = owed != 0
+                                        ? t.writable + owed >= s.writable && t.slack + owed >= s.slack
                                          : t.writable == s.writable && t.slack == s.slack;
             if (tree.charged(id) != s.charged || t.reserved != s.reserved ||
                 t.committed != s.committed || t.mapped != s.mapped || !slack_fits) {

@@ -30,11 +30,15 @@ void mixed_committed(host_world& w) {
     w.commit_filled(w.a + bytes_of(6), 2, w32::page_noaccess);
     w.commit_filled(w.a + bytes_of(8), 2, w32::page_execute_readwrite);
 }
-// The kernel kept writable what was decommitted (page_state.hpp).
+// The kernel would not hold what was decommitted as its reservation is held (page_state.hpp).
 void with_slack(host_world& w) {
     w.a = w.reserved(granule);
     w.commit_filled(w.a + bytes_of(2), 4);
-    prim::faulty::arm({1, ENOMEM, prim::faulty::mode::forever, SYS_mprotect});
+    const bool guarded = (w.at(w.a).flags & vm::guarded_space) != 0;
+    prim::faulty::arm(guarded ? prim::faulty::fault{1, ENOMEM, prim::faulty::mode::once,
+                                                    SYS_madvise}
+                              : prim::faulty::fault{1, ENOMEM, prim::faulty::mode::forever,
+                                                    SYS_mprotect});
     const outcome o = w.free(w.a + bytes_of(2), bytes_of(4), w32::mem_decommit);
     prim::faulty::disarm();
     w.must(o, "decommit that leaves slack");
@@ -59,8 +63,9 @@ host_script reserving(const char* name, byte_count size, std::uint32_t type, std
     s.done = [=](host_world& w) {
         const std::string wrong =
             w.expect_code(w.a, std::min<page_count>(pages_of(size), 64), code);
-        return !wrong.empty() || vm::kernel_access(code) == access::none ? wrong
-                                                                         : w.expect_zeroes(w.a, 16);
+        const page_count pages = std::min<page_count>(pages_of(size), 16);
+        return !wrong.empty() || vm::use_of(code) == access::none ? wrong
+                                                                  : w.expect_zeroes(w.a, pages);
     };
     s.revert = release_a;
     return s;
@@ -326,26 +331,37 @@ std::vector<host_script> memory_scripts() {
             const outcome freed = w.free(a, 0, w32::mem_release);
             return o.done ? freed : o;
         };
+        s.revert = [](host_world& w) { w.settle(); };
         list.push_back(s);
     }
     return list;
 }
 
-class memory_sweep : public testing::TestWithParam<std::size_t> {};
+// Every script on a kernel that has markers and on one that has none.
+class memory_sweep : public testing::TestWithParam<std::tuple<std::size_t, bool>> {
+protected:
+    void SetUp() override { host_world::guard_pages = std::get<1>(GetParam()); }
+    void TearDown() override { host_world::guard_pages = true; }
+    static host_script tested() { return memory_scripts()[std::get<0>(GetParam())]; }
+};
 
 TEST_P(memory_sweep, single_faults) {
-    const host_script s = memory_scripts()[GetParam()];
+    const host_script s = tested();
     report("single", s.name, sweep_single(s));
 }
 
 TEST_P(memory_sweep, pairs_of_faults) {
-    const host_script s = memory_scripts()[GetParam()];
+    const host_script s = tested();
     report("pairs", s.name, sweep_pairs(s));
 }
 
-INSTANTIATE_TEST_SUITE_P(fault, memory_sweep,
-                         testing::Range<std::size_t>(0, memory_scripts().size()),
-                         [](const auto& tested) { return memory_scripts()[tested.param].name; });
+INSTANTIATE_TEST_SUITE_P(
+    fault, memory_sweep,
+    testing::Combine(testing::Range<std::size_t>(0, memory_scripts().size()), testing::Bool()),
+    [](const auto& tested) {
+        return memory_scripts()[std::get<0>(tested.param)].name +
+               std::string(std::get<1>(tested.param) ? "" : "_noguard");
+    });
 
 } // namespace
 } // namespace memreeve::test

@@ -15,6 +15,10 @@
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
+#endif
 
 namespace memreeve::prim {
 namespace {
@@ -92,6 +96,18 @@ int discard(address where, byte_count size) noexcept {
 
 int discard_lazily(address where, byte_count size) noexcept {
     return advise(where, size, MADV_FREE);
+}
+
+int install_guard(address where, byte_count size) noexcept {
+    return advise(where, size, MADV_GUARD_INSTALL);
+}
+
+int remove_guard(address where, byte_count size) noexcept {
+    return advise(where, size, MADV_GUARD_REMOVE);
+}
+
+int unlock(address where, byte_count size) noexcept {
+    return code(sys(SYS_munlock, number(where), number(size)));
 }
 
 int replace_by_reserved(address where, byte_count size) noexcept {
