@@ -83,14 +83,13 @@ template <class Read>
 void while_quiet(mrv_host& h, Read read) noexcept {
     telemetry::image_record& image = h.core->image();
     for (unsigned tries = 0; tries < 100; ++tries) {
-        const std::uint64_t done = image.operations_done.load(std::memory_order_acquire);
-        const std::uint64_t begun = image.operations_begun.load(std::memory_order_acquire);
-        if (begun != done && tries < 99) {
+        const telemetry::operation_counts before = telemetry::operations_of(image);
+        if (!before.is_quiet() && tries < 99) {
             continue;
         }
         read();
         std::atomic_thread_fence(std::memory_order_acquire);
-        if (begun == done && image.operations_begun.load(std::memory_order_relaxed) == begun) {
+        if (before.is_quiet() && telemetry::operations_begun(image) == before.begun) {
             return;
         }
     }

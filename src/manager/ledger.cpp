@@ -74,6 +74,9 @@ result<void> ledger::attach(void* memory, byte_count size) noexcept {
 
 void ledger::ring() noexcept {
     header_->bell.fetch_add(1, std::memory_order_acq_rel);
+    if (header_->launcher_pid.load(std::memory_order_relaxed) == 0) {
+        return; // a private ledger: nobody waits
+    }
     prim::wake_all(reinterpret_cast<const std::uint32_t*>(&header_->bell));
 }
 
@@ -230,7 +233,7 @@ void ledger::free_image(image_record& image) noexcept {
     if (image.governed.load(std::memory_order_relaxed) != 0) {
         close_accounts(image);
     }
-    telemetry::forget_requests(image);
+    telemetry::forget_activity(image);
     for (auto& n : image.refusals) {
         n.store(0, std::memory_order_relaxed);
     }
@@ -247,8 +250,6 @@ void ledger::free_image(image_record& image) noexcept {
     image.stacks.clear();
     image.heirs.store(0, std::memory_order_relaxed);
     image.last_fork_ns.store(0, std::memory_order_relaxed);
-    image.operations_begun.store(0, std::memory_order_relaxed);
-    image.operations_done.store(0, std::memory_order_relaxed);
     image.held_until_ns.store(0, std::memory_order_relaxed);
     image.picture_wanted.store(0, std::memory_order_relaxed);
     image.picture_served.store(0, std::memory_order_relaxed);

@@ -174,6 +174,15 @@ result<std::uint32_t> manager::virtual_protect(address where, byte_count size,
     if (writes_and_executes && !options_.allow_write_execute) {
         return errc::forbidden;
     }
+    // What the pages have already: the map says so in one reading, and nothing is to be done. Equal
+    // codes are equal in effect, an armed guard included. Pages that another request is changing
+    // still have their old state (decision 18).
+    if (!q->protect.is_write_copy) {
+        const vm::found f = space_.find(q->span.begin);
+        if (f.index != 0 && f.code == q->protect.code && q->span.end <= f.run_end) {
+            return vm::encode_protection(f.code, f.protect);
+        }
+    }
     const operation inside(*this);
     vm::planned p;
     if (auto r = space_.plan_protect(q->span, q->protect, p); !r) {

@@ -186,10 +186,8 @@ bool take_picture(image_record& image, smaps_reader& reader, memory_view view, u
         if (n >= polite_tries) {
             hold.set((n - polite_tries) % 8 < 4 || last ? clock() + picture_hold_ns : 0);
         }
-        // done before begun: equal means that none was in flight when begun was read.
-        const std::uint64_t done = image.operations_done.load(std::memory_order_acquire);
-        const std::uint64_t begun = image.operations_begun.load(std::memory_order_acquire);
-        if (begun != done && !last) {
+        const operation_counts before = operations_of(image);
+        if (!before.is_quiet() && !last) {
             wait(n);
             continue;
         }
@@ -202,8 +200,7 @@ bool take_picture(image_record& image, smaps_reader& reader, memory_view view, u
             of[k] = books(static_cast<owner_kind>(k));
         }
         std::atomic_thread_fence(std::memory_order_acquire);
-        const bool quiet =
-            begun == done && image.operations_begun.load(std::memory_order_relaxed) == begun;
+        const bool quiet = before.is_quiet() && operations_begun(image) == before.begun;
         if (!quiet && !last) {
             wait(n);
             continue;

@@ -406,7 +406,7 @@ public:
             return std::string("region map: ") + wrong;
         }
         const telemetry::image_record& image = host->image();
-        if (image.operations_begun.load() != image.operations_done.load()) {
+        if (!telemetry::operations_of(image).is_quiet()) {
             return "an operation was begun and not done";
         }
         std::string wrong = kernel_agrees(how);

@@ -108,7 +108,7 @@ TEST_F(world_itself, sees_a_claim_left_behind) {
 }
 
 TEST_F(world_itself, sees_an_operation_without_end) {
-    world.host->image().operations_begun.fetch_add(1);
+    telemetry::begin_operation(world.host->image());
     expect_complaint(world.invariants(strictness::as_before), "begun and not done");
 }
 
