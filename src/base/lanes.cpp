@@ -13,9 +13,8 @@ std::uint32_t lane_table::find_or_claim(std::uint64_t self, std::uint32_t first)
     for (std::uint32_t i = 0; i < tries; ++i) {
         const std::uint32_t lane = (first + i) % lane_count;
         std::uint64_t whose = thread[lane].load(std::memory_order_relaxed);
-        if (whose == self ||
-            (whose == 0 && thread[lane].compare_exchange_strong(whose, self,
-                                                                std::memory_order_acq_rel))) {
+        if (whose == self || (whose == 0 && thread[lane].compare_exchange_strong(
+                                                whose, self, std::memory_order_acq_rel))) {
             return lane;
         }
     }

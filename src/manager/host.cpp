@@ -76,10 +76,13 @@ bool host::close_owner(owner_id who) noexcept {
     static_cast<void>(manager_.drop_warm());
     books_.tree().drain();
     const budget::account& a = books_.tree().at(who);
-    for (const auto* held : {&a.reserved, &a.mapped, &a.heap, &a.charged}) {
+    for (const auto* held : {&a.mapped, &a.heap, &a.charged}) {
         if (held->load(std::memory_order_acquire) != 0) {
             return false;
         }
+    }
+    if (books_.tree().entered(who).reserved != 0) {
+        return false;
     }
     books_.tree().close_account(who);
     return true;

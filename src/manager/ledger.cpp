@@ -18,8 +18,14 @@ constexpr byte_count accounts_at() noexcept { return page_size; }
 constexpr byte_count credits_at(std::uint32_t accounts) noexcept {
     return accounts_at() + round_up(accounts * sizeof(budget::account), page_size);
 }
-constexpr byte_count images_at(std::uint32_t accounts, std::uint32_t credits) noexcept {
+constexpr byte_count entries_at(std::uint32_t accounts, std::uint32_t credits) noexcept {
     return credits_at(accounts) + round_up(credits * sizeof(budget::credit_slot), page_size);
+}
+constexpr byte_count lane_bytes(std::uint32_t accounts) noexcept {
+    return round_up(accounts * sizeof(budget::book_entries), page_size);
+}
+constexpr byte_count images_at(std::uint32_t accounts, std::uint32_t credits) noexcept {
+    return entries_at(accounts, credits) + lanes_with_shared * lane_bytes(accounts);
 }
 constexpr byte_count record_stride = round_up(sizeof(image_record), 64);
 static_assert(sizeof(image_record) == record_stride, "records stand side by side as an array");
@@ -68,7 +74,9 @@ result<void> ledger::attach(void* memory, byte_count size) noexcept {
     images_ = reinterpret_cast<image_record*>(bytes + images_at(accounts, credits));
     tree_ =
         budget::tree(reinterpret_cast<budget::account*>(bytes + accounts_at()), accounts,
-                     reinterpret_cast<budget::credit_slot*>(bytes + credits_at(accounts)), credits);
+                     reinterpret_cast<budget::credit_slot*>(bytes + credits_at(accounts)), credits,
+                     reinterpret_cast<budget::book_entries*>(bytes + entries_at(accounts, credits)),
+                     lane_bytes(accounts));
     return {};
 }
 

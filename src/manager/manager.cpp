@@ -31,15 +31,6 @@ void on_removed(void* context, range where) noexcept {
     static_cast<manager*>(context)->known().remove(where);
 }
 
-void on_settled(void* context, owner_id owner, page_count writable) noexcept {
-    if (owner == owner_id::none) {
-        return;
-    }
-    budget::account& a = static_cast<manager*>(context)->books().tree().at(owner);
-    a.writable.fetch_sub(writable, std::memory_order_relaxed);
-    a.slack.fetch_sub(writable, std::memory_order_relaxed);
-}
-
 } // namespace
 
 result<void> manager::open(ledger& books, telemetry::image_record& image,
@@ -50,29 +41,33 @@ result<void> manager::open(ledger& books, telemetry::image_record& image,
     options_ = o;
     extents_ = extents(&image);
     sensors_.open(o.root_prefix, o.watch_system);
-    space_.set_settled_sink(on_settled, this);
+    space_.set_settled_sink(
+        [](void* context, owner_id owner, page_count writable) noexcept {
+            if (owner != owner_id::none) {
+                vm::differences d;
+                d.writable = d.slack = -static_cast<std::int64_t>(writable);
+                static_cast<manager*>(context)->enter(owner, d);
+            }
+        },
+        this);
     return space_.open({on_added, on_removed, this});
 }
 
 void manager::close() noexcept { space_.close(); }
 
 void manager::enter(owner_id who, const vm::differences& d) noexcept {
-    budget::account& a = tree().at(who);
-    const auto add = [](std::atomic<page_count>& word, std::int64_t delta) {
-        if (delta != 0) {
-            word.fetch_add(static_cast<page_count>(delta), std::memory_order_relaxed);
-        }
-    };
-    add(a.reserved, d.reserved);
-    add(a.committed, d.committed);
-    add(a.writable, d.writable);
-    add(a.slack, d.slack);
+    tree().enter(who, image_->lanes.lane_of_this_thread(),
+                 {static_cast<page_count>(d.reserved), static_cast<page_count>(d.committed),
+                  static_cast<page_count>(d.writable), static_cast<page_count>(d.slack)});
 }
 
 // What processes held that have ended is given back before anything is refused: whoever waited for a
 // child may count on its memory.
 result<void> manager::take(owner_id who, page_count pages, criticality level,
                            budget::charge& out) noexcept {
+    if (pages == 0) {
+        return {};
+    }
     auto r = tree().try_take(who, pages, level, out);
     if (!r && drop_warm() != 0) {
         r = tree().try_take(who, pages, level, out);

@@ -17,7 +17,7 @@ std::atomic<std::uint64_t>& link_at(std::uint64_t at) noexcept {
 
 // At the place of a chunk's first record.
 struct header {
-    std::atomic<std::uint64_t> before; // the chunk made before this one, 0: none
+    std::atomic<std::uint64_t> before;     // the chunk made before this one, 0: none
     std::atomic<std::uint64_t> handed_out; // records
 };
 constexpr std::uint64_t records_of_chunk = record_pool::chunk_size / stride - 1;

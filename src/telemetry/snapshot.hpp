@@ -147,14 +147,17 @@ bool publish(published_picture& to, const picture& p, bool insist) noexcept;
 // False when none was ever published, or a writer is stuck in it.
 bool read(const published_picture& from, picture& out) noexcept;
 
-// Works on any account layout with these members (budget::account), pages to bytes.
-template <class Account>
-owner_books books_of(const Account& a) noexcept {
-    const auto bytes = [](const auto& pages) {
-        return bytes_of(pages.load(std::memory_order_relaxed));
-    };
-    return {bytes(a.reserved), bytes(a.committed), bytes(a.charged),
-            bytes(a.writable), bytes(a.slack),     bytes(a.peak)};
+// Works on any owner tree with these members (budget::tree), pages to bytes.
+template <class Tree>
+owner_books books_of(const Tree& accounts, owner_id who) noexcept {
+    const auto& a = accounts.at(who);
+    const auto entered = accounts.entered(who);
+    return {bytes_of(entered.reserved),
+            bytes_of(entered.committed),
+            bytes_of(a.charged.load(std::memory_order_relaxed)),
+            bytes_of(entered.writable),
+            bytes_of(entered.slack),
+            bytes_of(a.peak.load(std::memory_order_relaxed))};
 }
 
 // A picture taken with no operation in flight (decision 4): tried at most `tries` times, then taken

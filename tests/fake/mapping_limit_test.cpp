@@ -329,8 +329,8 @@ TEST_P(random_operations, map_books_and_kernel_stay_one) {
     EXPECT_EQ(w.invariants(strictness::as_before), "");
     w.host->books().tree().drain();
     EXPECT_EQ(w.host->books().tree().charged(w.owner), 0u);
-    EXPECT_EQ(w.host->books().tree().at(w.owner).writable, 0u);
-    EXPECT_EQ(w.host->books().tree().at(w.owner).slack, 0u);
+    EXPECT_EQ(w.host->books().tree().entered(w.owner).writable, 0u);
+    EXPECT_EQ(w.host->books().tree().entered(w.owner).slack, 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(seeds, random_operations, testing::Range(1u, 13u));

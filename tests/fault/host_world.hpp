@@ -324,10 +324,11 @@ public:
             x.state = t.state;
             if (x.state == static_cast<std::uint32_t>(budget::account_state::live)) {
                 x.charged = tree.charged(id);
-                x.reserved = t.reserved;
-                x.committed = t.committed;
-                x.writable = t.writable;
-                x.slack = t.slack;
+                const budget::book_figures e = tree.entered(id);
+                x.reserved = e.reserved;
+                x.committed = e.committed;
+                x.writable = e.writable;
+                x.slack = e.slack;
                 x.heap = t.heap;
                 x.mapped = t.mapped;
             } else {
@@ -554,16 +555,17 @@ private:
             const sums& s = of[i];
             below += tree.charged(id);
             const bool owes = memory().space().owed() != 0;
-            const bool slack_fits = owes ? t.writable >= s.writable && t.slack >= s.slack
-                                         : t.writable == s.writable && t.slack == s.slack;
-            if (tree.charged(id) != s.charged || t.reserved != s.reserved ||
-                t.committed != s.committed || t.mapped != s.mapped || !slack_fits) {
+            const budget::book_figures e = tree.entered(id);
+            const bool slack_fits = owes ? e.writable >= s.writable && e.slack >= s.slack
+                                         : e.writable == s.writable && e.slack == s.slack;
+            if (tree.charged(id) != s.charged || e.reserved != s.reserved ||
+                e.committed != s.committed || t.mapped != s.mapped || !slack_fits) {
                 return text_of("books of %s: charged %lu, map %lu; reserved %lu, %lu; committed "
                                "%lu, %lu; writable "
                                "%lu, %lu; slack %lu, %lu; mapped %lu, %lu",
-                               t.name, tree.charged(id), s.charged, t.reserved.load(), s.reserved,
-                               t.committed.load(), s.committed, t.writable.load(), s.writable,
-                               t.slack.load(), s.slack, t.mapped.load(), s.mapped);
+                               t.name, tree.charged(id), s.charged, e.reserved, s.reserved,
+                               e.committed, s.committed, e.writable, s.writable, e.slack, s.slack,
+                               t.mapped.load(), s.mapped);
             }
         }
         if (tree.charged(process) != below || tree.charged(owner_id::root) != below) {
