@@ -69,7 +69,7 @@ void publish_picture(state& s) noexcept {
     picture now;
     const bool taken = take_picture(
         image, reader, view, tries, prim::now_ns, pump,
-        [&](owner_kind k) { return books_of(s.books().tree().at(s.owner(k))); }, wait_after, now);
+        [&](owner_kind k) { return books_of(s.books().tree(), s.owner(k)); }, wait_after, now);
     if (memory >= 0) {
         static_cast<void>(prim::close(memory));
     }

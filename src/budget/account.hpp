@@ -11,6 +11,7 @@
 //   - peak >= charged.
 #pragma once
 
+#include "base/lanes.hpp"
 #include "base/units.hpp"
 
 #include <atomic>
@@ -40,18 +41,25 @@ struct alignas(64) account {
     std::atomic<page_count> peak{0};
     std::atomic<page_count> overshoot{0}; // highest charged + touched above the limit
 
-    // Quantities of decision 1; kept by the manager at each keep.
-    alignas(64) std::atomic<page_count> reserved{0};
-    std::atomic<page_count> committed{0};
-    std::atomic<page_count> writable{
-        0}; // share of the kernel's private writable mappings, slack included
-    std::atomic<page_count> slack{0};
-    std::atomic<page_count> heap{0};   // pages held by heaps of this owner
-    std::atomic<page_count> mapped{0}; // Acquired, not yet Released
+    alignas(64) std::atomic<page_count> heap{0}; // pages held by heaps of this owner
+    std::atomic<page_count> mapped{0};           // Acquired, not yet Released
     std::atomic<std::uint64_t> refusals[criticality_count]{};
     std::atomic<std::uint64_t> notifications[3]{}; // low, neutral, high
 
     char name[32]{};
+};
+
+// Quantities of decision 1 that change with every request, in pages: one copy a lane of the account's
+// image (base/lanes.hpp), all accounts of a lane side by side. The sums are the figures.
+struct book_entries {
+    std::atomic<page_count> reserved{0};
+    std::atomic<page_count> committed{0};
+    std::atomic<page_count> writable{0}; // share of the kernel's private writable mappings, slack
+                                         // included
+    std::atomic<page_count> slack{0};
+};
+struct book_figures {
+    page_count reserved = 0, committed = 0, writable = 0, slack = 0;
 };
 
 // Prepaid pages of one account, parked by a thread: account << 48 | pages.

@@ -18,6 +18,8 @@ namespace {
 constexpr std::uint64_t held_mask = 0xffffffffULL;
 constexpr page_count credit_batch = 64;       // 256 KiB: one climb for many small commits
 constexpr page_count credit_request_max = 16; // larger requests climb for themselves
+// What comes back in small pieces is kept up to here; then all but half a batch goes home in one climb.
+constexpr page_count credit_most = credit_batch + 2 * credit_request_max;
 constexpr unsigned credit_shift = 48;
 constexpr std::uint64_t credit_pages_mask = (std::uint64_t{1} << credit_shift) - 1;
 
@@ -79,8 +81,9 @@ byte_count default_reserve(byte_count limit) noexcept {
 }
 
 tree::tree(account* accounts, std::uint32_t capacity, credit_slot* credits,
-           std::uint32_t credit_count) noexcept
-    : accounts_(accounts), capacity_(capacity), credits_(credits), credit_count_(credit_count) {}
+           std::uint32_t credit_count, book_entries* entries, byte_count lane_bytes) noexcept
+    : accounts_(accounts), capacity_(capacity), credits_(credits), credit_count_(credit_count),
+      entries_(entries), lane_bytes_(lane_bytes) {}
 
 owner_id tree::parent_of(owner_id who) const noexcept {
     return static_cast<owner_id>(at(who).parent.load(std::memory_order_relaxed));
@@ -217,9 +220,14 @@ result<void> tree::admit(owner_id who, page_count pages, criticality level) noex
 }
 
 void tree::refund(owner_id who, page_count pages) noexcept {
-    if (pages == 0) {
+    if (pages == 0 || (pages <= credit_request_max && return_to_credit(who, pages))) {
         return;
     }
+    give_back(who, pages);
+}
+
+// Down the tree, past the credit.
+void tree::give_back(owner_id who, page_count pages) noexcept {
     for (owner_id up = who; up != owner_id::none; up = parent_of(up)) {
         at(up).charged.fetch_sub(pages, std::memory_order_acq_rel);
     }
@@ -254,11 +262,31 @@ bool tree::take_credit(owner_id who, page_count pages) noexcept {
     return false;
 }
 
+// False: `pages` are to be given back, more than came in when the slot was full.
+bool tree::return_to_credit(owner_id who, page_count& pages) noexcept {
+    if (credit_count_ == 0) {
+        return false;
+    }
+    std::atomic<std::uint64_t>& word = slot_of_this_thread().word;
+    std::uint64_t seen = word.load(std::memory_order_relaxed);
+    while (seen >> credit_shift == static_cast<std::uint64_t>(who) &&
+           (seen & credit_pages_mask) != 0) {
+        const page_count held = (seen & credit_pages_mask) + pages;
+        const page_count kept = held <= credit_most ? held : credit_batch / 2;
+        if (word.compare_exchange_weak(seen, (seen & ~credit_pages_mask) | kept,
+                                       std::memory_order_acq_rel)) {
+            pages = held - kept;
+            return pages == 0;
+        }
+    }
+    return false;
+}
+
 void tree::park_credit(owner_id who, page_count pages) noexcept {
     const std::uint64_t mine = static_cast<std::uint64_t>(who) << credit_shift | pages;
     const std::uint64_t old = slot_of_this_thread().word.exchange(mine, std::memory_order_acq_rel);
     if ((old & credit_pages_mask) != 0) {
-        refund(static_cast<owner_id>(old >> credit_shift), old & credit_pages_mask);
+        give_back(static_cast<owner_id>(old >> credit_shift), old & credit_pages_mask);
     }
 }
 
@@ -274,7 +302,7 @@ void tree::drain() noexcept {
         }
         const std::uint64_t old = word.exchange(0, std::memory_order_acq_rel);
         if ((old & credit_pages_mask) != 0) {
-            refund(static_cast<owner_id>(old >> credit_shift), old & credit_pages_mask);
+            give_back(static_cast<owner_id>(old >> credit_shift), old & credit_pages_mask);
         }
     }
     credits_[0].draining.fetch_sub(1, std::memory_order_acq_rel);
@@ -308,10 +336,10 @@ result<owner_id> tree::open_account(owner_id parent, const char* name, limits l,
         a.soft.store(limit_pages(l.soft), std::memory_order_relaxed);
         a.reserve.store(pages_of(l.reserve), std::memory_order_relaxed);
         a.highest_limit.store(limit_pages(l.hard), std::memory_order_relaxed);
-        for (auto* word : {&a.charged, &a.touched, &a.peak, &a.overshoot, &a.reserved, &a.committed,
-                           &a.writable, &a.slack, &a.heap, &a.mapped}) {
+        for (auto* word : {&a.charged, &a.touched, &a.peak, &a.overshoot, &a.heap, &a.mapped}) {
             word->store(0, std::memory_order_relaxed);
         }
+        clear_entries(static_cast<owner_id>(i));
         for (auto& n : a.refusals) {
             n.store(0, std::memory_order_relaxed);
         }
@@ -338,6 +366,43 @@ result<owner_id> tree::open_account(owner_id parent, const char* name, limits l,
         return id;
     }
     return errc::out_of_address_space;
+}
+
+// Untouched memory stays so.
+void tree::clear_entries(owner_id who) noexcept {
+    for (std::uint32_t lane = 0; entries_ != nullptr && lane < lanes_with_shared; ++lane) {
+        book_entries& e = entries_of(who, lane);
+        for (auto* word : {&e.reserved, &e.committed, &e.writable, &e.slack}) {
+            if (word->load(std::memory_order_relaxed) != 0) {
+                word->store(0, std::memory_order_relaxed);
+            }
+        }
+    }
+}
+
+void tree::enter(owner_id who, std::uint32_t lane, const book_figures& more) noexcept {
+    book_entries& e = entries_of(who, lane);
+    const auto add = [lane](std::atomic<page_count>& word, page_count n) noexcept {
+        if (n != 0) {
+            add_in_lane(word, lane, n);
+        }
+    };
+    add(e.reserved, more.reserved);
+    add(e.committed, more.committed);
+    add(e.writable, more.writable);
+    add(e.slack, more.slack);
+}
+
+book_figures tree::entered(owner_id who) const noexcept {
+    book_figures sum;
+    for (std::uint32_t lane = 0; entries_ != nullptr && lane < lanes_with_shared; ++lane) {
+        const book_entries& e = entries_of(who, lane);
+        sum.reserved += e.reserved.load(std::memory_order_acquire);
+        sum.committed += e.committed.load(std::memory_order_acquire);
+        sum.writable += e.writable.load(std::memory_order_acquire);
+        sum.slack += e.slack.load(std::memory_order_acquire);
+    }
+    return sum;
 }
 
 void tree::close_account(owner_id who) noexcept {

@@ -37,9 +37,11 @@ byte_count default_reserve(byte_count limit) noexcept;
 class tree {
 public:
     constexpr tree() noexcept = default;
-    // `credits` may be null (no credit). `credit_count` is a power of two.
+    // `credits` may be null (no credit). `credit_count` is a power of two. `entries`: capacity of
+    // them for each of lanes_with_shared lanes, `lane_bytes` apart; null: nothing can be entered.
     tree(account* accounts, std::uint32_t capacity, credit_slot* credits,
-         std::uint32_t credit_count) noexcept;
+         std::uint32_t credit_count, book_entries* entries = nullptr,
+         byte_count lane_bytes = 0) noexcept;
 
     // Claims a free account below `parent`. Limits in bytes, rounded down to pages; guaranteed is
     // charged to the parents' held at once and refused with over_budget when it does not fit.
@@ -64,6 +66,16 @@ public:
     // Would take() be refused? Charges nothing (touch-only growth, thread stacks).
     result<void> admit(owner_id who, page_count pages, criticality level) noexcept;
     void refund(owner_id who, page_count pages) noexcept;
+
+    // Adds to the quantities of decision 1 (negative: wraps round) in the caller's lane of the image
+    // that the account belongs to.
+    void enter(owner_id who, std::uint32_t lane, const book_figures& more) noexcept;
+    // Exact while no operation is in flight.
+    book_figures entered(owner_id who) const noexcept;
+    book_entries& entries_of(owner_id who, std::uint32_t lane) const noexcept {
+        auto* const bytes = reinterpret_cast<unsigned char*>(entries_) + lane * lane_bytes_;
+        return reinterpret_cast<book_entries*>(bytes)[static_cast<std::uint32_t>(who)];
+    }
 
     // Returns every thread's credit to the accounts. After it, charged is exact at quiescence.
     void drain() noexcept;
@@ -92,6 +104,9 @@ private:
     void lower_held(owner_id who, page_count pages) noexcept;
     bool take_credit(owner_id who, page_count pages) noexcept;
     void park_credit(owner_id who, page_count pages) noexcept;
+    bool return_to_credit(owner_id who, page_count& pages) noexcept;
+    void give_back(owner_id who, page_count pages) noexcept;
+    void clear_entries(owner_id who) noexcept;
     credit_slot& slot_of_this_thread() noexcept;
     owner_id parent_of(owner_id who) const noexcept;
 
@@ -99,6 +114,8 @@ private:
     std::uint32_t capacity_ = 0;
     credit_slot* credits_ = nullptr;
     std::uint32_t credit_count_ = 0;
+    book_entries* entries_ = nullptr;
+    byte_count lane_bytes_ = 0;
     watcher watcher_{};
 };
 

@@ -83,14 +83,13 @@ template <class Read>
 void while_quiet(mrv_host& h, Read read) noexcept {
     telemetry::image_record& image = h.core->image();
     for (unsigned tries = 0; tries < 100; ++tries) {
-        const std::uint64_t done = image.operations_done.load(std::memory_order_acquire);
-        const std::uint64_t begun = image.operations_begun.load(std::memory_order_acquire);
-        if (begun != done && tries < 99) {
+        const telemetry::operation_counts before = telemetry::operations_of(image);
+        if (!before.is_quiet() && tries < 99) {
             continue;
         }
         read();
         std::atomic_thread_fence(std::memory_order_acquire);
-        if (begun == done && image.operations_begun.load(std::memory_order_relaxed) == begun) {
+        if (before.is_quiet() && telemetry::operations_begun(image) == before.begun) {
             return;
         }
     }
@@ -103,7 +102,7 @@ void for_each_owner(mrv_host& h, Function visit) noexcept {
         const budget::account& a = accounts.at(static_cast<owner_id>(i));
         if (a.state.load(std::memory_order_acquire) ==
             static_cast<std::uint32_t>(budget::account_state::live)) {
-            visit(a);
+            visit(a, accounts.entered(static_cast<owner_id>(i)));
         }
     }
 }
@@ -289,14 +288,15 @@ mrv_status mrv_owner_stats(mrv_owner* owner, mrv_owner_figures* out) noexcept {
     accounts.drain();
     while_quiet(*owner->host, [&]() noexcept {
         __builtin_memcpy(f.name, a.name, sizeof f.name);
-        f.reserved_bytes = bytes_in(a.reserved);
-        f.committed_bytes = bytes_in(a.committed);
+        const budget::book_figures entered = accounts.entered(owner->id);
+        f.reserved_bytes = bytes_of(entered.reserved);
+        f.committed_bytes = bytes_of(entered.committed);
         f.charged_bytes = bytes_of(accounts.charged(owner->id));
         f.peak_charged_bytes = bytes_in(a.peak);
         f.heap_bytes = bytes_in(a.heap);
         f.mapped_bytes = bytes_in(a.mapped);
-        f.mapped_writable_bytes = bytes_in(a.writable);
-        f.slack_bytes = bytes_in(a.slack);
+        f.mapped_writable_bytes = bytes_of(entered.writable);
+        f.slack_bytes = bytes_of(entered.slack);
         f.touched_bytes = bytes_in(a.touched);
         f.limit_bytes = bytes_of_limit(a.limit.load(std::memory_order_relaxed));
         f.soft_limit_bytes = bytes_of_limit(a.soft.load(std::memory_order_relaxed));
@@ -330,16 +330,17 @@ mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) noexcept {
         f.reserve_bytes = bytes_in(root.reserve);
         f.charged_bytes = bytes_of(accounts.charged(owner_id::root));
         f.peak_charged_bytes = bytes_in(root.peak);
-        for_each_owner(*host, [&f](const budget::account& a) noexcept {
-            ++f.owners;
-            f.reserved_bytes += bytes_in(a.reserved);
-            f.committed_bytes += bytes_in(a.committed);
-            f.heap_bytes += bytes_in(a.heap);
-            f.mapped_bytes += bytes_in(a.mapped);
-            f.mapped_writable_bytes += bytes_in(a.writable);
-            f.slack_bytes += bytes_in(a.slack);
-            f.touched_bytes += bytes_in(a.touched);
-        });
+        for_each_owner(
+            *host, [&f](const budget::account& a, const budget::book_figures& entered) noexcept {
+                ++f.owners;
+                f.reserved_bytes += bytes_of(entered.reserved);
+                f.committed_bytes += bytes_of(entered.committed);
+                f.heap_bytes += bytes_in(a.heap);
+                f.mapped_bytes += bytes_in(a.mapped);
+                f.mapped_writable_bytes += bytes_of(entered.writable);
+                f.slack_bytes += bytes_of(entered.slack);
+                f.touched_bytes += bytes_in(a.touched);
+            });
         for (unsigned i = 0; i < 3; ++i) {
             f.refusals[i] = image.refusals[i].load(std::memory_order_relaxed);
             f.notifications[i] = image.notifications[i].load(std::memory_order_relaxed);

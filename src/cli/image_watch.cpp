@@ -232,7 +232,7 @@ bool image_watch::take_picture(image_record& image, watched& w, unsigned tries, 
                 image.owner_account[static_cast<std::uint32_t>(k)].load(std::memory_order_relaxed);
             return account == 0
                        ? telemetry::owner_books{}
-                       : telemetry::books_of(books_.tree().at(static_cast<owner_id>(account)));
+                       : telemetry::books_of(books_.tree(), static_cast<owner_id>(account));
         },
         [](unsigned tries_made) noexcept {
             if (tries_made < telemetry::polite_tries) {

@@ -11,6 +11,7 @@ namespace memreeve::manager {
 namespace {
 
 constexpr byte_count host_bytes = round_up(sizeof(host), page_size);
+byte_count mapped_bytes() noexcept { return host_bytes + ledger::size_for(private_shape); }
 
 } // namespace
 
@@ -22,19 +23,15 @@ result<host*> host::create(const settings& s) noexcept {
         }
     }
     address at = 0;
-    if (const int code = prim::map_records(host_bytes, &at); code != 0) {
-        return failure{errc::out_of_address_space, code};
-    }
-    const byte_count ledger_bytes = ledger::size_for(private_shape);
-    address ledger_at = 0;
-    if (const int code = prim::map_records(ledger_bytes, &ledger_at); code != 0) {
-        prim::unmap(at, host_bytes);
+    if (const int code = prim::map_records(mapped_bytes(), &at); code != 0) {
         return failure{errc::out_of_address_space, code};
     }
     auto* const made = new (reinterpret_cast<void*>(at)) host;
-    made->ledger_at_ = ledger_at;
     for (std::size_t i = 0; i < prefix; ++i) {
         made->root_prefix_[i] = s.memory.root_prefix[i];
+    }
+    for (record_pool::storage& record : made->first_records_) {
+        made->records_.lend(record);
     }
     options memory = s.memory;
     memory.root_prefix = made->root_prefix_;
@@ -42,9 +39,10 @@ result<host*> host::create(const settings& s) noexcept {
     budget::tree::limits root;
     root.hard = s.limit;
     root.reserve = s.reserve;
-    made->books_.format(reinterpret_cast<void*>(ledger_at), private_shape, root);
-    const int pid = prim::process_id();
-    const auto image = made->books_.begin_image(pid, prim::process_start_time(pid), false);
+    made->books_.format(reinterpret_cast<void*>(at + host_bytes), private_shape, root);
+    // No launcher looks into it: the start time that would tell a later process of this number is
+    // not asked for.
+    const auto image = made->books_.begin_image(prim::process_id(), 0, false);
     failure failed{};
     if (image) {
         made->image_ = *image;
@@ -57,8 +55,7 @@ result<host*> host::create(const settings& s) noexcept {
     } else {
         failed = image.error();
     }
-    prim::unmap(ledger_at, ledger_bytes);
-    prim::unmap(at, host_bytes);
+    prim::unmap(at, mapped_bytes());
     return failed;
 }
 
@@ -66,9 +63,7 @@ void host::destroy() noexcept {
     notices_.close();
     manager_.close();
     records_.close();
-    const address ledger_at = ledger_at_;
-    prim::unmap(ledger_at, ledger::size_for(private_shape));
-    prim::unmap(reinterpret_cast<address>(this), host_bytes);
+    prim::unmap(reinterpret_cast<address>(this), mapped_bytes());
 }
 
 result<owner_id> host::open_owner(owner_id parent, const char* name,
@@ -81,13 +76,13 @@ bool host::close_owner(owner_id who) noexcept {
     static_cast<void>(manager_.drop_warm());
     books_.tree().drain();
     const budget::account& a = books_.tree().at(who);
-    for (const auto* held : {&a.reserved, &a.mapped, &a.heap, &a.charged}) {
+    for (const auto* held : {&a.mapped, &a.heap, &a.charged}) {
         if (held->load(std::memory_order_acquire) != 0) {
             return false;
         }
     }
     // Its arenas' slack is in its books.
-    if (!manager_.space().give_back_arenas_of(who)) {
+    if (books_.tree().entered(who).reserved != 0 || !manager_.space().give_back_arenas_of(who)) {
         return false;
     }
     books_.tree().close_account(who);

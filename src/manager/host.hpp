@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What an embedder's host consists of: a ledger in private memory, this process's image in it, the
-// manager over both, the notifier, and records for the edges' objects. One mapping holds it all;
-// parts that are not used cost no memory.
+// manager over both, the notifier, and records for the edges' objects. One mapping holds it all,
+// zeroed by the kernel; parts that are not used are not touched and cost no memory.
 #pragma once
 
 #include "base/result.hpp"
@@ -56,7 +56,9 @@ private:
     manager manager_{};
     notifier notices_{};
     record_pool records_{};
-    address ledger_at_ = 0;
+    // The first objects of every host: its handle, an owner, a memory manager and the like.
+    static constexpr std::uint32_t first_records = 6;
+    record_pool::storage first_records_[first_records];
     char root_prefix_[256]{};
 };
 

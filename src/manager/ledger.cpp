@@ -18,8 +18,14 @@ constexpr byte_count accounts_at() noexcept { return page_size; }
 constexpr byte_count credits_at(std::uint32_t accounts) noexcept {
     return accounts_at() + round_up(accounts * sizeof(budget::account), page_size);
 }
-constexpr byte_count images_at(std::uint32_t accounts, std::uint32_t credits) noexcept {
+constexpr byte_count entries_at(std::uint32_t accounts, std::uint32_t credits) noexcept {
     return credits_at(accounts) + round_up(credits * sizeof(budget::credit_slot), page_size);
+}
+constexpr byte_count lane_bytes(std::uint32_t accounts) noexcept {
+    return round_up(accounts * sizeof(budget::book_entries), page_size);
+}
+constexpr byte_count images_at(std::uint32_t accounts, std::uint32_t credits) noexcept {
+    return entries_at(accounts, credits) + lanes_with_shared * lane_bytes(accounts);
 }
 constexpr byte_count record_stride = round_up(sizeof(image_record), 64);
 static_assert(sizeof(image_record) == record_stride, "records stand side by side as an array");
@@ -68,12 +74,17 @@ result<void> ledger::attach(void* memory, byte_count size) noexcept {
     images_ = reinterpret_cast<image_record*>(bytes + images_at(accounts, credits));
     tree_ =
         budget::tree(reinterpret_cast<budget::account*>(bytes + accounts_at()), accounts,
-                     reinterpret_cast<budget::credit_slot*>(bytes + credits_at(accounts)), credits);
+                     reinterpret_cast<budget::credit_slot*>(bytes + credits_at(accounts)), credits,
+                     reinterpret_cast<budget::book_entries*>(bytes + entries_at(accounts, credits)),
+                     lane_bytes(accounts));
     return {};
 }
 
 void ledger::ring() noexcept {
     header_->bell.fetch_add(1, std::memory_order_acq_rel);
+    if (header_->launcher_pid.load(std::memory_order_relaxed) == 0) {
+        return; // a private ledger: nobody waits
+    }
     prim::wake_all(reinterpret_cast<const std::uint32_t*>(&header_->bell));
 }
 
@@ -230,7 +241,7 @@ void ledger::free_image(image_record& image) noexcept {
     if (image.governed.load(std::memory_order_relaxed) != 0) {
         close_accounts(image);
     }
-    telemetry::forget_requests(image);
+    telemetry::forget_activity(image);
     for (auto& n : image.refusals) {
         n.store(0, std::memory_order_relaxed);
     }
@@ -247,8 +258,6 @@ void ledger::free_image(image_record& image) noexcept {
     image.stacks.clear();
     image.heirs.store(0, std::memory_order_relaxed);
     image.last_fork_ns.store(0, std::memory_order_relaxed);
-    image.operations_begun.store(0, std::memory_order_relaxed);
-    image.operations_done.store(0, std::memory_order_relaxed);
     image.held_until_ns.store(0, std::memory_order_relaxed);
     image.picture_wanted.store(0, std::memory_order_relaxed);
     image.picture_served.store(0, std::memory_order_relaxed);

@@ -4,7 +4,8 @@
 // share the limit and the launcher can read it after SIGKILL (decision 20); private memory, same
 // layout, in an embedded host. Sparse: what no image uses costs no memory.
 //
-//   header | accounts[account_capacity] | credits[credit_capacity] | image_record[image_capacity]
+//   header | accounts[account_capacity] | credits[credit_capacity]
+//          | entries[account_capacity] of each lane | image_record[image_capacity]
 //
 // Account 0 is the root. A governed image uses one account for the process below the root, and one
 // for each of its owners below that.
@@ -21,7 +22,7 @@
 namespace memreeve::manager {
 
 inline constexpr std::uint64_t ledger_magic = 0x31726765646c726dULL; // "mrldger1"
-inline constexpr std::uint32_t ledger_version = 2;
+inline constexpr std::uint32_t ledger_version = 3;
 
 enum ledger_flag : std::uint32_t {
     flag_best_effort = 1, // a child that cannot attach runs ungoverned instead of being refused

@@ -31,15 +31,6 @@ void on_removed(void* context, range where) noexcept {
     static_cast<manager*>(context)->known().remove(where);
 }
 
-void on_settled(void* context, owner_id owner, std::int64_t pages) noexcept {
-    if (owner == owner_id::none) {
-        return;
-    }
-    budget::account& a = static_cast<manager*>(context)->books().tree().at(owner);
-    a.writable.fetch_add(static_cast<page_count>(pages), std::memory_order_relaxed);
-    a.slack.fetch_add(static_cast<page_count>(pages), std::memory_order_relaxed);
-}
-
 } // namespace
 
 result<void> manager::open(ledger& books, telemetry::image_record& image,
@@ -50,7 +41,15 @@ result<void> manager::open(ledger& books, telemetry::image_record& image,
     options_ = o;
     extents_ = extents(&image);
     sensors_.open(o.root_prefix, o.watch_system);
-    space_.set_settled_sink(on_settled, this);
+    space_.set_settled_sink(
+        [](void* context, owner_id owner, std::int64_t pages) noexcept {
+            if (owner != owner_id::none) {
+                vm::differences d;
+                d.writable = d.slack = pages;
+                static_cast<manager*>(context)->enter(owner, d);
+            }
+        },
+        this);
     if (!o.guard_pages) {
         space_.forgo_guards();
     }
@@ -60,22 +59,18 @@ result<void> manager::open(ledger& books, telemetry::image_record& image,
 void manager::close() noexcept { space_.close(); }
 
 void manager::enter(owner_id who, const vm::differences& d) noexcept {
-    budget::account& a = tree().at(who);
-    const auto add = [](std::atomic<page_count>& word, std::int64_t delta) {
-        if (delta != 0) {
-            word.fetch_add(static_cast<page_count>(delta), std::memory_order_relaxed);
-        }
-    };
-    add(a.reserved, d.reserved);
-    add(a.committed, d.committed);
-    add(a.writable, d.writable);
-    add(a.slack, d.slack);
+    tree().enter(who, image_->lanes.lane_of_this_thread(),
+                 {static_cast<page_count>(d.reserved), static_cast<page_count>(d.committed),
+                  static_cast<page_count>(d.writable), static_cast<page_count>(d.slack)});
 }
 
 // What processes held that have ended is given back before anything is refused: whoever waited for a
 // child may count on its memory.
 result<void> manager::take(owner_id who, page_count pages, criticality level,
                            budget::charge& out) noexcept {
+    if (pages == 0) {
+        return {};
+    }
     auto r = tree().try_take(who, pages, level, out);
     if (!r && drop_warm() != 0) {
         r = tree().try_take(who, pages, level, out);
@@ -176,6 +171,15 @@ result<std::uint32_t> manager::virtual_protect(address where, byte_count size,
     const bool writes_and_executes = vm::without_guard(q->protect.code) == vm::page_code::rwx;
     if (writes_and_executes && !options_.allow_write_execute) {
         return errc::forbidden;
+    }
+    // What the pages have already: the map says so in one reading, and nothing is to be done. Equal
+    // codes are equal in effect, an armed guard included. Pages that another request is changing
+    // still have their old state (decision 18).
+    if (!q->protect.is_write_copy) {
+        const vm::found f = space_.find(q->span.begin);
+        if (f.index != 0 && f.code == q->protect.code && q->span.end <= f.run_end) {
+            return vm::encode_protection(f.code, f.protect);
+        }
     }
     const operation inside(*this);
     vm::planned p;

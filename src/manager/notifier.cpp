@@ -55,14 +55,15 @@ std::uint8_t band_of(unsigned permille) noexcept {
 // True when an account on the way to the root is in another band than when last noted.
 bool notifier::note_band(owner_id who) noexcept {
     bool crossed = false;
+    auto& bands = tables_.load(std::memory_order_acquire)->bands;
     for (owner_id id = who; id != owner_id::none; id = parent_of(accounts_->at(id))) {
         const auto index = static_cast<std::uint32_t>(id);
         if (index >= band_capacity) {
             continue;
         }
         const std::uint8_t band = band_of(permille_of_account(accounts_->at(id), 0));
-        if (bands_[index].load(std::memory_order_relaxed) != band) {
-            bands_[index].store(band, std::memory_order_seq_cst);
+        if (bands[index].load(std::memory_order_relaxed) != band) {
+            bands[index].store(band, std::memory_order_seq_cst);
             crossed = true;
         }
     }
@@ -112,7 +113,7 @@ unsigned notifier::permille_of(owner_id who, bool* has_inside) noexcept {
 
 // One subscriber's turn. Returns when to look again though nothing rings.
 std::uint64_t notifier::look(std::uint32_t index, std::uint64_t now, bool* has_inside) noexcept {
-    slot& s = slots_[index];
+    slot& s = slot_at(index);
     std::uint64_t word = s.word.load(std::memory_order_acquire);
     if ((word & state_mask) != slot_live) {
         return pressure::never;
@@ -230,6 +231,23 @@ void notifier::sleep(std::uint32_t heard, std::uint64_t until) noexcept {
     is_waiting_.store(0, std::memory_order_relaxed);
 }
 
+result<void> notifier::map_tables() noexcept {
+    if (tables_.load(std::memory_order_acquire) != nullptr) {
+        return {};
+    }
+    address at = 0;
+    if (const int code = prim::map_records(sizeof(tables), &at); code != 0) {
+        return failure{errc::out_of_address_space, code};
+    }
+    // Zeroed is empty: a slot is set up when it is claimed.
+    tables* none = nullptr;
+    if (!tables_.compare_exchange_strong(none, reinterpret_cast<tables*>(at),
+                                         std::memory_order_acq_rel)) {
+        prim::unmap(at, sizeof(tables)); // somebody was faster
+    }
+    return {};
+}
+
 result<void> notifier::start() noexcept {
     const auto process = static_cast<std::uint32_t>(prim::process_id()) << 3;
     for (;;) {
@@ -310,18 +328,25 @@ void notifier::close() noexcept {
     }
     thread_state_.store(thread_none, std::memory_order_release);
     live_.store(0, std::memory_order_relaxed);
+    high_.store(0, std::memory_order_relaxed);
+    if (tables* const mapped = tables_.exchange(nullptr, std::memory_order_acq_rel)) {
+        prim::unmap(reinterpret_cast<address>(mapped), sizeof(tables));
+    }
     accounts_ = nullptr;
 }
 
 result<subscription_id> notifier::prepare(owner_id who, deliver function, void* context,
                                           const void* group) noexcept {
+    if (auto mapped = map_tables(); !mapped) {
+        return mapped.error();
+    }
     wanted_.fetch_add(1, std::memory_order_seq_cst);
     if (auto started = start(); !started) {
         leave();
         return started.error();
     }
     for (std::uint32_t i = 0; i < capacity; ++i) {
-        slot& s = slots_[i];
+        slot& s = slot_at(i);
         std::uint64_t word = s.word.load(std::memory_order_relaxed);
         if ((word & state_mask) != slot_free) {
             continue;
@@ -348,8 +373,9 @@ void notifier::go_live(subscription_id id) noexcept {
     const std::uint64_t generation = value / capacity << 2;
     std::uint64_t expected = generation | slot_claimed;
     live_.fetch_add(1, std::memory_order_seq_cst);
-    if (!slots_[value % capacity].word.compare_exchange_strong(expected, generation | slot_live,
-                                                               std::memory_order_seq_cst)) {
+    if (!slot_at(value % capacity)
+             .word.compare_exchange_strong(expected, generation | slot_live,
+                                           std::memory_order_seq_cst)) {
         live_.fetch_sub(1, std::memory_order_relaxed); // ended before it went live
         return;
     }
@@ -372,7 +398,7 @@ void* notifier::unsubscribe(subscription_id id) noexcept {
     const auto value = static_cast<std::uint64_t>(id);
     const auto index = static_cast<std::uint32_t>(value % capacity);
     const std::uint64_t generation = value / capacity << 2;
-    slot& s = slots_[index];
+    slot& s = slot_at(index);
     std::uint64_t expected = generation | slot_claimed;
     if (s.word.compare_exchange_strong(expected, generation | slot_closing,
                                        std::memory_order_acq_rel)) {

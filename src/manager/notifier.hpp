@@ -8,6 +8,8 @@
 // 100 ms while somebody is subscribed and the sensors are on; pressure that others make
 // (pressure_watch.hpp) counts as Low for as long as it is told.
 //
+// The tables of slots and bands are mapped by the first subscription: before it this costs nothing.
+//
 // A subscriber slot: free -> claimed -> live -> closing -> free. The thread names the slot it turns
 // to in `visiting_` and then looks at its state again; unsubscribe first leaves `live` and then looks
 // at `visiting_`. So either the thread sees that the slot is closing, or unsubscribe sees the visit
@@ -91,6 +93,7 @@ private:
         thread_ended
     };
     static constexpr std::uint32_t thread_mask = 7;
+    static constexpr std::uint32_t band_capacity = 4096;
 
     struct slot {
         std::atomic<std::uint64_t> word{0}; // generation << 2 | slot_state
@@ -109,6 +112,10 @@ private:
     void run() noexcept;
     std::uint64_t look(std::uint32_t index, std::uint64_t now, bool* has_inside) noexcept;
     void call(slot& s, pressure::availability level) noexcept;
+    result<void> map_tables() noexcept;
+    slot& slot_at(std::uint64_t index) noexcept {
+        return tables_.load(std::memory_order_acquire)->slots[index];
+    }
     result<void> start() noexcept;
     bool ends() noexcept;
     void leave() noexcept;
@@ -136,10 +143,13 @@ private:
     pressure_watch watch_{};    // the thread's own
     prim::thread_handle thread_{};
     std::atomic<std::uint32_t> high_{0}; // one past the highest slot ever used
-    slot slots_[capacity]{};
-    // Between which watermarks each account was when last seen.
-    static constexpr std::uint32_t band_capacity = 4096;
-    std::atomic<std::uint8_t> bands_[band_capacity]{};
+    struct tables {
+        slot slots[capacity];
+        // Between which watermarks each account was when last seen.
+        std::atomic<std::uint8_t> bands[band_capacity];
+    };
+    // Null until somebody has subscribed: who has an id or saw live_ or high_ above 0 finds them.
+    std::atomic<tables*> tables_{nullptr};
 };
 
 } // namespace memreeve::manager

@@ -14,11 +14,11 @@ public:
         if (__builtin_expect(image_.held_until_ns.load(std::memory_order_relaxed) != 0, 0)) {
             wait_for_picture();
         }
-        image_.operations_begun.fetch_add(1, std::memory_order_acq_rel);
+        lane_ = telemetry::begin_operation(image_);
     }
     operation(const operation&) = delete;
     operation& operator=(const operation&) = delete;
-    ~operation() { image_.operations_done.fetch_add(1, std::memory_order_acq_rel); }
+    ~operation() { telemetry::end_operation(image_, lane_); }
 
 private:
     // Somebody takes a picture and asks for quiet: some milliseconds, and never past the time it
@@ -38,6 +38,7 @@ private:
     }
 
     telemetry::image_record& image_;
+    std::uint32_t lane_;
 };
 
 } // namespace memreeve::manager

@@ -53,7 +53,8 @@ bool manager_pages::is_ours(address where) noexcept {
 heap::tally manager_pages::take_tally(bool alone) noexcept {
     telemetry::image_record& image = manager_->image();
     if (alone) {
-        for (telemetry::heap_counts& own : image.heap_requests) {
+        for (std::uint32_t i = 0; i < telemetry::heap_counts_capacity; ++i) {
+            telemetry::heap_counts& own = image.heap_requests[i];
             std::uint32_t free = 0;
             if (own.taken.load(std::memory_order_relaxed) == 0 &&
                 own.taken.compare_exchange_strong(free, 1, std::memory_order_acq_rel)) {
@@ -61,9 +62,8 @@ heap::tally manager_pages::take_tally(bool alone) noexcept {
             }
         }
     }
-    telemetry::request_stripe& shared = telemetry::stripe_of_this_thread(image);
-    return {&shared.of[static_cast<unsigned>(telemetry::request_kind::malloc)],
-            &shared.of[static_cast<unsigned>(telemetry::request_kind::free)], true};
+    telemetry::heap_counts& shared = telemetry::shared_heap_counts_of_this_thread(image);
+    return {&shared.allocations, &shared.frees, true};
 }
 
 void manager_pages::give_back_tally(const heap::tally& t) noexcept {

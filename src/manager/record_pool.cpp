@@ -15,6 +15,15 @@ std::atomic<std::uint64_t>& link_at(std::uint64_t at) noexcept {
     return *reinterpret_cast<std::atomic<std::uint64_t>*>(at);
 }
 
+// At the place of a chunk's first record.
+struct header {
+    std::atomic<std::uint64_t> before;     // the chunk made before this one, 0: none
+    std::atomic<std::uint64_t> handed_out; // records
+};
+constexpr std::uint64_t records_of_chunk = record_pool::chunk_size / stride - 1;
+
+header& header_of(std::uint64_t chunk) noexcept { return *reinterpret_cast<header*>(chunk); }
+
 constinit record_pool shared_pool;
 
 } // namespace
@@ -31,20 +40,28 @@ void record_pool::push(std::uint64_t record) noexcept {
                                           std::memory_order_relaxed));
 }
 
-bool record_pool::grow() noexcept {
+// A new chunk, unless there is another than the `full` one by now.
+bool record_pool::grow(std::uint64_t full) noexcept {
     address chunk = 0;
     if (prim::map_records(chunk_size, &chunk) != 0) {
         return false;
     }
-    // The first record's place names the chunk before this one.
-    std::uint64_t before = chunks_.load(std::memory_order_relaxed);
-    do {
-        link_at(chunk).store(before, std::memory_order_relaxed);
-    } while (!chunks_.compare_exchange_weak(before, chunk, std::memory_order_acq_rel));
-    for (std::size_t at = stride; at < chunk_size; at += stride) {
-        push(chunk + at);
+    header_of(chunk).before.store(full, std::memory_order_relaxed);
+    if (!chunks_.compare_exchange_strong(full, chunk, std::memory_order_acq_rel)) {
+        prim::unmap(chunk, chunk_size);
     }
     return true;
+}
+
+std::uint64_t record_pool::take_fresh(std::uint64_t chunk) noexcept {
+    std::atomic<std::uint64_t>& handed_out = header_of(chunk).handed_out;
+    std::uint64_t n = handed_out.load(std::memory_order_relaxed);
+    while (n < records_of_chunk) {
+        if (handed_out.compare_exchange_weak(n, n + 1, std::memory_order_relaxed)) {
+            return chunk + (n + 1) * stride;
+        }
+    }
+    return 0;
 }
 
 void* record_pool::take() noexcept {
@@ -52,7 +69,12 @@ void* record_pool::take() noexcept {
     for (;;) {
         const std::uint64_t record = head & address_mask;
         if (record == 0) {
-            if (!grow()) {
+            const std::uint64_t chunk = chunks_.load(std::memory_order_acquire);
+            const std::uint64_t fresh = chunk != 0 ? take_fresh(chunk) : 0;
+            if (fresh != 0) {
+                return reinterpret_cast<void*>(fresh + 16);
+            }
+            if (!grow(chunk)) {
                 return nullptr;
             }
             head = head_.load(std::memory_order_acquire);
@@ -78,7 +100,7 @@ void record_pool::close() noexcept {
     head_.store(0, std::memory_order_relaxed);
     std::uint64_t chunk = chunks_.exchange(0, std::memory_order_acquire);
     while (chunk != 0) {
-        const std::uint64_t before = link_at(chunk).load(std::memory_order_relaxed);
+        const std::uint64_t before = header_of(chunk).before.load(std::memory_order_relaxed);
         prim::unmap(chunk, chunk_size);
         chunk = before;
     }

@@ -2,6 +2,8 @@
 // Small records of fixed size for the edges (COM objects, handles), on pages of their own. Lock-free:
 // a stack of free records whose head carries a counter against reuse between look and swap. A
 // record's link lies before it, so that its contents are never read by a thread that lost a race.
+// A chunk's records are handed out one after the other before they come to be on the stack: what was
+// never used is never touched.
 #pragma once
 
 #include <atomic>
@@ -31,11 +33,12 @@ public:
     void close() noexcept;
 
 private:
-    bool grow() noexcept;
+    bool grow(std::uint64_t full) noexcept;
+    std::uint64_t take_fresh(std::uint64_t chunk) noexcept;
     void push(std::uint64_t record) noexcept;
 
     std::atomic<std::uint64_t> head_{0};   // counter << 48 | address of a free record's link
-    std::atomic<std::uint64_t> chunks_{0}; // newest chunk; its first word names the one before
+    std::atomic<std::uint64_t> chunks_{0}; // newest chunk; see header in record_pool.cpp
 };
 
 // For objects that no host owns (the bridge's): lives as long as the process.

@@ -6,6 +6,7 @@
 // becomes live. A reader may map it read-only. Layout version: ledger_header::version.
 #pragma once
 
+#include "base/lanes.hpp"
 #include "base/units.hpp"
 #include "telemetry/stack_table.hpp"
 
@@ -98,14 +99,18 @@ struct published_picture {
     picture value{};
 };
 
-// Requests are counted by every thread all the time: in stripes, so that threads seldom meet on one.
-inline constexpr std::uint32_t request_stripe_count = 32; // a power of two
-struct alignas(128) request_stripe {
-    std::atomic<std::uint64_t> of[request_kind_count]{};
+// What every thread counts all the time, one copy a lane: requests, and operations on the address
+// space. Begun and done are equal and unchanged round a picture when none was in flight.
+struct alignas(128) activity {
+    std::atomic<std::uint64_t> operations_begun{0};
+    std::atomic<std::uint64_t> operations_done{0};
+    std::atomic<std::uint64_t> requests[request_kind_count]{};
 };
 
-// What one thread asks of one heap: written by nobody else while it is taken.
+// What one thread asks of one heap: written by nobody else while it is taken. The shared ones are
+// chosen by thread, so that threads seldom meet on one.
 inline constexpr std::uint32_t heap_counts_capacity = 64;
+inline constexpr std::uint32_t shared_heap_counts = 32; // a power of two
 struct alignas(64) heap_counts {
     std::atomic<std::uint32_t> taken{0};
     std::atomic<std::uint64_t> allocations{0}; // request_kind::malloc
@@ -131,32 +136,12 @@ struct image_record {
     char settings[256]{}; // NAME=value, newline separated
     char note[256]{};     // a sentence about the image for the closing lines
 
-    request_stripe requests[request_stripe_count]{}; // see count_request
-    heap_counts heap_requests[heap_counts_capacity]{};
     std::atomic<std::uint64_t> refusals[criticality_count]{};
     std::atomic<std::uint64_t> notifications[3]{};  // low, neutral, high
     std::atomic<std::uint64_t> smallest_refused{0}; // bytes; 0: nothing was refused
     std::atomic<std::uint64_t> first_refused_at_ns{0};
-
-    // Operations begun and done on the address space: equal and unchanged round a picture means
-    // that none was in flight.
-    alignas(64) std::atomic<std::uint64_t> operations_begun{0};
-    std::atomic<std::uint64_t> operations_done{0};
-    // Monotonic clock: until then operations that have not begun yet wait, so that a busy program
-    // can be pictured between two of them. 0: nobody asks for it. Never waited for longer, whoever
-    // set it may have died.
-    std::atomic<std::uint64_t> held_until_ns{0};
-
-    // A reader adds 1 to picture_wanted (and wakes it); the launcher answers with a picture and
-    // sets picture_served to the value it saw.
-    alignas(64) std::atomic<std::uint32_t> picture_wanted{0};
-    std::atomic<std::uint32_t> picture_served{0};
-    published_picture last{}; // at exit, at exec, on request, or the last sample
-
-    extent extents[extent_capacity]{};
     std::atomic<std::uint32_t> extents_used{0}; // one past the highest slot ever used
     std::atomic<std::uint32_t> extents_lost{0}; // no slot was free: counted, shown as unclassified
-    stack_table stacks{};
     // Children of fork that have yet to copy from this record what it says of the address space, and
     // when the last of them was announced: until they have, the record is not freed (for a second:
     // a fork may fail, a child may be killed first).
@@ -165,6 +150,23 @@ struct image_record {
     // Pages of files that serve as private heap, charged to each owner: memory without a private
     // mapping.
     std::atomic<std::uint64_t> file_pages[owner_kind_count]{};
+    alignas(64) lane_table lanes{}; // whose each of these is
+    activity activities[lanes_with_shared]{};
+    heap_counts heap_requests[heap_counts_capacity + shared_heap_counts]{}; // the shared ones last
+
+    // Monotonic clock: until then operations that have not begun yet wait, so that a busy program
+    // can be pictured between two of them. 0: nobody asks for it. Never waited for longer, whoever
+    // set it may have died.
+    alignas(64) std::atomic<std::uint64_t> held_until_ns{0};
+
+    // A reader adds 1 to picture_wanted (and wakes it); the launcher answers with a picture and
+    // sets picture_served to the value it saw.
+    alignas(64) std::atomic<std::uint32_t> picture_wanted{0};
+    std::atomic<std::uint32_t> picture_served{0};
+    published_picture last{}; // at exit, at exec, on request, or the last sample
+
+    extent extents[extent_capacity]{};
+    stack_table stacks{};
 };
 
 inline constexpr std::uint64_t heirs_patience_ns = 1'000'000'000;
@@ -173,19 +175,19 @@ inline bool is_awaited_by_heirs(const image_record& image, std::uint64_t now_ns)
            now_ns - image.last_fork_ns.load(std::memory_order_relaxed) < heirs_patience_ns;
 }
 
-inline request_stripe& stripe_of_this_thread(image_record& image) noexcept {
+inline heap_counts& shared_heap_counts_of_this_thread(image_record& image) noexcept {
     const auto self = reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
     const std::uint64_t mixed = (self >> 6) * 0x9e3779b97f4a7c15ULL;
-    return image.requests[(mixed >> 40) & (request_stripe_count - 1)];
+    return image.heap_requests[heap_counts_capacity + ((mixed >> 40) & (shared_heap_counts - 1))];
 }
 inline void count_request(image_record& image, request_kind kind) noexcept {
-    stripe_of_this_thread(image).of[static_cast<unsigned>(kind)].fetch_add(
-        1, std::memory_order_relaxed);
+    const std::uint32_t lane = image.lanes.lane_of_this_thread();
+    add_in_lane(image.activities[lane].requests[static_cast<unsigned>(kind)], lane, 1);
 }
 inline std::uint64_t requests_of(const image_record& image, request_kind kind) noexcept {
     std::uint64_t sum = 0;
-    for (const request_stripe& stripe : image.requests) {
-        sum += stripe.of[static_cast<unsigned>(kind)].load(std::memory_order_relaxed);
+    for (const activity& lane : image.activities) {
+        sum += lane.requests[static_cast<unsigned>(kind)].load(std::memory_order_relaxed);
     }
     for (const heap_counts& own : image.heap_requests) {
         sum += kind == request_kind::malloc ? own.allocations.load(std::memory_order_relaxed)
@@ -194,9 +196,45 @@ inline std::uint64_t requests_of(const image_record& image, request_kind kind) n
     }
     return sum;
 }
-inline void forget_requests(image_record& image) noexcept {
-    for (request_stripe& stripe : image.requests) {
-        for (auto& n : stripe.of) {
+
+// Returns the lane, which end_operation is to be given.
+inline std::uint32_t begin_operation(image_record& image) noexcept {
+    const std::uint32_t lane = image.lanes.lane_of_this_thread();
+    add_in_lane(image.activities[lane].operations_begun, lane, 1);
+    return lane;
+}
+inline void end_operation(image_record& image, std::uint32_t lane) noexcept {
+    add_in_lane(image.activities[lane].operations_done, lane, 1);
+}
+// Each lane's counts only grow, and done is never ahead. So when the sums are equal none was in
+// flight in any lane between the last reading of done and the first of begun; and while the sum of
+// begun stays, none has begun since.
+struct operation_counts {
+    std::uint64_t begun, done;
+    bool is_quiet() const noexcept { return begun == done; }
+};
+inline std::uint64_t operations_begun(const image_record& image) noexcept {
+    std::uint64_t sum = 0;
+    for (const activity& lane : image.activities) {
+        sum += lane.operations_begun.load(std::memory_order_acquire);
+    }
+    return sum;
+}
+inline operation_counts operations_of(const image_record& image) noexcept {
+    std::uint64_t done = 0;
+    for (const activity& lane : image.activities) {
+        done += lane.operations_done.load(std::memory_order_acquire);
+    }
+    return {operations_begun(image), done};
+}
+
+// Nobody may be counting.
+inline void forget_activity(image_record& image) noexcept {
+    image.lanes.clear();
+    for (activity& lane : image.activities) {
+        lane.operations_begun.store(0, std::memory_order_relaxed);
+        lane.operations_done.store(0, std::memory_order_relaxed);
+        for (auto& n : lane.requests) {
             n.store(0, std::memory_order_relaxed);
         }
     }

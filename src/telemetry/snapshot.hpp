@@ -153,14 +153,17 @@ bool publish(published_picture& to, const picture& p, bool insist) noexcept;
 // False when none was ever published, or a writer is stuck in it.
 bool read(const published_picture& from, picture& out) noexcept;
 
-// Works on any account layout with these members (budget::account), pages to bytes.
-template <class Account>
-owner_books books_of(const Account& a) noexcept {
-    const auto bytes = [](const auto& pages) {
-        return bytes_of(pages.load(std::memory_order_relaxed));
-    };
-    return {bytes(a.reserved), bytes(a.committed), bytes(a.charged),
-            bytes(a.writable), bytes(a.slack),     bytes(a.peak)};
+// Works on any owner tree with these members (budget::tree), pages to bytes.
+template <class Tree>
+owner_books books_of(const Tree& accounts, owner_id who) noexcept {
+    const auto& a = accounts.at(who);
+    const auto entered = accounts.entered(who);
+    return {bytes_of(entered.reserved),
+            bytes_of(entered.committed),
+            bytes_of(a.charged.load(std::memory_order_relaxed)),
+            bytes_of(entered.writable),
+            bytes_of(entered.slack),
+            bytes_of(a.peak.load(std::memory_order_relaxed))};
 }
 
 // A picture taken with no operation in flight (decision 4), from a text that is not torn: tried at
@@ -192,10 +195,8 @@ bool take_picture(image_record& image, smaps_reader& reader, memory_view view, u
         if (n >= polite_tries) {
             hold.set((n - polite_tries) % 8 < 4 || last ? clock() + picture_hold_ns : 0);
         }
-        // done before begun: equal means that none was in flight when begun was read.
-        const std::uint64_t done = image.operations_done.load(std::memory_order_acquire);
-        const std::uint64_t begun = image.operations_begun.load(std::memory_order_acquire);
-        if (begun != done && !last) {
+        const operation_counts before = operations_of(image);
+        if (!before.is_quiet() && !last) {
             wait(n);
             continue;
         }
@@ -208,8 +209,8 @@ bool take_picture(image_record& image, smaps_reader& reader, memory_view view, u
             of[k] = books(static_cast<owner_kind>(k));
         }
         std::atomic_thread_fence(std::memory_order_acquire);
-        const bool quiet = begun == done && !reader.is_torn() &&
-                           image.operations_begun.load(std::memory_order_relaxed) == begun;
+        const bool quiet = before.is_quiet() && !reader.is_torn() &&
+                           operations_begun(image) == before.begun;
         if (!quiet && !last) {
             wait(n);
             continue;

@@ -29,14 +29,44 @@ constexpr row table[] = {
      access::read_write_execute},
 };
 
+// The values are single bits, in the table's order.
 const row* find(std::uint32_t base) noexcept {
-    for (const row& r : table) {
-        if (r.value == base) {
-            return &r;
+    if (base == 0 || base > 0xff || (base & (base - 1)) != 0) {
+        return nullptr;
+    }
+    return &table[__builtin_ctz(base)];
+}
+constexpr bool is_in_order() noexcept {
+    for (unsigned bit = 0; bit < 8; ++bit) {
+        if (table[bit].value != 1U << bit) {
+            return false;
         }
     }
-    return nullptr;
+    return true;
 }
+static_assert(is_in_order());
+
+// Per page code.
+struct value_table {
+    std::uint16_t of[16];
+};
+constexpr value_table make_values() noexcept {
+    value_table values{};
+    for (auto& value : values.of) {
+        value = win32::page_noaccess;
+    }
+    for (const row& r : table) {
+        if (r.plain != page_code::outside) {
+            values.of[static_cast<unsigned>(r.plain)] = static_cast<std::uint16_t>(r.value);
+        }
+        if (r.guarded != page_code::outside) {
+            values.of[static_cast<unsigned>(r.guarded)] =
+                static_cast<std::uint16_t>(r.value | win32::page_guard);
+        }
+    }
+    return values;
+}
+constexpr value_table values = make_values();
 
 } // namespace
 
@@ -67,17 +97,7 @@ result<protection> decode_protection(std::uint32_t value) noexcept {
 }
 
 std::uint32_t encode_protection(page_code code, std::uint32_t allocation_protect) noexcept {
-    std::uint32_t value = win32::page_noaccess;
-    for (const row& r : table) {
-        if (r.plain == without_guard(code)) {
-            value = r.value;
-            break;
-        }
-    }
-    if (is_guarded(code)) {
-        value |= win32::page_guard;
-    }
-    return value | (allocation_protect & win32::page_cache_bits);
+    return values.of[static_cast<unsigned>(code)] | (allocation_protect & win32::page_cache_bits);
 }
 
 std::uint32_t encode_access(access a) noexcept {

@@ -350,8 +350,8 @@ void random_life(host_world& w, unsigned seed, std::size_t least_refused) {
     w.host->books().tree().drain();
     EXPECT_EQ(w.host->books().tree().charged(w.owner), 0u);
     const page_count open = w.memory().space().open_pages(w.owner);
-    EXPECT_EQ(w.host->books().tree().at(w.owner).writable, open);
-    EXPECT_EQ(w.host->books().tree().at(w.owner).slack, open);
+    EXPECT_EQ(w.host->books().tree().entered(w.owner).writable, open);
+    EXPECT_EQ(w.host->books().tree().entered(w.owner).slack, open);
 }
 
 INSTANTIATE_TEST_SUITE_P(seeds, random_operations, testing::Range(1u, 13u));

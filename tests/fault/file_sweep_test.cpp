@@ -69,9 +69,8 @@ public:
             return std::string("region map: ") + wrong;
         }
         const telemetry::image_record& image = host->image();
-        return image.operations_begun.load() == image.operations_done.load()
-                   ? ""
-                   : "an operation was begun and not done";
+        return telemetry::operations_of(image).is_quiet() ? ""
+                                                          : "an operation was begun and not done";
     }
     outcome result(long r) { return {r >= 0, text_of("errno %ld", -r)}; }
     std::string costs(page_count pages) {

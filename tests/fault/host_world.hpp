@@ -330,11 +330,13 @@ public:
             x.state = t.state;
             if (x.state == static_cast<std::uint32_t>(budget::account_state::live)) {
                 x.charged = tree.charged(id);
-                x.reserved = t.reserved;
-                x.committed = t.committed;
+                const budget::book_figures e = tree.entered(id);
                 // Open granules stay open when what they were opened for is refused.
-                x.writable = t.writable - memory().space().open_pages(id);
-                x.slack = t.slack - memory().space().open_pages(id);
+                const page_count open = memory().space().open_pages(id);
+                x.reserved = e.reserved;
+                x.committed = e.committed;
+                x.writable = e.writable - open;
+                x.slack = e.slack - open;
                 x.heap = t.heap;
                 x.mapped = t.mapped;
             } else {
@@ -413,7 +415,7 @@ public:
             return std::string("region map: ") + wrong;
         }
         const telemetry::image_record& image = host->image();
-        if (image.operations_begun.load() != image.operations_done.load()) {
+        if (!telemetry::operations_of(image).is_quiet()) {
             return "an operation was begun and not done";
         }
         std::string wrong = kernel_agrees(how);
@@ -614,17 +616,18 @@ private:
             below += tree.charged(id);
             // What is owed may be held in any way; in a guarded arena it counts as open meanwhile.
             const page_count owed = memory().space().owed() * page_count{64};
-            const bool slack_fits = owed != 0
-                                        ? t.writable + owed >= s.writable && t.slack + owed >= s.slack
-                                         : t.writable == s.writable && t.slack == s.slack;
-            if (tree.charged(id) != s.charged || t.reserved != s.reserved ||
-                t.committed != s.committed || t.mapped != s.mapped || !slack_fits) {
+            const budget::book_figures e = tree.entered(id);
+            const bool slack_fits =
+                owed != 0 ? e.writable + owed >= s.writable && e.slack + owed >= s.slack
+                          : e.writable == s.writable && e.slack == s.slack;
+            if (tree.charged(id) != s.charged || e.reserved != s.reserved ||
+                e.committed != s.committed || t.mapped != s.mapped || !slack_fits) {
                 return text_of("books of %s: charged %lu, map %lu; reserved %lu, %lu; committed "
                                "%lu, %lu; writable "
                                "%lu, %lu; slack %lu, %lu; mapped %lu, %lu",
-                               t.name, tree.charged(id), s.charged, t.reserved.load(), s.reserved,
-                               t.committed.load(), s.committed, t.writable.load(), s.writable,
-                               t.slack.load(), s.slack, t.mapped.load(), s.mapped);
+                               t.name, tree.charged(id), s.charged, e.reserved, s.reserved,
+                               e.committed, s.committed, e.writable, s.writable, e.slack, s.slack,
+                               t.mapped.load(), s.mapped);
             }
         }
         if (tree.charged(process) != below || tree.charged(owner_id::root) != below) {

@@ -74,9 +74,10 @@ TEST_F(world_itself, sees_another_state) {
 }
 
 TEST_F(world_itself, sees_books_that_are_wrong) {
-    budget::account& books = world.host->books().tree().at(world.owner);
-    for (auto* entry :
-         {&books.reserved, &books.committed, &books.writable, &books.slack, &books.mapped}) {
+    budget::tree& tree = world.host->books().tree();
+    budget::book_entries& entries = tree.entries_of(world.owner, shared_lane);
+    for (auto* entry : {&entries.reserved, &entries.committed, &entries.writable, &entries.slack,
+                        &tree.at(world.owner).mapped}) {
         entry->fetch_add(1);
         expect_complaint(world.invariants(strictness::as_before), "books of script");
         expect_complaint(changed(), "books of");
@@ -108,7 +109,7 @@ TEST_F(world_itself, sees_a_claim_left_behind) {
 }
 
 TEST_F(world_itself, sees_an_operation_without_end) {
-    world.host->image().operations_begun.fetch_add(1);
+    telemetry::begin_operation(world.host->image());
     expect_complaint(world.invariants(strictness::as_before), "begun and not done");
 }
 

@@ -112,7 +112,7 @@ TEST_F(watching, a_killed_image_gives_back_its_charge_and_keeps_its_figures) {
                     .take(owner(r, telemetry::owner_kind::gc), 1000, criticality::task, held)
                     .has_value());
     held.keep();
-    r.requests[3].of[0].store(5);
+    r.activities[3].requests[0].store(5);
     std::strcpy(r.settings, "MONO_GC_PARAMS=x");
     watch->look();
     child.kill();

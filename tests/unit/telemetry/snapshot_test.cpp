@@ -531,8 +531,7 @@ TEST_F(quiet_picture, is_taken_again_when_an_operation_came_between) {
     int left = 3;
     ASSERT_TRUE(take(100, [&] {
         if (left-- > 0) {
-            ++image->operations_begun;
-            ++image->operations_done;
+            end_operation(*image, begin_operation(*image));
         }
     }));
     EXPECT_EQ(p.retries, 3u);
@@ -540,7 +539,7 @@ TEST_F(quiet_picture, is_taken_again_when_an_operation_came_between) {
 }
 
 TEST_F(quiet_picture, is_marked_when_an_operation_never_ends) {
-    ++image->operations_begun;
+    begin_operation(*image);
     ASSERT_TRUE(take(100, [] {}));
     EXPECT_EQ(p.in_flight, 1u);
     EXPECT_EQ(waits, 99);
