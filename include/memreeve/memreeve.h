@@ -46,11 +46,17 @@ enum {
     MRV_E_NOT_SUPPORTED = 8, /* this version or system cannot do it */
     MRV_E_BUSY = 9,          /* still in use, or another thread is changing the same thing */
     MRV_E_FORBIDDEN = 10,    /* policy forbids it */
-    MRV_E_NO_INTERFACE = 11
+    MRV_E_NO_INTERFACE = 11,
+    MRV_E_NO_ACCESS = 12,  /* a page that cannot be accessed */
+    MRV_E_OVER_QUOTA = 13, /* the system locks no more pages for this process */
+    MRV_E_NOT_LOCKED = 14  /* a page that is not locked in memory */
 };
 
 /* A sentence fragment in English, lower case, never null; valid for ever. Async-signal-safe. */
 MRV_API const char* mrv_status_text(mrv_status status) MRV_NOEXCEPT;
+/* What GetLastError would say on Windows (0 for MRV_OK): 87, 487, 998, 1455 and so on. A status
+ * without a counterpart there is 50 or the nearest. Async-signal-safe. */
+MRV_API uint32_t mrv_win32_error(mrv_status status) MRV_NOEXCEPT;
 /* The library's version, "major.minor.patch". Async-signal-safe. */
 MRV_API const char* mrv_version(void) MRV_NOEXCEPT;
 
@@ -246,13 +252,57 @@ MRV_API mrv_status mrv_host_unsubscribe(mrv_subscription* subscription) MRV_NOEX
 
 /* ---- what Win32 has and the interface has not -------------------------------------------------- */
 
-/* GetWriteWatch and ResetWriteWatch. Write watch is not built yet: MRV_E_NOT_SUPPORTED, and
- * reservations that ask for it are refused. */
+/* GetWriteWatch and ResetWriteWatch, for reservations made with MEM_WRITE_WATCH. The call that makes
+ * one answers 0x80070057 where writes cannot be watched (Linux before 6.7, a policy against
+ * userfaultfd).
+ *
+ * Tells the pages of [base, base + region_size) that were written to since they were reserved,
+ * decommitted or last reset, ascending, at most *count; *count receives how many, *granularity the
+ * size of a page. With MRV_WRITE_WATCH_FLAG_RESET those told, and no others, count as not written to
+ * from then on, in one step with the reading. In a child of fork every page that holds something
+ * counts as written to until it is reset there.
+ * Errors: INVALID_ARGUMENT (other flags, a size or count of 0, a range that is not wholly in one
+ * watched reservation), NULL_POINTER, OUT_OF_MEMORY (no descriptor is left). */
+enum { MRV_WRITE_WATCH_FLAG_RESET = 1u };
 MRV_API mrv_status mrv_get_write_watch(mrv_host* host, uint32_t flags, void* base,
                                        size_t region_size, void** addresses, size_t* count,
                                        uint32_t* granularity) MRV_NOEXCEPT;
 MRV_API mrv_status mrv_reset_write_watch(mrv_host* host, void* base,
                                          size_t region_size) MRV_NOEXCEPT;
+
+/* VirtualAlloc2 and VirtualFree as far as the interface's methods leave them out, charged to `owner`
+ * at `level` (an EMemoryCriticalLevel, 0 to 2). Types are VirtualAlloc's and
+ *   MEM_RESERVE | MEM_RESERVE_PLACEHOLDER   a placeholder; protection PAGE_NOACCESS
+ *   MEM_RESERVE | MEM_REPLACE_PLACEHOLDER   [base, base + size) is one placeholder and becomes an
+ *                                           allocation; with MEM_COMMIT also committed
+ * Placeholders made by splitting one another form an area of at most 255 pieces. What is released of
+ * an area is free for VirtualQuery at once, and for new reservations when the last piece is.
+ * Errors: those of VirtualAlloc; INVALID_ADDRESS (not exactly one placeholder). Threads as for
+ * VirtualAlloc: async-signal-safe, no lock. */
+enum {
+    MRV_MEM_COALESCE_PLACEHOLDERS = 0x1,
+    MRV_MEM_PRESERVE_PLACEHOLDER = 0x2,
+    MRV_MEM_REPLACE_PLACEHOLDER = 0x4000,
+    MRV_MEM_RESERVE_PLACEHOLDER = 0x40000
+};
+MRV_API mrv_status mrv_virtual_alloc2(mrv_owner* owner, void* base, size_t size, uint32_t type,
+                                      uint32_t protect, uint32_t level, void** out) MRV_NOEXCEPT;
+/* Types are VirtualFree's and
+ *   MEM_RELEASE | MEM_PRESERVE_PLACEHOLDER    part of a placeholder: splits it; the whole of an
+ *                                             allocation that replaced one: a placeholder again
+ *   MEM_RELEASE | MEM_COALESCE_PLACEHOLDERS   exactly two or more placeholders of one area: one
+ * IHostMemoryManager::VirtualFree takes them too. Errors: those of VirtualFree; INVALID_ADDRESS (not
+ * such placeholders), OUT_OF_MEMORY (the area has 255 pieces). */
+MRV_API mrv_status mrv_virtual_free2(mrv_host* host, void* base, size_t size,
+                                     uint32_t type) MRV_NOEXCEPT;
+
+/* VirtualLock and VirtualUnlock, for any accessible memory of the process, over mlock: whole pages,
+ * no count of locks, undone by decommit and release. All pages or none.
+ * Errors: INVALID_ARGUMENT (size 0, beyond user space), NO_ACCESS (a page that is not committed, or
+ * PAGE_NOACCESS, or guarded: the guard is cleared), OVER_QUOTA (RLIMIT_MEMLOCK), NOT_LOCKED (unlock:
+ * a page that is not). */
+MRV_API mrv_status mrv_virtual_lock(mrv_host* host, void* base, size_t size) MRV_NOEXCEPT;
+MRV_API mrv_status mrv_virtual_unlock(mrv_host* host, void* base, size_t size) MRV_NOEXCEPT;
 
 typedef enum mrv_fault {
     MRV_FAULT_NOT_OURS = 0, /* nothing was done: pass the signal on */

@@ -48,6 +48,16 @@ enum reservation_flag : std::uint32_t {
     // The program has put mappings of its own over pages of it, or pages were moved in: what is closed
     // off must be replaced.
     holds_mappings = 2,
+    // Reserved with MEM_WRITE_WATCH (rules WW).
+    watched = 32,
+    // An area of placeholders: its pieces are the VADs (placeholders.hpp), in `tag` their table.
+    placeholder = 64,
+    // In pages of 2 MiB, committed as a whole (rule A4).
+    large_pages = 128,
+    // Some page may be locked (rules L): unlocked before it is decommitted or released.
+    locked = 256,
+    // In what find() answers alone: the piece is a placeholder, or (with index 0) vacant.
+    bare_piece = 1 << 15,
 };
 
 static_assert(sizeof(reservation) == 48, "performance goal: <= 64 bytes for a 64 KiB region");

@@ -102,6 +102,12 @@ void address_space::close() noexcept {
             unmap_at_close(begin, a.mapped_end.load(std::memory_order_relaxed) - begin);
         }
     }
+    watch_.close();
+    if (!piece_space_.is_empty()) {
+        pieces_.close();
+        unmap_at_close(piece_space_.begin, piece_space_.size());
+        piece_space_ = {};
+    }
     unmap_at_close(records_.begin, records_.size());
     records_ = {};
     arenas_high_.store(0, std::memory_order_relaxed);
@@ -357,7 +363,8 @@ result<void> address_space::take_exactly(range where, owner_id owner) noexcept {
 
 // `index`: the record of what was to lie there; free afterwards, or in use for what is owed.
 void address_space::undo_take(range where, std::uint32_t index) noexcept {
-    if (close_off(where, 0) && give_space(where)) {
+    if (close_off(where, map_.at(index).flags.load(std::memory_order_acquire)) &&
+        give_space(where)) {
         map_.forget(index);
         return;
     }
