@@ -309,11 +309,36 @@ typedef enum mrv_fault {
     MRV_FAULT_GUARD = 1     /* a guard page of ours; it is cleared, the access may be retried */
 } mrv_fault;
 
-/* For an embedder's SIGSEGV handler: was it a guard page (or, later, a watched page) of ours, and is
- * it dealt with? Asks every host of the process. `info` is the handler's siginfo_t * (void, because
- * plain C11 has no such type), `ucontext` its third argument, which may be null. memreeve installs no
- * handler itself. Async-signal-safe. */
+/* For an embedder's SIGSEGV handler: was it a guard page of ours, and is it dealt with? Asks every host
+ * of the process. `info` is the handler's siginfo_t * (void, because plain C11 has no such type),
+ * `ucontext` its third argument, which may be null. Async-signal-safe. */
 MRV_API mrv_fault mrv_handle_fault(const void* info, void* ucontext) MRV_NOEXCEPT;
+
+/* What Windows raises as 0x80000001. */
+typedef struct mrv_guard_hit {
+    size_t size;     /* the library's sizeof; later versions append */
+    void* address;   /* the exact byte */
+    uint32_t access; /* 0 read, 1 write, 8 execute */
+    uint32_t reserved;
+} mrv_guard_hit;
+/* Called in the signal handler of the thread that met the guard, after it was cleared: only what is
+ * async-signal-safe is allowed, and leaving by siglongjmp. Returning tries the access again. */
+typedef void (*mrv_guard_fn)(void* context, const mrv_guard_hit* hit);
+
+/* Opt in to a SIGSEGV handler of memreeve's, for the whole process. It clears guards of every host,
+ * calls `function` (may be null), and passes every other fault on to the handler it found. It runs on
+ * the thread's alternate signal stack if there is one, and keeps errno.
+ *   - A runtime that installs a handler later and chains keeps ours working behind its own. One that
+ *     does not chain, or takes a guard for a null reference, needs this call again afterwards: then ours
+ *     comes first again, and a chain that leads back to ours goes on to what was there at first.
+ *   - The signal mask and SA_NODEFER are those of the handler found; a handler that relies on other
+ *     flags of its own (SA_RESETHAND) does not get them.
+ * Errors: OUT_OF_MEMORY (after 32 different handlers or functions), BUSY (another thread does the
+ * same just now). */
+MRV_API mrv_status mrv_install_fault_handler(mrv_guard_fn function, void* context) MRV_NOEXCEPT;
+/* Puts back the handler that was found last, if ours is still the one installed; else ours only passes
+ * on from now on. Errors: BUSY. */
+MRV_API mrv_status mrv_remove_fault_handler(void) MRV_NOEXCEPT;
 
 #ifdef __cplusplus
 }

@@ -9,7 +9,6 @@
 #include <memreeve/version.h>
 
 #include <algorithm>
-#include <csignal>
 #include <new>
 
 using namespace memreeve;
@@ -114,10 +113,6 @@ std::uint64_t bytes_in(const std::atomic<page_count>& pages) noexcept {
 
 void give_back_record(void* host, void* storage) noexcept {
     static_cast<mrv_host*>(host)->core->records().give_back(storage);
-}
-
-bool clear_guard_in(mrv_host& h, std::uintptr_t where) noexcept {
-    return h.core->memory().handle_fault(where);
 }
 
 } // namespace
@@ -396,17 +391,6 @@ mrv_status mrv_host_unsubscribe(mrv_subscription* subscription) noexcept {
         capi::unsubscribe(*subscription);
     }
     return MRV_OK;
-}
-
-mrv_fault mrv_handle_fault(const void* siginfo, void* ucontext) noexcept {
-    (void)ucontext;
-    const auto* const info = static_cast<const siginfo_t*>(siginfo);
-    if (info == nullptr || info->si_signo != SIGSEGV || info->si_code != SEGV_ACCERR) {
-        return MRV_FAULT_NOT_OURS;
-    }
-    return capi::any_host(&clear_guard_in, reinterpret_cast<std::uintptr_t>(info->si_addr))
-               ? MRV_FAULT_GUARD
-               : MRV_FAULT_NOT_OURS;
 }
 
 } // extern "C"

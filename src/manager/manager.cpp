@@ -130,7 +130,12 @@ result<address> manager::carry_out(const vm::alloc_request& q, owner_id who,
     switch (q.kind) {
     case vm::alloc_kind::reserve:
     case vm::alloc_kind::reserve_commit: planned_ok = space_.plan_reserve(q, who, 0, p); break;
-    case vm::alloc_kind::commit: planned_ok = space_.plan_commit(q.span, q.protect, p); break;
+    case vm::alloc_kind::commit:
+        if ((q.flags & ~space_.find(q.span.begin).flags & vm::large_pages) != 0) {
+            return errc::invalid_address; // A4: these are not large pages
+        }
+        planned_ok = space_.plan_commit(q.span, q.protect, p);
+        break;
     case vm::alloc_kind::discard:
         planned_ok = space_.plan_discard(q.span, !options_.discard_at_once, p);
         break;

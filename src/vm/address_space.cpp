@@ -17,6 +17,12 @@ constexpr bool is_program_writable(page_code c) noexcept {
     return c == page_code::rw || c == page_code::rwx;
 }
 
+// A4: large pages have one state each.
+constexpr bool fits_pages_of(const found& f, range span) noexcept {
+    return (f.flags & large_pages) == 0 || (is_aligned(span.begin, prim::large_page_size) &&
+                                            is_aligned(span.end, prim::large_page_size));
+}
+
 failure from_os(int os_code) noexcept { return {errc::out_of_address_space, os_code}; }
 
 } // namespace
@@ -126,6 +132,9 @@ result<void> address_space::plan_commit(range span, const protection& p, planned
     if (p.is_write_copy) {
         return errc::invalid_argument; // A12
     }
+    if (!fits_pages_of(*f, span)) {
+        return errc::invalid_address;
+    }
     if (auto r = claim(*f, span); !r) {
         return r;
     }
@@ -144,6 +153,9 @@ result<void> address_space::plan_protect(range span, const protection& p, planne
     }
     if (p.is_write_copy) {
         return errc::invalid_argument; // V5
+    }
+    if (!fits_pages_of(f, span)) {
+        return errc::invalid_address;
     }
     if (auto r = claim(f, span); !r) {
         return r;
@@ -200,8 +212,9 @@ result<void> address_space::plan_free(const free_request& q, bool to_dead, plann
     if (q.whole && q.where != f.whole.begin) {
         return errc::invalid_address; // F6
     }
-    if ((f.flags & bare_piece) != 0) {
-        return errc::invalid_address; // a placeholder has nothing to decommit
+    const bool is_committed_for_life = (f.flags & large_pages) != 0 && !q.release; // A4
+    if ((f.flags & bare_piece) != 0 || is_committed_for_life) {
+        return errc::invalid_address;
     }
     const range span = q.whole ? f.whole : q.span;
     if (auto r = claim(f, span); !r) {

@@ -17,7 +17,7 @@ namespace {
 
 TEST(capi, every_status_has_its_own_text) {
     std::vector<std::string> seen;
-    for (int s = MRV_OK; s <= MRV_E_NO_INTERFACE; ++s) {
+    for (int s = MRV_OK; s <= MRV_E_NOT_LOCKED; ++s) {
         const std::string text = mrv_status_text(s);
         EXPECT_NE(text, "unknown status");
         for (const auto& other : seen) {
