@@ -9,7 +9,8 @@ namespace memreeve::prim {
 
 struct memory_fault {
     address where = 0; // the exact byte, or the page where the machine says no more
-    unsigned kind = 0; // 0 read, 1 write, 8 execute (ExceptionInformation[0]); 0 where it is not said
+    unsigned kind =
+        0; // 0 read, 1 write, 8 execute (ExceptionInformation[0]); 0 where it is not said
     bool is_fault = false; // raised by an access of this thread, not sent by somebody
 };
 // `info` is a siginfo_t, `context` a ucontext_t or null. Async-signal-safe.

@@ -125,9 +125,9 @@ TEST(win32_system_rules, A6_open_the_top_of_user_space) {
     EXPECT_EQ(error(user_top, page), 87u);
     SIZE_T got = 0;
     MEMORY_BASIC_INFORMATION info{};
-    EXPECT_EQ(f.manager->VirtualQuery(reinterpret_cast<void*>(user_top - 1), &info, sizeof info,
-                                      &got),
-              S_OK);
+    EXPECT_EQ(
+        f.manager->VirtualQuery(reinterpret_cast<void*>(user_top - 1), &info, sizeof info, &got),
+        S_OK);
     EXPECT_EQ(reinterpret_cast<std::uint64_t>(info.BaseAddress) + info.RegionSize, user_top);
     EXPECT_EQ(win32_error(f.manager->VirtualQuery(reinterpret_cast<void*>(user_top), &info,
                                                   sizeof info, &got)),
@@ -149,7 +149,8 @@ TEST(win32_system_rules, A10_top_down_is_the_highest_free_range) {
         if (info.State == MEM_FREE) {
             std::uint64_t usable = end;
             if (end < user_top && stack - end < (std::uint64_t{64} << 20)) {
-                usable = end - (std::uint64_t{128} << 20); // at least; RLIMIT_STACK may ask for more
+                usable =
+                    end - (std::uint64_t{128} << 20); // at least; RLIMIT_STACK may ask for more
             }
             const std::uint64_t begin = (a + granule - 1) & ~(granule - 1);
             usable &= ~(granule - 1);
@@ -160,9 +161,9 @@ TEST(win32_system_rules, A10_top_down_is_the_highest_free_range) {
         a = end;
     }
     void* out = nullptr;
-    ASSERT_EQ(f.manager->VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_TOP_DOWN, 4, eTaskCritical,
-                                      &out),
-              S_OK);
+    ASSERT_EQ(
+        f.manager->VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_TOP_DOWN, 4, eTaskCritical, &out),
+        S_OK);
     EXPECT_EQ(reinterpret_cast<std::uint64_t>(out), expected);
     void* next = nullptr;
     ASSERT_EQ(f.manager->VirtualAlloc(nullptr, size, MEM_RESERVE | MEM_COMMIT | MEM_TOP_DOWN, 4,
@@ -185,8 +186,8 @@ TEST(win32_system_rules, A10_top_down_is_the_highest_free_range) {
 TEST(win32_system_rules, A15_the_commit_limit_is_1455) {
     host_fixture f(std::uint64_t{16} << 20, MRV_NO_RESERVE);
     void* out = nullptr;
-    const mrv_status s = mrv_virtual_alloc2(f.owner, nullptr, 17 << 20, MEM_RESERVE | MEM_COMMIT,
-                                            4, eProcessCritical, &out);
+    const mrv_status s = mrv_virtual_alloc2(f.owner, nullptr, 17 << 20, MEM_RESERVE | MEM_COMMIT, 4,
+                                            eProcessCritical, &out);
     EXPECT_EQ(mrv_win32_error(s), 1455u);
     EXPECT_EQ(mrv_win32_error(mrv_virtual_alloc2(f.owner, nullptr, std::size_t{1} << 46,
                                                  MEM_RESERVE, 4, eTaskCritical, &out)),
@@ -232,6 +233,22 @@ TEST(win32_system_rules, A18_a_dropped_page_is_487) {
     EXPECT_EQ(f.manager->VirtualFree(out, 0, MEM_RELEASE), S_OK);
 }
 
+// ---- F9 -----------------------------------------------------------------------------------------------
+
+// Open: there are no sections here. What the program maps is not ours to free.
+TEST(win32_system_rules, F9_views_are_left_alone) {
+    host_fixture f;
+    const int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    ASSERT_GE(fd, 0);
+    void* view = mmap(nullptr, page, PROT_READ, MAP_PRIVATE, fd, 0);
+    close(fd);
+    ASSERT_NE(view, MAP_FAILED);
+    EXPECT_EQ(f.manager->VirtualFree(view, 0, MEM_RELEASE), HOST_E_INVALIDOPERATION);
+    EXPECT_EQ(f.manager->VirtualFree(view, page, MEM_DECOMMIT), HOST_E_INVALIDOPERATION);
+    EXPECT_EQ(access('R', reinterpret_cast<std::uint64_t>(view), 0), "v7f");
+    munmap(view, page);
+}
+
 // ---- V2, Q2 -------------------------------------------------------------------------------------------
 
 // Only null is refused: whether another address can be written to would be found out by writing.
@@ -272,8 +289,8 @@ protected:
         numbers all;
         for (std::size_t i = 0; i < count; ++i) {
             all.push_back((reinterpret_cast<std::uint64_t>(pages[i]) -
-                               reinterpret_cast<std::uint64_t>(base)) /
-                              page);
+                           reinterpret_cast<std::uint64_t>(base)) /
+                          page);
         }
         return all;
     }
@@ -458,13 +475,13 @@ constexpr DWORD replace = MEM_RESERVE | MEM_COMMIT | MRV_MEM_REPLACE_PLACEHOLDER
 TEST(win32_placeholders, PH2_at_most_255_pieces_and_clean_refusals) {
     host_fixture f;
     void* out = nullptr;
-    ASSERT_EQ(mrv_virtual_alloc2(f.owner, nullptr, 600 * page, make_placeholder, 1, eTaskCritical,
-                                 &out),
-              MRV_OK);
+    ASSERT_EQ(
+        mrv_virtual_alloc2(f.owner, nullptr, 600 * page, make_placeholder, 1, eTaskCritical, &out),
+        MRV_OK);
     auto* const bytes = static_cast<char*>(out);
     unsigned pieces = 1;
-    while (pieces < 600 && mrv_virtual_free2(f.host, bytes + (pieces - 1) * page, page, split) ==
-                               MRV_OK) {
+    while (pieces < 600 &&
+           mrv_virtual_free2(f.host, bytes + (pieces - 1) * page, page, split) == MRV_OK) {
         ++pieces;
     }
     EXPECT_EQ(pieces, 255u);
@@ -489,9 +506,9 @@ TEST(win32_placeholders, PH3_PH4_charges_follow) {
     };
     const std::uint64_t before = charged();
     void* out = nullptr;
-    ASSERT_EQ(mrv_virtual_alloc2(f.owner, nullptr, 4 << 20, make_placeholder, 1, eTaskCritical,
-                                 &out),
-              MRV_OK);
+    ASSERT_EQ(
+        mrv_virtual_alloc2(f.owner, nullptr, 4 << 20, make_placeholder, 1, eTaskCritical, &out),
+        MRV_OK);
     auto* const bytes = static_cast<char*>(out);
     EXPECT_EQ(charged(), before);
     void* got = nullptr;
@@ -500,9 +517,9 @@ TEST(win32_placeholders, PH3_PH4_charges_follow) {
     EXPECT_EQ(query(f, reinterpret_cast<std::uint64_t>(out)).State, DWORD{MEM_RESERVE});
     EXPECT_EQ(query(f, reinterpret_cast<std::uint64_t>(out)).AllocationProtect, 1u);
     ASSERT_EQ(mrv_virtual_free2(f.host, bytes + 64 * page, 64 * page, split), MRV_OK);
-    ASSERT_EQ(mrv_virtual_alloc2(f.owner, bytes + 64 * page, 64 * page, replace, 4, eTaskCritical,
-                                 &got),
-              MRV_OK);
+    ASSERT_EQ(
+        mrv_virtual_alloc2(f.owner, bytes + 64 * page, 64 * page, replace, 4, eTaskCritical, &got),
+        MRV_OK);
     EXPECT_EQ(got, bytes + 64 * page);
     EXPECT_EQ(charged(), before + 64 * page);
     ASSERT_EQ(mrv_virtual_free2(f.host, got, 64 * page, split), MRV_OK);
@@ -526,8 +543,9 @@ TEST(win32_placeholders, PH_threads_on_one_area) {
               MRV_OK);
     auto* const bytes = static_cast<char*>(out);
     for (unsigned t = 0; t + 1 < threads; ++t) {
-        ASSERT_EQ(mrv_virtual_free2(f.host, bytes + t * pages_each * page, pages_each * page, split),
-                  MRV_OK);
+        ASSERT_EQ(
+            mrv_virtual_free2(f.host, bytes + t * pages_each * page, pages_each * page, split),
+            MRV_OK);
     }
     std::atomic<unsigned> wrong{0};
     std::atomic<bool> stop{false};
@@ -581,9 +599,9 @@ TEST(win32_placeholders, PH1_null_pointers_and_levels) {
     EXPECT_EQ(mrv_virtual_alloc2(nullptr, nullptr, page, make_placeholder, 1, eTaskCritical, &out),
               MRV_E_NULL_POINTER);
     EXPECT_EQ(out, nullptr);
-    EXPECT_EQ(mrv_virtual_alloc2(f.owner, nullptr, page, make_placeholder, 1, eTaskCritical,
-                                 nullptr),
-              MRV_E_NULL_POINTER);
+    EXPECT_EQ(
+        mrv_virtual_alloc2(f.owner, nullptr, page, make_placeholder, 1, eTaskCritical, nullptr),
+        MRV_E_NULL_POINTER);
     EXPECT_EQ(mrv_virtual_alloc2(f.owner, nullptr, page, make_placeholder, 1, 3, &out),
               MRV_E_INVALID_ARGUMENT)
         << "decision 3";

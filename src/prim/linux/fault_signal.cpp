@@ -18,6 +18,7 @@ namespace {
 constexpr unsigned capacity = 32;
 struct sigaction found[capacity];
 constinit std::atomic<unsigned> count{0}; // found[0] is what was there at first
+constinit std::atomic<unsigned> next{0};  // whom we pass on to
 constinit std::atomic<fault_handler> current{nullptr};
 
 // The signal this thread is passing on: who gets it may pass it back to us, in a deeper frame. A frame
@@ -45,8 +46,7 @@ void call(const struct sigaction& to, int signal_number, siginfo_t* info, void* 
 }
 
 void pass_on(int signal_number, siginfo_t* info, void* context) noexcept {
-    const unsigned known = count.load(std::memory_order_acquire);
-    if (known == 0) {
+    if (count.load(std::memory_order_acquire) == 0) {
         end_by_default(signal_number, *info);
         return;
     }
@@ -59,7 +59,7 @@ void pass_on(int signal_number, siginfo_t* info, void* context) noexcept {
     const std::uintptr_t outer_frame = passing_frame;
     passed_context = context;
     passing_frame = frame;
-    call(found[known - 1], signal_number, info, context);
+    call(found[next.load(std::memory_order_acquire)], signal_number, info, context);
     passed_context = outer_context;
     passing_frame = outer_frame;
 }
@@ -75,6 +75,10 @@ void on_signal(int signal_number, siginfo_t* info, void* context) noexcept {
 
 bool is_ours(const struct sigaction& action) noexcept {
     return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == on_signal;
+}
+
+bool is_same(const struct sigaction& a, const struct sigaction& b) noexcept {
+    return a.sa_flags == b.sa_flags && a.sa_handler == b.sa_handler;
 }
 
 } // namespace
@@ -106,18 +110,24 @@ int put_fault_handler_first(fault_handler deal) noexcept {
     if (::sigaction(SIGSEGV, nullptr, &before) != 0) {
         return errno;
     }
+    if (is_ours(before)) {
+        current.store(deal, std::memory_order_release);
+        return 0;
+    }
     const unsigned known = count.load(std::memory_order_relaxed);
-    if (!is_ours(before)) {
-        if (known == capacity) {
-            return ENOSPC;
-        }
+    unsigned at = 0;
+    while (at < known && !is_same(found[at], before)) {
+        ++at;
+    }
+    if (at == capacity) {
+        return ENOSPC;
+    }
+    if (at == known) {
         found[known] = before;
         count.store(known + 1, std::memory_order_release);
     }
+    next.store(at, std::memory_order_release);
     current.store(deal, std::memory_order_release);
-    if (is_ours(before)) {
-        return 0;
-    }
     struct sigaction mine {};
     mine.sa_sigaction = on_signal;
     mine.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | (before.sa_flags & SA_NODEFER);
@@ -131,12 +141,16 @@ int remove_fault_handler() noexcept {
     if (::sigaction(SIGSEGV, nullptr, &now) != 0) {
         return errno;
     }
-    const unsigned known = count.load(std::memory_order_relaxed);
-    if (!is_ours(now) || known == 0) {
+    if (!is_ours(now)) {
         return 0;
     }
-    // What was found stays on record: a handler that began before this still passes on to it.
-    return ::sigaction(SIGSEGV, &found[known - 1], nullptr) == 0 ? 0 : errno;
+    const unsigned last = next.load(std::memory_order_relaxed);
+    const int e = ::sigaction(SIGSEGV, &found[last], nullptr) == 0 ? 0 : errno;
+    // Who is first now may have us behind it: then its turn is over when ours comes.
+    if (e == 0 && last != 0) {
+        next.store(last - 1, std::memory_order_release);
+    }
+    return e;
 }
 
 } // namespace memreeve::prim
