@@ -46,11 +46,17 @@ enum {
     MRV_E_NOT_SUPPORTED = 8, /* this version or system cannot do it */
     MRV_E_BUSY = 9,          /* still in use, or another thread is changing the same thing */
     MRV_E_FORBIDDEN = 10,    /* policy forbids it */
-    MRV_E_NO_INTERFACE = 11
+    MRV_E_NO_INTERFACE = 11,
+    MRV_E_NO_ACCESS = 12,  /* a page that cannot be accessed */
+    MRV_E_OVER_QUOTA = 13, /* the system locks no more pages for this process */
+    MRV_E_NOT_LOCKED = 14  /* a page that is not locked in memory */
 };
 
 /* A sentence fragment in English, lower case, never null; valid for ever. Async-signal-safe. */
 MRV_API const char* mrv_status_text(mrv_status status) MRV_NOEXCEPT;
+/* What GetLastError would say on Windows (0 for MRV_OK): 87, 487, 998, 1455 and so on. A status
+ * without a counterpart there is 50 or the nearest. Async-signal-safe. */
+MRV_API uint32_t mrv_win32_error(mrv_status status) MRV_NOEXCEPT;
 /* The library's version, "major.minor.patch". Async-signal-safe. */
 MRV_API const char* mrv_version(void) MRV_NOEXCEPT;
 
@@ -246,24 +252,93 @@ MRV_API mrv_status mrv_host_unsubscribe(mrv_subscription* subscription) MRV_NOEX
 
 /* ---- what Win32 has and the interface has not -------------------------------------------------- */
 
-/* GetWriteWatch and ResetWriteWatch. Write watch is not built yet: MRV_E_NOT_SUPPORTED, and
- * reservations that ask for it are refused. */
+/* GetWriteWatch and ResetWriteWatch, for reservations made with MEM_WRITE_WATCH. The call that makes
+ * one answers 0x80070057 where writes cannot be watched (Linux before 6.7, a policy against
+ * userfaultfd).
+ *
+ * Tells the pages of [base, base + region_size) that were written to since they were reserved,
+ * decommitted or last reset, ascending, at most *count; *count receives how many, *granularity the
+ * size of a page. With MRV_WRITE_WATCH_FLAG_RESET those told, and no others, count as not written to
+ * from then on, in one step with the reading. In a child of fork every page that holds something
+ * counts as written to until it is reset there.
+ * Errors: INVALID_ARGUMENT (other flags, a size or count of 0, a range that is not wholly in one
+ * watched reservation), NULL_POINTER, OUT_OF_MEMORY (no descriptor is left). */
+enum { MRV_WRITE_WATCH_FLAG_RESET = 1u };
 MRV_API mrv_status mrv_get_write_watch(mrv_host* host, uint32_t flags, void* base,
                                        size_t region_size, void** addresses, size_t* count,
                                        uint32_t* granularity) MRV_NOEXCEPT;
 MRV_API mrv_status mrv_reset_write_watch(mrv_host* host, void* base,
                                          size_t region_size) MRV_NOEXCEPT;
 
+/* VirtualAlloc2 and VirtualFree as far as the interface's methods leave them out, charged to `owner`
+ * at `level` (an EMemoryCriticalLevel, 0 to 2). Types are VirtualAlloc's and
+ *   MEM_RESERVE | MEM_RESERVE_PLACEHOLDER   a placeholder; protection PAGE_NOACCESS
+ *   MEM_RESERVE | MEM_REPLACE_PLACEHOLDER   [base, base + size) is one placeholder and becomes an
+ *                                           allocation; with MEM_COMMIT also committed
+ * Placeholders made by splitting one another form an area of at most 255 pieces. What is released of
+ * an area is free for VirtualQuery at once, and for new reservations when the last piece is.
+ * Errors: those of VirtualAlloc; INVALID_ADDRESS (not exactly one placeholder). Threads as for
+ * VirtualAlloc: async-signal-safe, no lock. */
+enum {
+    MRV_MEM_COALESCE_PLACEHOLDERS = 0x1,
+    MRV_MEM_PRESERVE_PLACEHOLDER = 0x2,
+    MRV_MEM_REPLACE_PLACEHOLDER = 0x4000,
+    MRV_MEM_RESERVE_PLACEHOLDER = 0x40000
+};
+MRV_API mrv_status mrv_virtual_alloc2(mrv_owner* owner, void* base, size_t size, uint32_t type,
+                                      uint32_t protect, uint32_t level, void** out) MRV_NOEXCEPT;
+/* Types are VirtualFree's and
+ *   MEM_RELEASE | MEM_PRESERVE_PLACEHOLDER    part of a placeholder: splits it; the whole of an
+ *                                             allocation that replaced one: a placeholder again
+ *   MEM_RELEASE | MEM_COALESCE_PLACEHOLDERS   exactly two or more placeholders of one area: one
+ * IHostMemoryManager::VirtualFree takes them too. Errors: those of VirtualFree; INVALID_ADDRESS (not
+ * such placeholders), OUT_OF_MEMORY (the area has 255 pieces). */
+MRV_API mrv_status mrv_virtual_free2(mrv_host* host, void* base, size_t size,
+                                     uint32_t type) MRV_NOEXCEPT;
+
+/* VirtualLock and VirtualUnlock, for any accessible memory of the process, over mlock: whole pages,
+ * no count of locks, undone by decommit and release. All pages or none.
+ * Errors: INVALID_ARGUMENT (size 0, beyond user space), NO_ACCESS (a page that is not committed, or
+ * PAGE_NOACCESS, or guarded: the guard is cleared), OVER_QUOTA (RLIMIT_MEMLOCK), NOT_LOCKED (unlock:
+ * a page that is not). */
+MRV_API mrv_status mrv_virtual_lock(mrv_host* host, void* base, size_t size) MRV_NOEXCEPT;
+MRV_API mrv_status mrv_virtual_unlock(mrv_host* host, void* base, size_t size) MRV_NOEXCEPT;
+
 typedef enum mrv_fault {
     MRV_FAULT_NOT_OURS = 0, /* nothing was done: pass the signal on */
     MRV_FAULT_GUARD = 1     /* a guard page of ours; it is cleared, the access may be retried */
 } mrv_fault;
 
-/* For an embedder's SIGSEGV handler: was it a guard page (or, later, a watched page) of ours, and is
- * it dealt with? Asks every host of the process. `info` is the handler's siginfo_t * (void, because
- * plain C11 has no such type), `ucontext` its third argument, which may be null. memreeve installs no
- * handler itself. Async-signal-safe. */
+/* For an embedder's SIGSEGV handler: was it a guard page of ours, and is it dealt with? Asks every host
+ * of the process. `info` is the handler's siginfo_t * (void, because plain C11 has no such type),
+ * `ucontext` its third argument, which may be null. Async-signal-safe. */
 MRV_API mrv_fault mrv_handle_fault(const void* info, void* ucontext) MRV_NOEXCEPT;
+
+/* What Windows raises as 0x80000001. */
+typedef struct mrv_guard_hit {
+    size_t size;     /* the library's sizeof; later versions append */
+    void* address;   /* the exact byte */
+    uint32_t access; /* 0 read, 1 write, 8 execute */
+    uint32_t reserved;
+} mrv_guard_hit;
+/* Called in the signal handler of the thread that met the guard, after it was cleared: only what is
+ * async-signal-safe is allowed, and leaving by siglongjmp. Returning tries the access again. */
+typedef void (*mrv_guard_fn)(void* context, const mrv_guard_hit* hit);
+
+/* Opt in to a SIGSEGV handler of memreeve's, for the whole process. It clears guards of every host,
+ * calls `function` (may be null), and passes every other fault on to the handler it found. It runs on
+ * the thread's alternate signal stack if there is one, and keeps errno.
+ *   - A runtime that installs a handler later and chains keeps ours working behind its own. One that
+ *     does not chain, or takes a guard for a null reference, needs this call again afterwards: then ours
+ *     comes first again, and a chain that leads back to ours goes on to what was there at first.
+ *   - The signal mask and SA_NODEFER are those of the handler found; a handler that relies on other
+ *     flags of its own (SA_RESETHAND) does not get them.
+ * Errors: OUT_OF_MEMORY (after 32 different handlers or functions), BUSY (another thread does the
+ * same just now). */
+MRV_API mrv_status mrv_install_fault_handler(mrv_guard_fn function, void* context) MRV_NOEXCEPT;
+/* Puts back the handler that was found last, if ours is still the one installed; else ours only passes
+ * on from now on. Errors: BUSY. */
+MRV_API mrv_status mrv_remove_fault_handler(void) MRV_NOEXCEPT;
 
 #ifdef __cplusplus
 }

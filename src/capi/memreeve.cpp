@@ -9,7 +9,6 @@
 #include <memreeve/version.h>
 
 #include <algorithm>
-#include <csignal>
 #include <new>
 
 using namespace memreeve;
@@ -113,10 +112,6 @@ std::uint64_t bytes_in(const std::atomic<page_count>& pages) noexcept {
 
 void give_back_record(void* host, void* storage) noexcept {
     static_cast<mrv_host*>(host)->core->records().give_back(storage);
-}
-
-bool clear_guard_in(mrv_host& h, std::uintptr_t where) noexcept {
-    return h.core->memory().handle_fault(where);
 }
 
 } // namespace
@@ -397,42 +392,6 @@ mrv_status mrv_host_unsubscribe(mrv_subscription* subscription) noexcept {
         capi::unsubscribe(*subscription);
     }
     return MRV_OK;
-}
-
-// ---- what the interface has no method for ---------------------------------------------------------
-
-mrv_status mrv_get_write_watch(mrv_host* host, uint32_t flags, void* base, size_t region_size,
-                               void** addresses, size_t* count, uint32_t* granularity) noexcept {
-    (void)base;
-    if (host == nullptr || count == nullptr || granularity == nullptr) {
-        return MRV_E_NULL_POINTER;
-    }
-    if (flags > 1 || region_size == 0 || *count == 0) { // WW1
-        return MRV_E_INVALID_ARGUMENT;
-    }
-    if (addresses == nullptr) {
-        return MRV_E_NULL_POINTER;
-    }
-    return MRV_E_NOT_SUPPORTED;
-}
-
-mrv_status mrv_reset_write_watch(mrv_host* host, void* base, size_t region_size) noexcept {
-    (void)base;
-    if (host == nullptr) {
-        return MRV_E_NULL_POINTER;
-    }
-    return region_size == 0 ? MRV_E_INVALID_ARGUMENT : MRV_E_NOT_SUPPORTED; // WW9
-}
-
-mrv_fault mrv_handle_fault(const void* siginfo, void* ucontext) noexcept {
-    (void)ucontext;
-    const auto* const info = static_cast<const siginfo_t*>(siginfo);
-    if (info == nullptr || info->si_signo != SIGSEGV || info->si_code != SEGV_ACCERR) {
-        return MRV_FAULT_NOT_OURS;
-    }
-    return capi::any_host(&clear_guard_in, reinterpret_cast<std::uintptr_t>(info->si_addr))
-               ? MRV_FAULT_GUARD
-               : MRV_FAULT_NOT_OURS;
 }
 
 } // extern "C"

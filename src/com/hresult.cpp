@@ -20,6 +20,8 @@ HRESULT to_hresult(errc code) noexcept {
     case errc::busy: return MRV_HRESULT_INVALID_ADDRESS;
     case errc::forbidden: return E_OUTOFMEMORY;
     case errc::no_interface: return E_NOINTERFACE;
+    case errc::over_quota: return MRV_HRESULT_WORKING_SET_QUOTA;
+    case errc::not_locked: return MRV_HRESULT_NOT_LOCKED;
     }
     return E_UNEXPECTED; // no such errc
 }

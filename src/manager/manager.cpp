@@ -110,26 +110,39 @@ result<address> manager::virtual_alloc(owner_id who, address where, byte_count s
                                        std::uint32_t type, std::uint32_t protect,
                                        criticality level) noexcept {
     const auto q = vm::decode_alloc(where, size, type, protect);
-    if (!q) {
-        return q.error();
-    }
-    const bool writes_and_executes = vm::without_guard(q->protect.code) == vm::page_code::rwx;
+    return q ? carry_out(*q, who, level) : q.error();
+}
+
+result<address> manager::carry_out(const vm::alloc_request& q, owner_id who,
+                                   criticality level) noexcept {
+    const bool writes_and_executes = vm::without_guard(q.protect.code) == vm::page_code::rwx;
     if (writes_and_executes && !options_.allow_write_execute) {
         return errc::forbidden;
+    }
+    if ((q.flags & vm::watched) != 0 && !space_.can_watch()) {
+        return errc::invalid_argument; // decision 9, which the GC probes for and survives
     }
     const operation inside(*this);
     vm::planned p;
     result<void> planned_ok{};
-    switch (q->kind) {
+    switch (q.kind) {
     case vm::alloc_kind::reserve:
-    case vm::alloc_kind::reserve_commit: planned_ok = space_.plan_reserve(*q, who, 0, p); break;
-    case vm::alloc_kind::commit: planned_ok = space_.plan_commit(q->span, q->protect, p); break;
-    case vm::alloc_kind::discard:
-        planned_ok = space_.plan_discard(q->span, !options_.discard_at_once, p);
+    case vm::alloc_kind::reserve_commit: planned_ok = space_.plan_reserve(q, who, 0, p); break;
+    case vm::alloc_kind::commit:
+        if ((q.flags & ~space_.find(q.span.begin).flags & vm::large_pages) != 0) {
+            return errc::invalid_address; // A4: these are not large pages
+        }
+        planned_ok = space_.plan_commit(q.span, q.protect, p);
         break;
-    case vm::alloc_kind::undo_discard:
-        return errc::
-            invalid_address; // A18: whether something was dropped cannot be told, so it was
+    case vm::alloc_kind::discard:
+        planned_ok = space_.plan_discard(q.span, !options_.discard_at_once, p);
+        break;
+    case vm::alloc_kind::undo_discard: planned_ok = space_.plan_undo_discard(q.span, p); break;
+    case vm::alloc_kind::replace:
+    case vm::alloc_kind::replace_commit:
+        planned_ok = space_.plan_replace_placeholder(
+            q.span, q.kind == vm::alloc_kind::replace_commit, q.protect, p);
+        break;
     }
     if (!planned_ok) {
         return planned_ok.error();
@@ -150,6 +163,9 @@ result<void> manager::virtual_free(address where, byte_count size, std::uint32_t
         return errc::not_ours; // a heap's pages: obtained through IHostMalloc, freed there
     }
     vm::planned p;
+    if (q->change != vm::placeholder_change::none || (q->release && space_.is_piece(q->where))) {
+        return change_placeholder(*q);
+    }
     if (auto r = space_.plan_free(*q, false, p); !r) {
         return r;
     }
@@ -201,11 +217,24 @@ result<region_info> manager::virtual_query(address where) noexcept {
         return errc::invalid_argument; // Q3
     }
     vm::run_view v;
-    while (!space_.query(where, v)) {
-        const auto outside = query_outside(space_, v.at);
-        // A reservation that has come there meanwhile: its pages are not the kernel's to describe.
-        if (!space_.query(where, v) && (!outside || outside->size != 0)) {
-            return outside;
+    for (bool described = false; !described;) {
+        described = space_.query(where, v);
+        if (!described) {
+            const auto outside = query_outside(space_, v.at);
+            // A reservation that has come there meanwhile: its pages are not the kernel's to describe.
+            if (!space_.query(where, v) && (!outside || outside->size != 0)) {
+                return outside;
+            }
+        } else if (v.has_flags && (v.flags & vm::placeholder) != 0) {
+            const vm::found piece = space_.find(where);
+            if (piece.index == 0 && piece.flags != 0) {
+                return query_vacant(piece);
+            }
+            described = piece.index != 0;
+            v.run_end = piece.run_end;
+            v.base = piece.whole.begin;
+            v.protect = piece.protect;
+            v.code = piece.code;
         }
     }
     region_info r;

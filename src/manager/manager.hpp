@@ -61,6 +61,19 @@ public:
     // Rules Q; any address (decision 15).
     result<region_info> virtual_query(address where) noexcept;
 
+    // ---- what Win32 has and the interface has not (virtual_memory.cpp) --------------------------
+    // VirtualAlloc2: virtual_alloc, and placeholders (rules PH). virtual_free knows their bits.
+    result<address> virtual_alloc2(owner_id who, address where, byte_count size, std::uint32_t type,
+                                   std::uint32_t protect, criticality level) noexcept;
+    // Rules L, for any memory. no_access, over_quota; not_locked.
+    result<void> virtual_lock(address where, byte_count size) noexcept;
+    result<void> virtual_unlock(address where, byte_count size) noexcept;
+    // Rules WW. Pages written to, ascending, at most `most`, their number returned; `reset` as
+    // FLAG_RESET. invalid_argument for every fault of the range.
+    result<page_count> written_pages(address where, byte_count size, bool reset, void** out,
+                                     page_count most) noexcept;
+    result<void> reset_written_pages(address where, byte_count size) noexcept;
+
     // ---- load, notifications, foreign memory ---------------------------------------------------
     // not_supported when neither a budget nor the system says anything.
     result<memory_load> load(owner_id who) noexcept;
@@ -131,6 +144,9 @@ private:
                       budget::charge& out) noexcept;
     result<void> carry_out(vm::planned& p, criticality level) noexcept;
     void enter(owner_id who, const vm::differences& d) noexcept;
+    result<address> carry_out(const vm::alloc_request& q, owner_id who, criticality level) noexcept;
+    result<void> change_placeholder(const vm::free_request& q) noexcept;
+    result<region_info> query_vacant(const vm::found& f) noexcept;
     budget::tree& tree() noexcept { return books_->tree(); }
 
     vm::address_space space_{};

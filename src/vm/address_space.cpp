@@ -5,6 +5,7 @@
 
 #include "base/check.hpp"
 #include "prim/prim.hpp"
+#include "prim/write_watch.hpp"
 #include "vm/saved_access.hpp"
 
 namespace memreeve::vm {
@@ -12,6 +13,16 @@ namespace memreeve::vm {
 namespace {
 
 constexpr std::uint64_t patience_ns = 1'000'000'000; // decision 18: a race in the caller
+
+constexpr bool is_program_writable(page_code c) noexcept {
+    return c == page_code::rw || c == page_code::rwx;
+}
+
+// A4: large pages have one state each.
+constexpr bool fits_pages_of(const found& f, range span) noexcept {
+    return (f.flags & large_pages) == 0 || (is_aligned(span.begin, prim::large_page_size) &&
+                                            is_aligned(span.end, prim::large_page_size));
+}
 
 failure from_os(int os_code) noexcept { return {errc::out_of_address_space, os_code}; }
 
@@ -21,8 +32,8 @@ failure from_os(int os_code) noexcept { return {errc::out_of_address_space, os_c
 
 // The reservation that holds the first page; invalid_address unless it holds all of `span`.
 result<found> address_space::find_whole(range span) noexcept {
-    const found f = map_.find(span.begin);
-    if (f.index == 0 || !f.whole.contains(span)) {
+    const found f = find(span.begin);
+    if (f.index == 0 || !f.whole.contains(span) || (f.flags & bare_piece) != 0) {
         return errc::invalid_address;
     }
     return f;
@@ -34,7 +45,12 @@ result<void> address_space::claim(const found& f, range span) noexcept {
     std::uint64_t since = 0;
     for (;;) {
         switch (map_.claim(f.index, f.life, span)) {
-        case claim_outcome::claimed: return {};
+        case claim_outcome::claimed:
+            if ((f.flags & placeholder) != 0 && !is_still(f)) {
+                map_.unclaim(span);
+                return errc::invalid_address;
+            }
+            return {};
         case claim_outcome::changed: return errc::invalid_address;
         case claim_outcome::no_memory: return from_os(12 /* ENOMEM */);
         case claim_outcome::busy: break;
@@ -99,6 +115,8 @@ result<void> address_space::plan_reserve(const alloc_request& q, owner_id owner,
     out.span_ = q.span;
     out.owner_ = owner;
     out.tag_ = tag;
+    out.flags_ = q.flags;
+    out.top_down_ = q.top_down;
     out.allocation_protect_ = q.protect.value;
     const bool commits = q.kind == alloc_kind::reserve_commit;
     out.target_ = commits ? q.protect.code : page_code::reserved;
@@ -119,6 +137,9 @@ result<void> address_space::plan_commit(range span, const protection& p, planned
     if (p.is_write_copy) {
         return errc::invalid_argument; // A12
     }
+    if (!fits_pages_of(*f, span)) {
+        return errc::invalid_address;
+    }
     if (auto r = claim(*f, span); !r) {
         return r;
     }
@@ -128,15 +149,18 @@ result<void> address_space::plan_commit(range span, const protection& p, planned
 }
 
 result<void> address_space::plan_protect(range span, const protection& p, planned& out) noexcept {
-    const found f = map_.find(span.begin);
-    if (f.index == 0) {
+    const found f = find(span.begin);
+    if (f.index == 0 && (f.flags & placeholder) == 0) {
         return errc::not_ours;
     }
-    if (!f.whole.contains(span)) {
+    if (f.index == 0 || !f.whole.contains(span)) {
         return errc::invalid_address; // V4
     }
     if (p.is_write_copy) {
         return errc::invalid_argument; // V5
+    }
+    if (!fits_pages_of(f, span)) {
+        return errc::invalid_address;
     }
     if (auto r = claim(f, span); !r) {
         return r;
@@ -167,8 +191,20 @@ result<void> address_space::plan_discard(range span, bool lazily, planned& out) 
     return {};
 }
 
+result<void> address_space::plan_undo_discard(range span, planned& out) noexcept {
+    const auto f = find_whole(span);
+    if (!f) {
+        return f.error(); // A18
+    }
+    if (auto r = claim(*f, span); !r) {
+        return r;
+    }
+    out.begin(this, planned::kind::undo_discard, *f, span, page_code::outside);
+    return {};
+}
+
 result<void> address_space::plan_free(const free_request& q, bool to_dead, planned& out) noexcept {
-    const found f = map_.find(q.where);
+    const found f = find(q.where);
     if (f.index == 0) {
         return errc::not_ours; // F4
     }
@@ -177,6 +213,10 @@ result<void> address_space::plan_free(const free_request& q, bool to_dead, plann
     }
     if (q.whole && q.where != f.whole.begin) {
         return errc::invalid_address; // F6
+    }
+    const bool is_committed_for_life = (f.flags & large_pages) != 0 && !q.release; // A4
+    if ((f.flags & bare_piece) != 0 || is_committed_for_life) {
+        return errc::invalid_address;
     }
     const range span = q.whole ? f.whole : q.span;
     if (auto r = claim(f, span); !r) {
@@ -189,10 +229,11 @@ result<void> address_space::plan_free(const free_request& q, bool to_dead, plann
 }
 
 result<void> address_space::plan_release_dead(address a, planned& out) noexcept {
-    const found f = map_.find(a);
+    found f = map_.find(a);
     if (f.index == 0) {
         return errc::invalid_address;
     }
+    f.flags &= ~std::uint32_t{placeholder}; // the whole area, not a piece
     if (auto r = claim(f, f.whole); !r) {
         return r;
     }
@@ -223,7 +264,12 @@ result<void> address_space::plan_replace(range span, planned& out) noexcept {
 }
 
 void address_space::abandon(planned& p) noexcept {
+    pieces_.give(p.spare_table_);
+    p.spare_table_ = 0;
     if (p.took_space_) {
+        if ((p.flags_ & placeholder) != 0) {
+            pieces_.end(map_.at(p.index_));
+        }
         map_.remove(p.index_);
         undo_take(is_committed(p.target_) ? p.span_ : range{}, p.index_);
     }
@@ -241,7 +287,9 @@ result<void> address_space::apply(planned& p) noexcept {
     case planned::kind::commit:
     case planned::kind::protect: return apply_access(p);
     case planned::kind::discard: return apply_discard(p);
+    case planned::kind::undo_discard: return apply_undo_discard(p);
     case planned::kind::decommit: return apply_decommit(p);
+    case planned::kind::reshape: return apply_reshape(p);
     case planned::kind::release:
     case planned::kind::replace:
     case planned::kind::none: return {};
@@ -251,7 +299,7 @@ result<void> address_space::apply(planned& p) noexcept {
 
 // The record comes first: whatever is taken can then be owed.
 result<void> address_space::apply_reserve(planned& p) noexcept {
-    p.index_ = map_.make({}, p.owner_, p.allocation_protect_, 0, p.tag_);
+    p.index_ = map_.make({}, p.owner_, p.allocation_protect_, p.flags_, p.tag_);
     if (p.index_ == 0) {
         return from_os(12 /* ENOMEM */);
     }
@@ -268,6 +316,16 @@ result<void> address_space::apply_reserve(planned& p) noexcept {
     p.took_space_ = true;
     if (!map_.prepare(p.span_)) {
         return from_os(12 /* ENOMEM */);
+    }
+    if ((p.flags_ & placeholder) != 0) {
+        if (auto r = make_pieces(p.index_); !r) {
+            return r;
+        }
+    }
+    if ((p.flags_ & watched) != 0) {
+        if (auto r = watch_.begin(p.span_); !r) {
+            return r;
+        }
     }
     // When one of these fails a prefix may have changed; abandon() gives the space back closed off.
     const range s = p.span_;
@@ -291,7 +349,10 @@ result<void> address_space::apply_reserve(planned& p) noexcept {
 
 result<void> address_space::take_space(planned& p) noexcept {
     const byte_count size = p.span_.size();
-    const auto got = p.anywhere_ ? take_anywhere(size, p.owner_) : take_exactly(p.span_, p.owner_);
+    const bool is_special = p.flags_ != 0 || (p.top_down_ && p.anywhere_);
+    const auto got = is_special    ? take_own_mapping(p)
+                     : p.anywhere_ ? take_anywhere(size, p.owner_)
+                                   : take_exactly(p.span_, p.owner_);
     if (!got) {
         return got.error();
     }
@@ -420,10 +481,18 @@ void address_space::restore_access(range span, bool distrust, bool guarded) noex
 }
 
 result<void> address_space::apply_discard(const planned& p) noexcept {
+    constexpr std::uint32_t keeps_contents = watched | large_pages; // WW8; the kernel cannot
+    if (p.lazily_ &&
+        (map_.at(p.index_).flags.load(std::memory_order_acquire) & keeps_contents) != 0) {
+        return {};
+    }
     int failed = 0;
     map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
         if (!is_charged(code)) {
             return;
+        }
+        if (p.lazily_ && !is_program_writable(code)) {
+            return; // A18 could not take it back
         }
         if (p.lazily_) {
             // Best effort: contents may stay, so a refusal changes nothing that was promised.
@@ -433,6 +502,29 @@ result<void> address_space::apply_discard(const planned& p) noexcept {
         }
     });
     return failed == 0 ? result<void>{} : from_os(failed);
+}
+
+// A page that the kernel may drop is clean, and dropped it is away. So: all are there now; each is made
+// dirty, which keeps it; and had one gone in between, making it dirty would have been a page fault of
+// this thread. Any other fault looks the same, and refuses too.
+result<void> address_space::apply_undo_discard(const planned& p) noexcept {
+    constexpr std::uint32_t keeps_contents = watched | large_pages;
+    if ((map_.at(p.index_).flags.load(std::memory_order_acquire) & keeps_contents) != 0) {
+        return {}; // nothing was given up (apply_discard)
+    }
+    bool is_whole = true;
+    const std::uint64_t faults = prim::own_page_faults();
+    map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
+        if (is_charged(code)) {
+            // What cannot be written to was not given up like this, but may have been before.
+            is_whole = is_whole && is_program_writable(code) && prim::all_present(run);
+            for (address a = run.begin; is_whole && a < run.end; a += page_size) {
+                prim::make_dirty(a);
+            }
+        }
+    });
+    is_whole = is_whole && prim::own_page_faults() == faults;
+    return is_whole ? result<void>{} : errc::invalid_address;
 }
 
 range address_space::used_hull(const planned& p) const noexcept {
@@ -467,6 +559,7 @@ result<void> address_space::apply_decommit(planned& p) noexcept {
     if (hull.is_empty()) {
         return {};
     }
+    unlock_before_dropping(hull, map_.at(p.index_).flags.load(std::memory_order_acquire));
     if ((map_.at(p.index_).flags.load(std::memory_order_acquire) & holds_mappings) != 0) {
         // One by one, or the whole at once, which needs no new mapping.
         if (replace_mappings(hull, access::none) != 0) {
@@ -485,6 +578,10 @@ result<void> address_space::apply_decommit(planned& p) noexcept {
 // ---- keep ---------------------------------------------------------------------------------------
 
 void address_space::keep(planned& p) noexcept {
+    if (p.spare_table_ != 0) {
+        // Before the claim ends. The number of pieces does not grow, so there is room.
+        static_cast<void>(change_piece(p));
+    }
     if (p.living_delta_ != 0) {
         const auto delta = static_cast<page_count>(p.living_delta_);
         p.emptied_ =
@@ -502,7 +599,9 @@ void address_space::keep(planned& p) noexcept {
             map_.publish(run, code == page_code::replaced ? code : p.target_, true);
         });
         break;
-    case planned::kind::discard: map_.unclaim(p.span_); break;
+    case planned::kind::discard:
+    case planned::kind::undo_discard:
+    case planned::kind::reshape: map_.unclaim(p.span_); break;
     case planned::kind::decommit: keep_decommit(p); break;
     case planned::kind::release: keep_release(p); break;
     case planned::kind::none: break;
@@ -556,7 +655,12 @@ void address_space::keep_release(planned& p) noexcept {
     } else {
         map_.for_each_run(p.span_, add);
     }
+    const std::uint32_t flags = r.flags.load(std::memory_order_acquire);
+    unlock_before_dropping(used, flags);
     map_.remove(p.index_);
+    if ((flags & placeholder) != 0) {
+        pieces_.end(r);
+    }
     if (return_space(r, used, is_read_write)) {
         map_.forget(p.index_);
         return;

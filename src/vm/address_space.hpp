@@ -19,8 +19,10 @@
 #include "base/result.hpp"
 #include "base/units.hpp"
 #include "vm/arena.hpp"
+#include "vm/placeholders.hpp"
 #include "vm/region_map.hpp"
 #include "vm/request.hpp"
+#include "vm/write_watch.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -70,9 +72,11 @@ private:
         commit,
         protect,
         discard,
+        undo_discard,
         decommit,
         release,
         replace,
+        reshape, // pieces of an area, no page
     };
 
     void begin(address_space* space, kind what, const found& f, range span,
@@ -111,6 +115,13 @@ private:
     page_code old_code_ = page_code::outside;
     std::uint32_t index_ = 0;
     std::uint32_t allocation_protect_ = 0;
+    std::uint32_t flags_ = 0; // of the reservation to be made
+    // What `span_`, or in it `reshaped_`, becomes in its area; no change while spare_table_ is 0.
+    std::uint32_t spare_table_ = 0;
+    std::uint32_t piece_protect_ = 0;
+    piece_kind piece_ = piece_kind::vacant;
+    range reshaped_{};
+    bool top_down_ = false;
     std::uint64_t tag_ = 0;
     owner_id owner_ = owner_id::none;
     range span_{};
@@ -138,8 +149,25 @@ public:
     result<void> plan_protect(range span, const protection& p, planned& out) noexcept;
     // A16; `lazily`: contents may stay until memory is short, otherwise they are zero at once.
     result<void> plan_discard(range span, bool lazily, planned& out) noexcept;
+    // A18: succeeds when every page of `span` still holds what it held at the discard and will go on
+    // doing so; else invalid_address, also when that cannot be told.
+    result<void> plan_undo_discard(range span, planned& out) noexcept;
     // F4-F8. `to_dead`: the pages are given back for good (partial munmap).
     result<void> plan_free(const free_request& q, bool to_dead, planned& out) noexcept;
+
+    // ---- placeholders (PH; placeholders.cpp) ----------------------------------------------------
+    // An area is made by plan_reserve with flag `placeholder`.
+    // PH3: `span` is exactly one placeholder and becomes an allocation.
+    result<void> plan_replace_placeholder(range span, bool commits, const protection& p,
+                                          planned& out) noexcept;
+    // PH2, PH4: splits a placeholder; or an allocation becomes a placeholder again.
+    result<void> plan_preserve(range span, planned& out) noexcept;
+    // PH5: `span` is exactly two or more placeholders of one area.
+    result<void> plan_coalesce(range span, planned& out) noexcept;
+    // Is `a` in an area of placeholders?
+    bool is_piece(address a) const noexcept { return (map_.find(a).flags & placeholder) != 0; }
+    // Any piece, by its base. emptied() afterwards: the whole area is dead (plan_release_dead).
+    result<void> plan_release_piece(address where, planned& out) noexcept;
 
     // The reservation of `a`, when every page of it is dead once all are claimed; else
     // invalid_address.
@@ -149,7 +177,12 @@ public:
     void keep(planned& p) noexcept;
 
     // ---- what is where ---------------------------------------------------------------------------
-    found find(address a) const noexcept { return map_.find(a); }
+    // A piece of an area counts as a reservation. Where one was released `index` is 0 and `flags` has
+    // `placeholder`: free, and not the kernel's to give out.
+    found find(address a) const noexcept {
+        const found f = map_.find(a);
+        return __builtin_expect((f.flags & placeholder) != 0, 0) ? find_piece(a) : f;
+    }
     bool query(address a, run_view& out) const noexcept { return map_.query(a, out); }
     address next_base(address a, address limit = top_address) const noexcept {
         return map_.next_base(a, limit);
@@ -164,6 +197,19 @@ public:
     // A free range below 2 GiB for this owner, granule aligned, to be asked for by address; 0: none.
     // Somebody else may take it first.
     address look_low(owner_id owner, byte_count size) noexcept;
+
+    // ---- locked in memory (L; locking.cpp), not planned: no page changes its state ----------------
+    // All pages, which the caller knows to be accessible, or none: over_quota.
+    result<void> lock_in_memory(range span) noexcept;
+    // not_locked (L5).
+    result<void> unlock_from_memory(range span) noexcept;
+
+    // ---- written pages (WW) -----------------------------------------------------------------------
+    // Decision 9: can writes be watched here?
+    bool can_watch() noexcept { return watch_.is_supported(); }
+    // WW2, WW3: invalid_argument unless all of `span` lies in one watched reservation. See
+    // write_watch::read.
+    result<page_count> written_pages(range span, bool reset, void** out, page_count most) noexcept;
 
     // ---- guards, foreign pages, fork ---------------------------------------------------------------
     // One shot: an armed guard on the page of `a` is cleared. False: no guard of ours there.
@@ -214,6 +260,12 @@ private:
 
     result<found> find_whole(range span) noexcept;
     result<void> claim(const found& f, range span) noexcept;
+    found find_piece(address a) const noexcept;
+    bool is_still(const found& f) const noexcept;
+    result<void> make_pieces(std::uint32_t index) noexcept;
+    result<void> begin_piece_change(planned& out, piece_kind kind, std::uint32_t protect) noexcept;
+    bool change_piece(planned& p) noexcept;
+    result<void> apply_reshape(planned& p) noexcept;
     void count(planned& p) noexcept;
     void abandon(planned& p) noexcept;
 
@@ -222,6 +274,7 @@ private:
     result<void> apply_access_over_mappings(const planned& p, bool distrust) noexcept;
     int replace_mappings(range span, access allowed) noexcept;
     result<void> apply_discard(const planned& p) noexcept;
+    result<void> apply_undo_discard(const planned& p) noexcept;
     result<void> apply_decommit(planned& p) noexcept;
     void keep_decommit(planned& p) noexcept;
     result<void> apply_access_guarded(planned& p) noexcept;
@@ -234,6 +287,7 @@ private:
     void restore_access(range span, bool distrust, bool guarded) noexcept;
     // The pages of `span` (claimed) that have contents or access, from the first to the last.
     range used_hull(const planned& p) const noexcept;
+    void unlock_before_dropping(range used, std::uint32_t flags) noexcept;
 
     struct place {
         address begin = 0;
@@ -256,6 +310,8 @@ private:
     bool try_guards(address page) noexcept;
     byte_count give_back(arena& a) noexcept;
     bool return_space(const reservation& r, range used, bool is_read_write) noexcept;
+    result<place> take_own_mapping(const planned& p) noexcept;
+    result<place> take_highest(byte_count size, owner_id owner) noexcept;
     void make_ballast() noexcept;
     bool drop_ballast() noexcept;
     bool close_off(range used, std::uint32_t flags) noexcept;
@@ -298,6 +354,9 @@ private:
     std::atomic<std::uint32_t> owed_count_{0};
     settled_sink settled_ = nullptr;
     void* settled_context_ = nullptr;
+    write_watch watch_{};
+    piece_tables pieces_{};
+    range piece_space_{};
 };
 
 inline planned::~planned() {

@@ -368,8 +368,10 @@ std::uint32_t region_map::place_in(std::uint32_t index, range whole,
     const unsigned last =
         behind < pages_per_granule ? static_cast<unsigned>(behind) - 1 : pages_per_granule - 1;
     const reservation& r = at(index);
+    // An area of placeholders is not what VirtualQuery tells of: its pieces are.
+    const bool has_pieces = (r.flags.load(std::memory_order_relaxed) & placeholder) != 0;
     return place_word(index, last,
-                      is_inside_one_granule(whole)
+                      is_inside_one_granule(whole) && !has_pieces
                           ? plain_protection(r.protect.load(std::memory_order_relaxed))
                           : 0);
 }

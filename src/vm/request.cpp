@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "vm/request.hpp"
 
+#include "vm/reservation.hpp"
 #include "vm/win32.hpp"
 
 namespace memreeve::vm {
@@ -12,6 +13,8 @@ namespace {
 constexpr std::uint32_t alloc_bits = mem_commit | mem_reserve | mem_reset | mem_top_down |
                                      mem_write_watch | mem_physical | mem_reset_undo |
                                      mem_large_pages;
+
+constexpr byte_count large_page = byte_count{2} << 20; // GetLargePageMinimum
 
 // Rules A2 to A4: the type alone. `ask_privilege` is set when all that is missing is the right.
 result<void> check_type(std::uint32_t type, std::uint32_t protect, bool& ask_privilege) noexcept {
@@ -25,9 +28,8 @@ result<void> check_type(std::uint32_t type, std::uint32_t protect, bool& ask_pri
             return errc::invalid_argument;
         }
     }
-    if ((type & mem_write_watch) != 0) {
-        // A2: not without RESERVE; decision 9: refused until it is built, which the GC probes for.
-        return errc::invalid_argument;
+    if ((type & mem_write_watch) != 0 && (type & mem_reserve) == 0) {
+        return errc::invalid_argument; // A2
     }
     if ((type & mem_physical) != 0) {
         const bool shape = (type & ~mem_top_down) == (mem_reserve | mem_physical);
@@ -37,10 +39,9 @@ result<void> check_type(std::uint32_t type, std::uint32_t protect, bool& ask_pri
         ask_privilege = true;
     }
     if ((type & mem_large_pages) != 0) {
-        if ((type & mem_commit) == 0) {
+        if ((type & mem_commit) == 0 || (type & (mem_physical | mem_write_watch)) != 0) {
             return errc::invalid_argument; // A4
         }
-        ask_privilege = true;
     }
     return {};
 }
@@ -68,6 +69,12 @@ result<alloc_request> decode_alloc(address where, byte_count size, std::uint32_t
     q.anywhere = where == 0;
     q.top_down = (type & mem_top_down) != 0;
     const bool reserves = (type & mem_reserve) != 0;
+    q.flags = ((type & mem_write_watch) != 0 ? std::uint32_t{watched} : 0U) |
+              ((type & mem_large_pages) != 0 ? std::uint32_t{large_pages} : 0U);
+    if ((q.flags & large_pages) != 0 &&
+        (!is_aligned(size, large_page) || !is_aligned(where, large_page))) {
+        return errc::invalid_argument; // A4
+    }
     if ((type & (mem_reset | mem_reset_undo)) != 0) {
         if (q.anywhere) {
             return errc::invalid_argument; // A17
@@ -80,7 +87,7 @@ result<alloc_request> decode_alloc(address where, byte_count size, std::uint32_t
         return errc::invalid_argument; // A7
     }
     if (ask_privilege) {
-        return errc::privilege_not_held; // A3, A4, decision 7
+        return errc::privilege_not_held; // A3, decision 7
     }
     if (q.anywhere) {
         q.kind = (type & mem_commit) != 0 ? alloc_kind::reserve_commit : alloc_kind::reserve; // A9
@@ -95,14 +102,55 @@ result<alloc_request> decode_alloc(address where, byte_count size, std::uint32_t
     return q;
 }
 
+result<alloc_request> decode_alloc2(address where, byte_count size, std::uint32_t type,
+                                    std::uint32_t protect) noexcept {
+    constexpr std::uint32_t bits = mem_reserve_placeholder | mem_replace_placeholder;
+    if ((type & bits) == 0) {
+        return decode_alloc(where, size, type, protect);
+    }
+    const std::uint32_t rest = type & ~bits;
+    if ((type & bits) == mem_reserve_placeholder) {
+        if ((rest & ~mem_top_down) != mem_reserve || protect != page_noaccess) {
+            return errc::invalid_argument; // PH1
+        }
+        const auto plain = decode_alloc(where, size, rest, protect);
+        if (!plain) {
+            return plain.error();
+        }
+        alloc_request q = *plain;
+        q.flags |= placeholder;
+        return q;
+    }
+    const bool commits = rest == (mem_reserve | mem_commit);
+    if ((type & bits) == bits || (rest != mem_reserve && !commits)) {
+        return errc::invalid_argument; // PH3
+    }
+    const auto plain = decode_alloc(where, size, rest, protect);
+    if (!plain) {
+        return plain.error();
+    }
+    if (plain->anywhere || !is_aligned(where, page_size) || !is_aligned(size, page_size)) {
+        return errc::invalid_argument;
+    }
+    alloc_request q = *plain;
+    q.kind = commits ? alloc_kind::replace_commit : alloc_kind::replace;
+    q.span = span_of(where, size);
+    return q;
+}
+
 result<free_request> decode_free(address where, byte_count size, std::uint32_t type) noexcept {
-    if (type != mem_decommit && type != mem_release) {
+    free_request q;
+    if (type == (mem_release | mem_preserve_placeholder)) {
+        q.change = placeholder_change::preserve;
+    } else if (type == (mem_release | mem_coalesce_placeholders)) {
+        q.change = placeholder_change::coalesce;
+    } else if (type != mem_decommit && type != mem_release) {
         return errc::invalid_argument; // F1
     }
-    free_request q;
-    q.release = type == mem_release;
-    if (q.release && size != 0) {
-        return errc::invalid_argument; // F2
+    q.release = type != mem_decommit;
+    const bool takes_size = q.change != placeholder_change::none;
+    if (q.release && (size != 0) != takes_size) {
+        return errc::invalid_argument; // F2, PH2, PH5
     }
     if (!fits_user_space(where, size)) {
         return errc::invalid_argument; // F3

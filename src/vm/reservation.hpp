@@ -50,6 +50,16 @@ enum reservation_flag : std::uint32_t {
     holds_mappings = 2,
     // Reserved pages lie in a read-write mapping behind markers (page_state.hpp). Fixed at birth.
     guarded_space = 4,
+    // Reserved with MEM_WRITE_WATCH (rules WW).
+    watched = 32,
+    // An area of placeholders: its pieces are the VADs (placeholders.hpp), in `tag` their table.
+    placeholder = 64,
+    // In pages of 2 MiB, committed as a whole (rule A4).
+    large_pages = 128,
+    // Some page may be locked (rules L): unlocked before it is decommitted or released.
+    locked = 256,
+    // In what find() answers alone: the piece is a placeholder, or (with index 0) vacant.
+    bare_piece = 1 << 15,
 };
 
 // The upper half of `flags` names the arena of a reservation that was placed by us: its number plus

@@ -100,6 +100,12 @@ void address_space::close() noexcept {
             unmap_at_close(begin, a.mapped_end.load(std::memory_order_relaxed) - begin);
         }
     }
+    watch_.close();
+    if (!piece_space_.is_empty()) {
+        pieces_.close();
+        unmap_at_close(piece_space_.begin, piece_space_.size());
+        piece_space_ = {};
+    }
     unmap_at_close(records_.begin, records_.size());
     records_ = {};
     arenas_high_.store(0, std::memory_order_relaxed);

@@ -19,6 +19,10 @@ inline constexpr std::uint32_t mem_top_down = 0x100000;
 inline constexpr std::uint32_t mem_write_watch = 0x200000;
 inline constexpr std::uint32_t mem_physical = 0x400000;
 inline constexpr std::uint32_t mem_reset_undo = 0x1000000;
+inline constexpr std::uint32_t mem_coalesce_placeholders = 0x1; // with mem_release
+inline constexpr std::uint32_t mem_preserve_placeholder = 0x2;  // with mem_release
+inline constexpr std::uint32_t mem_replace_placeholder = 0x4000;
+inline constexpr std::uint32_t mem_reserve_placeholder = 0x40000;
 inline constexpr std::uint32_t mem_image = 0x1000000;
 inline constexpr std::uint32_t mem_large_pages = 0x20000000;
 

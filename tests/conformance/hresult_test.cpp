@@ -28,6 +28,8 @@ constexpr row table[] = {
     {errc::busy, 0x800701E7},
     {errc::forbidden, 0x8007000E},
     {errc::no_interface, 0x80004002},
+    {errc::over_quota, 0x800705AD},
+    {errc::not_locked, 0x8007009E},
 };
 
 TEST(hresult, decisions_5_and_6_every_errc_has_its_code) {

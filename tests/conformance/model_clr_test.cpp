@@ -86,7 +86,7 @@ TEST(model_clr_refused, hosting_api_3_1_a_host_without_the_manager_is_no_error) 
 // ---- 3.7, row by row -------------------------------------------------------------------------------
 
 TEST_F(model_clr_test, hosting_api_3_7_gc_init_probe_for_write_watch) {
-    // Decision 9: refused until it is built; the collector goes on without.
+    // Decision 9: refused where writes cannot be watched; the collector goes on without.
     void* p = clr.virtual_alloc(nullptr, 65536, MEM_WRITE_WATCH | MEM_RESERVE, PAGE_READWRITE);
     if (p != nullptr) {
         EXPECT_TRUE(clr.virtual_free(p, 0, MEM_RELEASE));

@@ -197,6 +197,7 @@ public:
     }
 
     bool drop_write_watch = false; // --skip watch
+    mrv_owner* owner = nullptr;    // for A2
 
     std::uint64_t arena() const { return arena_; }
     std::uint64_t slot(unsigned k) const { return slots_[k].base; }
@@ -252,6 +253,28 @@ public:
         if (op == "M") {
             need(0, 0);
             return map();
+        }
+        // Not in the recorded sequences: VirtualAlloc2, VirtualFree with placeholders, VirtualLock and
+        // VirtualUnlock.
+        if (op == "A2") {
+            need(4, 4);
+            void* got = pointer(1);
+            const mrv_status s = mrv_virtual_alloc2(owner, pointer(address_of(words[1])),
+                                                    parse_hex(words[2]), parse_dword(words[3]),
+                                                    parse_dword(words[4]), eTaskCritical, &got);
+            return s == MRV_OK ? "ok " + name_of(reinterpret_cast<std::uint64_t>(got))
+                               : outcome(s) + (got != nullptr ? " out pointer not nulled" : "");
+        }
+        if (op == "F2") {
+            need(3, 3);
+            return outcome(mrv_virtual_free2(host_, pointer(address_of(words[1])),
+                                             parse_hex(words[2]), parse_dword(words[3])));
+        }
+        if (op == "L" || op == "U") {
+            need(2, 2);
+            void* const a = pointer(address_of(words[1]));
+            return outcome(op == "L" ? mrv_virtual_lock(host_, a, parse_hex(words[2]))
+                                     : mrv_virtual_unlock(host_, a, parse_hex(words[2])));
         }
         throw malformed("'" + op + "' is no operation (A F P PN Q R W X G T M)");
     }
@@ -435,15 +458,9 @@ private:
         }
     }
 
-    // Statuses of the two write watch calls as Win32 errors.
+    // Statuses of the C calls as Win32 errors.
     static std::string outcome(mrv_status s) {
-        switch (s) {
-        case MRV_OK: return "ok";
-        case MRV_E_INVALID_ARGUMENT: return "e87";
-        case MRV_E_NULL_POINTER: return "e998";
-        case MRV_E_NOT_SUPPORTED: return "e50";
-        default: return std::string("status ") + mrv_status_text(s);
-        }
+        return s == MRV_OK ? "ok" : "e" + std::to_string(mrv_win32_error(s));
     }
 
     std::string written_pages(DWORD flags, std::uint64_t a, std::uint64_t size,

@@ -17,7 +17,7 @@ namespace {
 
 TEST(capi, every_status_has_its_own_text) {
     std::vector<std::string> seen;
-    for (int s = MRV_OK; s <= MRV_E_NO_INTERFACE; ++s) {
+    for (int s = MRV_OK; s <= MRV_E_NOT_LOCKED; ++s) {
         const std::string text = mrv_status_text(s);
         EXPECT_NE(text, "unknown status");
         for (const auto& other : seen) {
@@ -25,7 +25,7 @@ TEST(capi, every_status_has_its_own_text) {
         }
         seen.push_back(text);
     }
-    EXPECT_STREQ(mrv_status_text(MRV_E_NO_INTERFACE + 1), "unknown status");
+    EXPECT_STREQ(mrv_status_text(MRV_E_NOT_LOCKED + 1), "unknown status");
     EXPECT_STREQ(mrv_status_text(-1), "unknown status");
     EXPECT_STREQ(mrv_version(), MEMREEVE_VERSION);
 }
@@ -266,17 +266,16 @@ TEST_F(capi_host, pushes_are_limited_to_eight) {
     EXPECT_EQ(mrv_thread_pop_owner(), MRV_E_INVALID_ARGUMENT);
 }
 
-TEST_F(capi_host, decision_9_write_watch_is_refused_until_it_is_built) {
+TEST_F(capi_host, WW1_write_watch_looks_at_its_arguments_first) {
     void* addresses[4];
     std::size_t count = 4;
     std::uint32_t granularity = 0;
     void* p = nullptr;
-    EXPECT_EQ(alloc(65536, eTaskCritical, &p, nullptr, MEM_RESERVE | MEM_WRITE_WATCH),
-              E_INVALIDARG);
     ASSERT_EQ(alloc(65536, eTaskCritical, &p), S_OK);
     EXPECT_EQ(mrv_get_write_watch(host, 0, p, 65536, addresses, &count, &granularity),
-              MRV_E_NOT_SUPPORTED);
-    EXPECT_EQ(mrv_reset_write_watch(host, p, 65536), MRV_E_NOT_SUPPORTED);
+              MRV_E_INVALID_ARGUMENT)
+        << "WW2: not a watched reservation";
+    EXPECT_EQ(mrv_reset_write_watch(host, p, 65536), MRV_E_INVALID_ARGUMENT) << "WW9";
     EXPECT_EQ(mrv_get_write_watch(host, 2, p, 65536, addresses, &count, &granularity),
               MRV_E_INVALID_ARGUMENT);
     EXPECT_EQ(mrv_get_write_watch(host, 0, p, 0, addresses, &count, &granularity),
@@ -285,7 +284,16 @@ TEST_F(capi_host, decision_9_write_watch_is_refused_until_it_is_built) {
               MRV_E_NULL_POINTER);
     EXPECT_EQ(mrv_get_write_watch(host, 0, p, 65536, addresses, nullptr, &granularity),
               MRV_E_NULL_POINTER);
+    EXPECT_EQ(mrv_get_write_watch(host, 0, p, 65536, addresses, &count, nullptr),
+              MRV_E_NULL_POINTER);
+    EXPECT_EQ(mrv_get_write_watch(nullptr, 0, p, 65536, addresses, &count, &granularity),
+              MRV_E_NULL_POINTER);
     EXPECT_EQ(mrv_reset_write_watch(host, p, 0), MRV_E_INVALID_ARGUMENT);
+    EXPECT_EQ(count, 4u);
+    count = 0;
+    EXPECT_EQ(mrv_get_write_watch(host, 0, p, 65536, nullptr, &count, &granularity),
+              MRV_E_INVALID_ARGUMENT)
+        << "a count of 0 comes before a null array";
     EXPECT_EQ(memory->VirtualFree(p, 0, MEM_RELEASE), S_OK);
 }
 

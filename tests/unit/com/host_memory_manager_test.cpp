@@ -120,6 +120,9 @@ TEST_F(host_memory_manager_test, A1_A2_flags_that_can_never_be_valid) {
     }
     EXPECT_EQ(alloc_into_nothing(nullptr, page, MEM_RESERVE | MEM_COMMIT | MEM_LARGE_PAGES,
                                  PAGE_READWRITE),
+              E_INVALIDARG)
+        << "A4";
+    EXPECT_EQ(alloc_into_nothing(nullptr, page, MEM_RESERVE | MEM_PHYSICAL, PAGE_READWRITE),
               MRV_HRESULT_PRIVILEGE_NOT_HELD)
         << "decision 7";
 }
