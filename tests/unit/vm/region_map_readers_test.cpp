@@ -23,8 +23,8 @@ constexpr byte_count record_space = byte_count{64} << 20;
 constexpr address base = 0x7e9000000000; // of a span of 64 GiB: nothing is taken before
 constexpr range around{base - (byte_count{1} << 28), base + (byte_count{1} << 29)};
 // A step costs some microseconds, and the n-th instruction is reached by n of them.
-constexpr std::uint64_t many = 150;
-constexpr std::uint64_t some = 40;
+constexpr std::uint64_t many = 100;
+constexpr std::uint64_t some = 24;
 
 // A reservation by its tag: whose answer it is can be told from the answer alone.
 struct shape {
