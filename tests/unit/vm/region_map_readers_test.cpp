@@ -232,6 +232,113 @@ TEST_F(region_map_readers, find_the_next_base_when_a_record_moves_on) {
     nothing_left();
 }
 
+// Pages of three kinds in a granule: what describes them is used again for another granule, there and
+// back, with other kinds at other pages.
+TEST_F(region_map_readers, are_told_of_one_reservation_when_its_pages_differ) {
+    struct stripes {
+        shape of;
+        unsigned first, second; // where the second kind begins and ends; then reserved
+        page_code kinds[2];
+    };
+    const address elsewhere = base + 64 * granule_size;
+    const stripes old_one{
+        granules(1, base, 1, 4, page_code::reserved), 3, 7, {page_code::rw, page_code::r}};
+    const stripes new_one{granules(2, base, 1, 0x40, page_code::reserved),
+                          5,
+                          6,
+                          {page_code::rwx, page_code::guard_rw}};
+    const stripes moved{granules(3, elsewhere, 1, 2, page_code::reserved),
+                        9,
+                        12,
+                        {page_code::rx, page_code::noaccess}};
+    const auto come_striped = [this](const stripes& s) {
+        come(s.of);
+        const address at = s.of.where.begin;
+        set({at, at + bytes_of(s.first)}, s.kinds[0]);
+        set({at + bytes_of(s.first), at + bytes_of(s.second)}, s.kinds[1]);
+    };
+    const auto is_of = [](const found& f, const stripes& s) {
+        const auto page = static_cast<unsigned>((f.at - s.of.where.begin) >> page_shift);
+        const unsigned end = page < s.first ? s.first : page < s.second ? s.second : 16;
+        const page_code code = page < s.first    ? s.kinds[0]
+                               : page < s.second ? s.kinds[1]
+                                                 : page_code::reserved;
+        return f.tag == s.of.tag && f.whole == s.of.where && f.protect == s.of.protect &&
+               f.code == code && f.run_end == s.of.where.begin + bytes_of(end);
+    };
+    for (const unsigned page : {0u, 4u, 5u, 10u}) {
+        for (const unsigned cycles : {0u, 1u, 2u, 128u}) {
+            found f;
+            stepping::at_every_instruction(
+                [&] {
+                    nothing_left();
+                    come_striped(old_one);
+                },
+                [&] { f = map.find(base + bytes_of(page)); },
+                [&] {
+                    go(base);
+                    for (unsigned i = 0; i < cycles; ++i) {
+                        come_striped(moved);
+                        go(elsewhere);
+                    }
+                    come_striped(new_one);
+                },
+                [&](std::uint64_t n) {
+                    EXPECT_TRUE(f.index == 0 || is_of(f, old_one) || is_of(f, new_one))
+                        << "page " << page << " at instruction " << n << ", " << cycles
+                        << " times: tag " << f.tag << " code " << static_cast<int>(f.code)
+                        << " end " << (f.run_end - base) / page_size;
+                },
+                some);
+        }
+    }
+    EXPECT_TRUE(fine);
+    nothing_left();
+}
+
+// States of pages change and change back while the reservation stays.
+TEST_F(region_map_readers, are_told_of_a_state_that_was) {
+    const shape s = granules(1, base, 2, 4, page_code::reserved);
+    const auto part = [](unsigned from, unsigned to) {
+        return range{base + bytes_of(from), base + bytes_of(to)};
+    };
+    for (const unsigned cycles : {1u, 2u, 128u}) {
+        found f;
+        stepping::at_every_instruction(
+            [&] {
+                nothing_left();
+                come(s);
+                set(part(0, 4), page_code::rw); // two kinds
+            },
+            [&] { f = map.find(base + bytes_of(2)); },
+            [&] {
+                for (unsigned i = 0; i < cycles; ++i) {
+                    set(part(0, 2), page_code::r);
+                    set(part(6, 8), page_code::rx);
+                    set(part(0, 8), page_code::reserved);
+                    set(part(0, 16), page_code::rwx); // one kind
+                    set(part(0, 16), page_code::reserved);
+                    set(part(1, 3), page_code::r);
+                    set(part(0, 16), page_code::reserved);
+                    set(part(0, 4), page_code::rw);
+                }
+            },
+            [&](std::uint64_t n) {
+                const std::uint64_t end = (f.run_end - base) / page_size;
+                const bool was = (f.code == page_code::rw && end == 4) ||
+                                 (f.code == page_code::reserved && end >= 6 && end <= 32) ||
+                                 (f.code == page_code::rwx && end == 16) ||
+                                 (f.code == page_code::r && end == 3);
+                EXPECT_TRUE(f.tag == s.tag && f.whole == s.where && was)
+                    << "at instruction " << n << ", " << cycles << " times: tag " << f.tag
+                    << " code " << static_cast<int>(f.code) << " end " << end;
+            },
+            many);
+    }
+    EXPECT_TRUE(fine);
+    nothing_left();
+}
+
 TEST_F(region_map_readers, see_free_pages_or_the_reservation_that_comes) {
     const shape one = granules(1, base, 3, 4, page_code::rw);
     const shape above = granules(2, base + 16 * granule_size, 3, 4, page_code::rw);
