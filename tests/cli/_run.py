@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 BIN = os.environ.get("MEMREEVE_BIN", "build/dev/bin")
 SOURCE = os.environ.get("MEMREEVE_SOURCE", os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -45,6 +46,24 @@ def finish():
         sys.exit(1)
     print("passed")
     sys.exit(0)
+
+
+def wait_for(what, seconds=60):
+    """What `what()` gives once it gives something; None when time runs out."""
+    end = time.monotonic() + seconds
+    while True:
+        found = what()
+        if found or time.monotonic() > end:
+            return found or None
+        time.sleep(0.02)
+
+
+def content(path):
+    try:
+        with open(path) as f:
+            return f.read()
+    except OSError:
+        return ""
 
 
 class Folder:

@@ -50,14 +50,14 @@ else:
                "madvise:4", "madvise:8", "madvise:22", "madvise:23", "madvise:102", "madvise:103"]
     for call, word in needed.items():
         for e in (EPERM, ENOSYS):
-            done = subprocess.run([denied, call, str(e), MEMREEVE, "run", "--", hold, "8"], capture_output=True, text=True, timeout=20)
-            r = memreeve("run", "--", denied, call, str(e), hold, "8", timeout=20)
+            done = subprocess.run([denied, call, str(e), MEMREEVE, "run", "--", hold, "8"], capture_output=True, text=True, timeout=60)
+            r = memreeve("run", "--", denied, call, str(e), hold, "8", timeout=60)
             outer = type(r)(done, None)
             # A started program says it, and the closing lines list it.
             refused(outer, 125, word, f"{call} errno {e}, everywhere", 2 if call.startswith("madvise") else 1)
             if call.startswith("madvise"):
                 refused(r, 125, word, f"{call} errno {e}, in the program", 2)
-                r = memreeve("run", "--best-effort", "--", denied, call, str(e), hold, "8", timeout=20)
+                r = memreeve("run", "--best-effort", "--", denied, call, str(e), hold, "8", timeout=60)
                 held(r, f"{call} errno {e}, --best-effort")
                 expect(any("runs ungoverned" in line for line in r.lines), f"{call}: not said: {r.err}")
                 expect(any(line.startswith("memreeve: not governed: ") for line in r.lines), f"{call}: not listed: {r.err}")
@@ -65,19 +65,19 @@ else:
                 held(r, f"{call} errno {e}, in the program")
     for call in without:
         for e in (EPERM, ENOSYS):
-            naked = subprocess.run([denied, call, str(e), hold, "16", "64"], capture_output=True, text=True, timeout=20)
+            naked = subprocess.run([denied, call, str(e), hold, "16", "64"], capture_output=True, text=True, timeout=60)
             expect_equal((naked.returncode, naked.stdout), (0, "held 16384 KiB\n"), f"{call} errno {e}, naked")
             # Quarter of the limit is the reserve: 24 of 32 MiB are for everybody.
             r = subprocess.run([denied, call, str(e), MEMREEVE, "run", "--limit", "32M", "--", hold, "40", "64"], capture_output=True,
-                               text=True, timeout=20)
+                               text=True, timeout=60)
             got = int(r.stdout.split()[1]) if r.stdout.startswith("held ") else 0
             expect(r.returncode == 0 and 20 * 1024 <= got <= 32 * 1024, f"{call} errno {e}: {r.returncode} {r.stdout} {r.stderr}")
     # Without a signalfd signals are passed on all the same.
-    with subprocess.Popen([denied, "signalfd4", str(EPERM), MEMREEVE, "run", "-q", "--", hold, "1", "1024", "30"],
+    with subprocess.Popen([denied, "signalfd4", str(EPERM), MEMREEVE, "run", "-q", "--", hold, "1", "1024", "90"],
                           stdout=subprocess.PIPE, text=True) as p:
         p.stdout.readline()
         p.send_signal(signal.SIGTERM)
-        expect_equal(p.wait(timeout=10), 128 + signal.SIGTERM, "SIGTERM without signalfd4")
+        expect_equal(p.wait(timeout=60), 128 + signal.SIGTERM, "SIGTERM without signalfd4")
 
 # No /proc, a read-only place for the summary: in a mount namespace of its own.
 in_namespace = ["unshare", "-rm", "sh", "-c"]
@@ -85,7 +85,7 @@ if shutil.which("unshare") is None or subprocess.run([*in_namespace, "mount -t t
     print("not tried: no mount namespace can be made here")
 else:
     def inside(script):
-        done = subprocess.run([*in_namespace, script], capture_output=True, text=True, timeout=20)
+        done = subprocess.run([*in_namespace, script], capture_output=True, text=True, timeout=60)
         return type(memreeve("--version"))(done, None)
 
     refused(inside(f"mount -t tmpfs none /proc && {MEMREEVE} run -- {hold} 8"), 125, "/proc", "no /proc")
@@ -97,15 +97,15 @@ else:
         refused(r, 125, "Read-only file system", "a read-only place for the summary")
     # The program takes /proc away from itself and what it starts.
     script = f"mount -t tmpfs none /proc && {hold} 8"
-    r = memreeve("run", "--", "unshare", "-rm", "sh", "-c", script, timeout=20)
+    r = memreeve("run", "--", "unshare", "-rm", "sh", "-c", script, timeout=60)
     refused(r, 125, "cannot be governed", "another user namespace")
-    r = memreeve("run", "--best-effort", "--", "unshare", "-rm", "sh", "-c", script, timeout=20)
+    r = memreeve("run", "--best-effort", "--", "unshare", "-rm", "sh", "-c", script, timeout=60)
     held(r, "another user namespace, --best-effort")
     expect(any("it runs ungoverned" in line for line in r.lines), f"another user namespace: not said: {r.err}")
 
 # Resource limits, of memreeve and of the program alone.
 def limited(which, soft, *words):
-    done = subprocess.run([MEMREEVE, *words], capture_output=True, text=True, timeout=20,
+    done = subprocess.run([MEMREEVE, *words], capture_output=True, text=True, timeout=60,
                           preexec_fn=lambda: resource.setrlimit(which, (soft, resource.getrlimit(which)[1])))
     return type(memreeve("--version"))(done, None)
 

@@ -5,27 +5,8 @@ import json
 import os
 import signal
 import subprocess
-import time
 
-from _run import MIB, Folder, expect, expect_equal, finish, helper, probe, start
-
-
-def wait_for(what, seconds=10):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.02)
-    return None
-
-
-def content(path):
-    try:
-        with open(path) as f:
-            return f.read()
-    except OSError:
-        return ""
+from _run import MIB, Folder, content, expect, expect_equal, finish, helper, probe, start, wait_for
 
 
 with Folder() as folder:
@@ -35,13 +16,15 @@ with Folder() as folder:
         p = start(["sh", "-c", f"trap 'exit 42' {name}; echo > {ready}; while :; do sleep 0.05; done"], "-q")
         expect(wait_for(lambda: os.path.exists(ready)), "the program did not start")
         p.send_signal(getattr(signal, "SIG" + name))
-        expect_equal(p.wait(timeout=10), 42, f"SIG{name} passed on")
+        expect_equal(p.wait(timeout=60), 42, f"SIG{name} passed on")
     ready = folder.file("ready-INT")
-    p = start(["sh", "-c", f"echo > {ready}; sleep 0.7; exit 7"], "-q")
+    p = start(["sh", "-c", f"echo > {ready}; read line; exit 7"], "-q", stdin=subprocess.PIPE)
     expect(wait_for(lambda: os.path.exists(ready)), "the program did not start")
     p.send_signal(signal.SIGINT)
     p.send_signal(signal.SIGQUIT)
-    expect_equal(p.wait(timeout=10), 7, "the launcher does not end by SIGINT and SIGQUIT")
+    p.stdin.write("\n")
+    p.stdin.close()
+    expect_equal(p.wait(timeout=60), 7, "the launcher does not end by SIGINT and SIGQUIT")
 
     # A signal that the launcher was started without is not given to the program either.
     p = subprocess.run(["sh", "-c", 'trap "" HUP; exec "$@"', "sh", os.path.join(os.environ["MEMREEVE_BIN"], "memreeve"),
@@ -59,11 +42,16 @@ with Folder() as folder:
         p = start([helper("hold"), "32", "1024", "60"], "--summary", summary, "--limit", "100M", stdout=f,
                   stderr=subprocess.PIPE)
     expect(wait_for(lambda: "held 32768 KiB" in content(out)), "the program did not hold its memory")
-    time.sleep(0.3)  # one sample
     images = probe(p.pid, "images")
     expect(images and len(images) == 1, f"images in the ledger: {images}")
+
+    def sampled():
+        last = (probe(p.pid, "last", images[0]["pid"]) or [None])[0]
+        return last and sum(o["charged"] for o in last["owners"].values()) >= 32 * MIB
+
+    expect(wait_for(sampled), "no sample of what it holds")
     os.kill(images[0]["pid"], signal.SIGKILL)
-    stderr = p.communicate(timeout=10)[1]
+    stderr = p.communicate(timeout=60)[1]
     expect_equal(p.returncode, 137, "kill -9 of the program")
     expect("was ended by signal 9 (SIGKILL)" in stderr, stderr)
     s = json.loads(content(summary))
@@ -75,13 +63,14 @@ with Folder() as folder:
 
     # kill -9 of the launcher: the program works on and ends as it would have.
     marker = folder.file("finished")
-    out = folder.file("out2")
+    out, go = folder.file("out2"), folder.file("go")
     with open(out, "w") as f:
-        p = start(["sh", "-c", f"{helper('hold')} 16 1024 1; {helper('hold')} 16 1024 0; echo $? > {marker}"], "-q",
+        p = start(["sh", "-c", f"{helper('hold')} 16 1024 {go}; {helper('hold')} 16 1024 0; echo $? > {marker}"], "-q",
                   "--best-effort", "--limit", "100M", stdout=f)
     expect(wait_for(lambda: "held 16384 KiB" in content(out)), "the program did not hold its memory")
     p.kill()
-    expect_equal(p.wait(timeout=10), -9, "the launcher was killed")
+    expect_equal(p.wait(timeout=60), -9, "the launcher was killed")
+    folder.file("go", "")
     expect(wait_for(lambda: content(marker)), "the program did not end after its launcher was killed")
     expect_equal(content(marker), "0\n", "the program's own end after its launcher was killed")
     expect_equal(content(out).count("held 16384 KiB"), 2, "a child started after the launcher was killed runs")

@@ -26,8 +26,9 @@ namespace {
 
 using number = std::uint64_t;
 
-// Where the threads' stack pointers are; a running thread's own is here.
-std::vector<number> stack_pointers() {
+// Where the threads' stack pointers are; a running thread's own is here. Of another that runs just now
+// it cannot be told: it is counted in `running`.
+std::vector<number> stack_pointers(unsigned& running) {
     std::vector<number> found{reinterpret_cast<number>(__builtin_frame_address(0))};
     DIR* tasks = opendir("/proc/self/task");
     while (const dirent* entry = tasks != nullptr ? readdir(tasks) : nullptr) {
@@ -37,6 +38,8 @@ std::vector<number> stack_pointers() {
             number sp = 0;
             if (std::fscanf(f, "%*d %*x %*x %*x %*x %*x %*x %" SCNx64, &sp) == 1) {
                 found.push_back(sp);
+            } else if (std::atoi(entry->d_name) > 0 && std::atoi(entry->d_name) != gettid()) {
+                ++running;
             }
             std::fclose(f);
         }
@@ -47,11 +50,20 @@ std::vector<number> stack_pointers() {
     return found;
 }
 
-number writable_for_the_kernel() {
-    const std::vector<number> stacks = stack_pointers();
+struct reading {
+    number writable = 0;
+    bool whole = true; // no thread but this one was running, no mapping was listed twice
+};
+
+// The kernel lists mappings some at a time: two that become one in between are listed again.
+reading writable_for_the_kernel() {
+    unsigned running = 0;
+    const std::vector<number> stacks = stack_pointers(running);
     std::FILE* maps = std::fopen("/proc/self/maps", "r");
     char line[600];
-    number sum = 0, file_end = 0;
+    reading r;
+    r.whole = running == 0;
+    number file_end = 0, listed_to = 0;
     while (maps != nullptr && std::fgets(line, sizeof line, maps) != nullptr) {
         number begin = 0, end = 0, inode = 0;
         char access[5] = "";
@@ -59,6 +71,8 @@ number writable_for_the_kernel() {
                         &inode) != 4) {
             continue;
         }
+        r.whole = r.whole && begin >= listed_to;
+        listed_to = end;
         bool counts = inode == 0 && access[1] == 'w' && access[3] == 'p' && begin != file_end;
         for (const number sp : stacks) {
             counts = counts && !(sp >= begin && sp < end);
@@ -67,12 +81,12 @@ number writable_for_the_kernel() {
         if (counts && std::getenv("REACH_VERBOSE") != nullptr) {
             std::fprintf(stderr, "%9" PRIu64 " %s", (end - begin) >> 10, line);
         }
-        sum += counts ? end - begin : 0;
+        r.writable += counts ? end - begin : 0;
     }
     if (maps != nullptr) {
         std::fclose(maps);
     }
-    return sum;
+    return r;
 }
 
 mrv_host_figures figures_of(mrv_host* host) {
@@ -195,7 +209,7 @@ int main(int argc, char** argv) {
                      "usage: reach mono|owners LIBRARY PROGRAM.EXE | coreclr PROGRAM.DLL\n");
         return 2;
     }
-    const number kernel_before = writable_for_the_kernel();
+    const number kernel_before = writable_for_the_kernel().writable;
     const mrv_host_figures before = figures_of(host);
     if (std::strcmp(argv[1], "owners") == 0 && argc == 4) {
         const int owners_status = run_owners(host, argv[2], argv[3]);
@@ -204,17 +218,24 @@ int main(int argc, char** argv) {
     }
     const int status = std::strcmp(argv[1], "mono") == 0 && argc == 4 ? run_mono(argv[2], argv[3])
                                                                       : run_coreclr(argv[2]);
-    // The runtime's own threads may still be at work: a picture counts when nothing has moved.
+    // The runtime's own threads may still be at work: a picture counts when nothing has moved while
+    // it was taken, and no thread was running at either end of it.
     mrv_host_figures after = figures_of(host);
     number kernel_after = 0;
-    for (int tries = 0; tries < 50; ++tries) {
-        const number earlier = after.charged_bytes;
+    bool quiet = false;
+    for (int tries = 0; tries < 600 && !quiet; ++tries) {
         usleep(100000);
-        kernel_after = writable_for_the_kernel();
+        const mrv_host_figures earlier = figures_of(host);
+        const reading first = writable_for_the_kernel();
+        const reading second = writable_for_the_kernel();
         after = figures_of(host);
-        if (after.charged_bytes == earlier) {
-            break;
-        }
+        kernel_after = second.writable;
+        quiet = first.whole && second.whole && first.writable == second.writable &&
+                after.charged_bytes == earlier.charged_bytes &&
+                after.mapped_writable_bytes == earlier.mapped_writable_bytes;
+    }
+    if (!quiet) {
+        std::fprintf(stderr, "reach: the runtime did not come to rest in a minute\n");
     }
     std::printf(
         "kernel %" PRIu64 " host %" PRIu64 " virtual_alloc %" PRIu64 " malloc %" PRIu64 "\n",

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 # Contract section 4, decisions 19, 20, 27: children share the limit and are listed, one entry per
 # image; a static child runs and is named; --no-children leaves them alone.
+import json
 import os
 import subprocess
 
 import _support  # noqa: F401
-from _run import MIB, Folder, expect, expect_equal, finish, helper, memreeve, run
+from _run import MIB, Folder, content, expect, expect_equal, finish, helper, memreeve, run, start, wait_for
 
 hold = helper("hold")
 with Folder() as folder:
@@ -19,12 +20,18 @@ with Folder() as folder:
     expect(r.summary["peak_charged_bytes"] <= 64 * MIB, "peak above the limit")
 
     # At the same time: they share it.
-    r = run(["sh", "-c", f"{hold} 60 1024 2 & {hold} 60 1024 2 & wait"], "--limit", "64M")
-    held = sum(int(line.split()[1]) for line in r.out.splitlines())
+    outs, go, path = [folder.file("a"), folder.file("b")], folder.file("go"), folder.file("side.json")
+    p = start(["sh", "-c", " ".join(f"{hold} 60 1024 {go} > {out} &" for out in outs) + " wait"], "--summary", path,
+              "--limit", "64M", stderr=subprocess.PIPE)
+    expect(wait_for(lambda: all(map(content, outs))), "side by side: they do not hold")
+    folder.file("go", "")
+    p.communicate(timeout=60)
+    summary = json.loads(content(path))
+    held = sum(int(content(out).split()[1]) for out in outs)
     expect(held <= 64 * 1024, f"side by side they held {held} KiB of 64 MiB")
     expect(held >= 40 * 1024, f"side by side they held only {held} KiB")
-    expect(sum(sum(p["refusals"].values()) for p in r.summary["processes"]) > 0, "nothing was refused")
-    expect(r.summary["peak_charged_bytes"] <= 64 * MIB, "peak above the limit")
+    expect(sum(sum(p["refusals"].values()) for p in summary["processes"]) > 0, "nothing was refused")
+    expect(summary["peak_charged_bytes"] <= 64 * MIB, "peak above the limit")
 
     # exec: the shell's image and its successor are two entries under one pid.
     r = run(["sh", "-c", f"exec {hold} 8"])
@@ -35,8 +42,12 @@ with Folder() as folder:
     expect_equal(ends, ["exec", "exited"], "ends")
 
     # A child that was killed gives back what it held.
-    r = run(["sh", "-c", f"{hold} 40 1024 60 & sleep 1; kill -9 $!; sleep 0.5; {hold} 40"], "--limit", "64M")
-    expect_equal(r.out, "held 40960 KiB\n" * 2, "after a child was killed")
+    outs = [folder.file("c"), folder.file("d")]
+    p = start(["sh", "-c", f"{hold} 40 1024 300 > {outs[0]} & read line; kill -9 $!; wait; {hold} 40 > {outs[1]}"], "-q",
+              "--limit", "64M", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    expect(wait_for(lambda: content(outs[0])), "the child does not hold")
+    p.communicate("\n", timeout=60)
+    expect_equal([content(out) for out in outs], ["held 40960 KiB\n"] * 2, "after a child was killed")
 
     # A chain of many short ones.
     r = run(["sh", "-c", "i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done"], "--limit", "64M")

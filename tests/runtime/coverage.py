@@ -58,6 +58,7 @@ class Figures:
             self.loader -= unclassified
             self.missed["mapped by the loader, owned by nobody"] += unclassified
         self.total = self.bridge + self.loader + self.stacks + sum(self.missed.values())
+        self.late = all(what.endswith(" of a thread stack") for what in self.missed)
         self.share = 1 - sum(self.missed.values()) / self.total if self.total else 0.0
 
     def row(self, name):
@@ -87,12 +88,12 @@ def measure(name, command, folder, shim=None):
     # A runtime starts threads of its own until it ends: their stacks are noted, if one looks in time.
     p.stdin.write("\n")
     p.stdin.flush()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while p.poll() is None and time.monotonic() < deadline:
         for image in probe(launcher, "images") or []:
             noted += (probe(launcher, "stacks", image["pid"]) or [[]])[0]
         time.sleep(0.01)
-    expect(p.communicate(timeout=10)[0] == "" and p.returncode == 0, f"{name}: status {p.returncode}")
+    expect(p.communicate(timeout=60)[0] == "" and p.returncode == 0, f"{name}: status {p.returncode}")
     figures = Figures(_strace.read(trace, LIBRARY, MEMREEVE), noted, unclassified)
     print(figures.row(name), flush=True)
     return figures
@@ -120,6 +121,11 @@ with Folder() as folder:
         if wanted and name not in wanted:
             continue
         figures = measure(name, command(), folder)
+        for _ in range(3):
+            if figures is None or figures.share >= BOUND or not figures.late:
+                break
+            # A thread that ended before one could look: what is never noted is missed each time.
+            figures = measure(name, command(), folder)
         if figures:
             expect(figures.total > 64 * MIB, f"{name}: commits too little to say anything")
             expect(figures.share >= BOUND, f"{name}: {100 * figures.share:.3f} % seen, {dict(figures.missed)}")

@@ -42,7 +42,7 @@ class Actor:
 
     def end(self):
         self.process.stdin.close()
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=120)
 
 
 def play(name, steps, *options, governed_only=False):

@@ -5,6 +5,7 @@
 import os
 import shutil
 import subprocess
+import time
 
 import _support  # noqa: F401
 from _run import MEMREEVE, MIB, SOURCE, Folder, expect, expect_equal, finish, probe, run, skip
@@ -35,9 +36,13 @@ with Folder() as folder:
     for moment in ("held", "given back"):
         expect_equal(p.stdout.readline().strip(), moment, "moment")
         launcher = launcher_below(p.pid)
-        images = probe(launcher, "images")
-        heap = File(log, "java_heap")
-        charged = images[0]["file_pages"]
+        for _ in range(100):  # the collector works on: a log of one moment
+            images = probe(launcher, "images")
+            heap = File(log, "java_heap")
+            charged = images[0]["file_pages"]
+            if probe(launcher, "images")[0]["file_pages"] == charged and charged == {"gc": len(heap.given)}:
+                break
+            time.sleep(0.05)
         owners = probe(launcher, "picture", images[0]["pid"])[0]["owners"]
         held[moment] = charged.get("gc", 0)
         print(f"{moment}: charged {charged} pages, the heap holds {len(heap.given)}, views "

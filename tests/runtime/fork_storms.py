@@ -18,7 +18,7 @@ ACCOUNTS_OF_ONE_IMAGE = 1 + 8  # the root; the process and its owners
 
 def settled(launcher):
     """What the ledger says once the launcher has read the records of those that ended."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while True:
         places = (probe(launcher, "places") or [None])[0]
         if places is None or places["ended"] == 0 and places["live"] == 1 or time.monotonic() > until:

@@ -38,5 +38,5 @@ for moment in MOMENTS:
     p.stdin.flush()
 expect(quiet > 0, "no picture under load without an operation in flight")
 p.stdin.close()
-expect_equal(p.wait(timeout=30), 0, "status")
+expect_equal(p.wait(timeout=120), 0, "status")
 finish()

@@ -30,6 +30,6 @@ with Folder() as folder:
     os.remove(fifo)
     os.mkfifo(fifo)
     os.chmod(fifo, 0o777)
-    naked = subprocess.run(["sh", "-c", f"exec {fifo}"], capture_output=True, timeout=20).returncode
+    naked = subprocess.run(["sh", "-c", f"exec {fifo}"], capture_output=True, timeout=60).returncode
     expect_equal(run(["sh", "-c", f"exec {fifo}"]).status, naked, "exec of a FIFO")
 finish()

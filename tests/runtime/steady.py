@@ -2,7 +2,8 @@
 # Minutes at nine tenths of the limit, on Mono and on .NET: no unexpected end, the charge near its mark
 # and never above the limit, what is resident bounded by it, and no drift: whenever the program stands
 # still, what is charged is to the page what it has committed, or holds in files that serve as heap, and the
-# sums with the kernel's hold; when it has ended, nothing of it is left in the ledger. 5 minutes each with MEMREEVE_LONG, else 10 seconds.
+# sums with the kernel's hold; when it has ended, nothing of it is left in the ledger. 5 minutes each with MEMREEVE_LONG, else 10 seconds,
+# longer where the machine is too slow for LOOKS: the load is led by looks.
 import os
 import shutil
 import statistics
@@ -18,6 +19,8 @@ LIMIT = 256 * MIB
 MARK = 0.9 * LIMIT
 SECONDS = 300 if os.environ.get("MEMREEVE_LONG") else 10
 PERIOD = 0.1  # s between two looks
+LOOKS = 80
+PATIENCE = 180  # s
 
 
 def look(launcher, pid):
@@ -68,8 +71,11 @@ def hold_load(name, command):
     shell = next(pid for path, pid in images.items() if "mono" not in path and "dotnet" not in path)
     pid = next(pid for path, pid in images.items() if pid != shell)
     seen, resident = [], 0
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end and p.poll() is None:
+    begun = time.monotonic()
+    while p.poll() is None:
+        passed = time.monotonic() - begun
+        if passed >= SECONDS and (len(seen) >= LOOKS and resident > 0 or passed >= SECONDS + PATIENCE):
+            break
         root = (probe(p.pid, "root") or [None])[0]
         if root is None:
             break
@@ -92,7 +98,7 @@ def hold_load(name, command):
     peak = probe(p.pid, "root")[0]["peak"]
     settled = seen[len(seen) // 4:]
     median = statistics.median(settled)
-    print(f"{name}: {len(seen)} looks in {SECONDS} s, charged median {100 * median / LIMIT:.1f} %, peak {100 * peak / LIMIT:.1f} %, "
+    print(f"{name}: {len(seen)} looks in {passed:.0f} s, charged median {100 * median / LIMIT:.1f} %, peak {100 * peak / LIMIT:.1f} %, "
           f"resident at most {resident // MIB} MiB, {said[1]} refusals caught, at rest {at_rest // MIB} MiB", flush=True)
     expect(abs(median - MARK) < 0.05 * LIMIT, f"{name}: the load was at {100 * median / LIMIT:.1f} % of the limit")
     expect(peak <= LIMIT, f"{name}: peak {peak}")
@@ -100,7 +106,7 @@ def hold_load(name, command):
     tell("")
     expect_equal(p.stdout.readline(), "status 0\n", f"{name}: its end")
     left = None
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while time.monotonic() < until:  # the launcher reads the record of what has ended
         left = look(p.pid, shell)
         if left[2] is None or left[2]["live"] == 1 and left[2]["ended"] == 0:
@@ -110,7 +116,7 @@ def hold_load(name, command):
         expect_equal(left[2]["charged"], sum(o["charged"] for o in owners), f"{name}: left in the ledger")
         expect_equal((left[2]["live"], left[2]["claimed"], left[2]["accounts"]), (1, 0, 9), f"{name}: places")
     tell("")
-    expect_equal(p.wait(timeout=30), 0, f"{name}: status")
+    expect_equal(p.wait(timeout=120), 0, f"{name}: status")
 
 
 wanted = sys.argv[1:] or ["mono", "dotnet"]

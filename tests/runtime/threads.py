@@ -71,7 +71,7 @@ if picture:
     # libc keeps 40 MiB of stacks for the next threads.
     expect(picture["owners"]["stacks"]["mapped_writable"] <= 41 * MIB, f"kept: {picture['owners']['stacks']}")
 tell(p)
-expect_equal(p.wait(timeout=30), 0, "status")
+expect_equal(p.wait(timeout=120), 0, "status")
 
 # Threads come and go: the table does not fill, memory does not grow.
 short = 200000 if long_run else 20000

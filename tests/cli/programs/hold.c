@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * hold MIB [KIB [SECONDS]]: maps and touches up to MIB MiB in pieces of KIB KiB (default 1024), stops
- * at the first refusal, prints "held N KiB", waits, gives everything back and ends with 0. */
+ * hold MIB [KIB [SECONDS|PATH]]: maps and touches up to MIB MiB in pieces of KIB KiB (default 1024), stops
+ * at the first refusal, prints "held N KiB", waits (until PATH, which has a slash, is there), gives
+ * everything back and ends with 0. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,8 @@
 int main(int argc, char** argv) {
     const size_t wanted = (size_t)(argc > 1 ? atol(argv[1]) : 1) << 20;
     const size_t piece = (size_t)(argc > 2 ? atol(argv[2]) : 1024) << 10;
-    const unsigned seconds = argc > 3 ? (unsigned)atol(argv[3]) : 0;
+    const char* const until = argc > 3 && strchr(argv[3], '/') != NULL ? argv[3] : NULL;
+    const unsigned seconds = argc > 3 && until == NULL ? (unsigned)atol(argv[3]) : 0;
     const size_t count = wanted / piece;
     void** held = malloc(count * sizeof *held);
     size_t n = 0;
@@ -24,6 +26,9 @@ int main(int argc, char** argv) {
     printf("held %zu KiB\n", n * (piece >> 10));
     fflush(stdout);
     sleep(seconds);
+    for (int i = 0; until != NULL && access(until, F_OK) != 0 && i < 12000; ++i) {
+        usleep(10000);
+    }
     while (n > 0) {
         munmap(held[--n], piece);
     }

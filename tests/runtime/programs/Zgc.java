@@ -17,9 +17,17 @@ public class Zgc {
             for (int i = 0; i < 100; ++i)
                 held.add(new byte[1 << 20]);
             moment("held");
+            long before = Runtime.getRuntime().totalMemory();
             held.clear();
             System.gc();
-            Thread.sleep(4000);
+            // Until the collector has given back something, and nothing more for three seconds.
+            long now = before;
+            for (int calm = 0, tries = 0; tries < 1200 && (now == before || calm < 30); ++tries) {
+                Thread.sleep(100);
+                long then = Runtime.getRuntime().totalMemory();
+                calm = then == now ? calm + 1 : 0;
+                now = then;
+            }
             moment("given back");
             return;
         }

@@ -32,7 +32,7 @@ static class Children
         for (int i = 0; i < count; i++)
             using (var child = Process.Start(new ProcessStartInfo("/bin/sh", "-c true") { UseShellExecute = false }))
             {
-                if (!child.WaitForExit(2000))
+                if (!child.WaitForExit(30000))
                 {
                     hangs++;
                     child.Kill();

@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { patience_ms = 2000, blocks = 64 };
+enum { patience_ms = 30000, blocks = 64 };
 
 static atomic_int stopped;
 static atomic_ulong failures;

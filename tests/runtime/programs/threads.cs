@@ -67,7 +67,7 @@ static class Program
             Console.WriteLine(count + " threads stood");
             return 0;
         }
-        for (int i = 0; i < 100; ++i)
+        for (int i = 0; i < 1000; ++i)
         {
             Thread.Sleep(50);
             try

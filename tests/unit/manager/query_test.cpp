@@ -15,7 +15,7 @@ using test::stepping;
 constexpr std::uint64_t base = 0x7ea0'0000'0000; // of no arena: placed on its own
 constexpr std::uint64_t size = 40 * page;
 constexpr std::uint64_t committed = 3 * page;
-constexpr std::uint64_t instructions = 100; // evenly spread; each needs all before it
+constexpr std::uint64_t instructions = 60; // evenly spread; each needs all before it
 
 #if MEMREEVE_CAN_STEP
 
