@@ -240,8 +240,14 @@ void region_map::publish_granule(word& entry, std::uint64_t w, std::uint32_t pag
 }
 
 void region_map::publish(range where, page_code code, bool keep_inherited) noexcept {
+    bool marked = false;
     scan(where, [&](word& entry, std::uint64_t w, unsigned level, range span) {
         const range part = clip(span, where);
+        // A reservation inside one granule has no run that goes on elsewhere.
+        if (!marked && (kind_of(w) == kind::record || plain_of(place_of(w)) == 0)) {
+            mark_path(where);
+            marked = true;
+        }
         if (level == granule_level) {
             publish_granule(entry, w, page_mask(part, span.begin), span.begin, code,
                             keep_inherited);

@@ -12,6 +12,13 @@
 // reservation of 1 TiB costs 16 words. It is split into a node when a part changes. Nodes are never
 // taken away again (like page tables), so a reader may stand anywhere at any time.
 //
+// A node of level 1 or 2 has a summary behind its entries: a base word, and one bit for each entry. Where
+// the bit is clear, all pages below the entry are as the base says (claims and inheritance aside), so
+// the search for the end of a run goes on at the next set bit. split() makes a node with the base of
+// the entry it replaces and all bits clear; publish() and install() set the bits on their way before
+// they change a page; install() over all of a node begins it anew. A set bit says nothing. Only what
+// lies inside the live reservation that the base names may be believed.
+//
 // Claims. A request owns the pages it is going to change by claiming them with one compare-and-swap
 // for each entry; nobody waits for a lock, two requests for different pages never meet, not even
 // inside one granule. The codes stay as they were until publish(), which installs the new code and
@@ -186,6 +193,15 @@ private:
         return reinterpret_cast<word*>(
             node_base_ + (address{map_detail::node_of(w)} << page_records::unit_shift));
     }
+    // Behind the entries of a node: its base, then the bits.
+    static word& base_of(word* words, unsigned level) noexcept {
+        return words[map_detail::entries_at(level)];
+    }
+    static bool is_summed(unsigned level) noexcept { return level == 1 || level == 2; }
+    static void mark(word* words, unsigned level, std::uint32_t first, std::uint32_t last) noexcept;
+    void mark_path(range where) noexcept;
+    void fill(word* words, unsigned level, address begin, range where, std::uint32_t index,
+              page_code code) noexcept;
     // The deepest entries that overlap `where`, in ascending order: f(word&, what it holds, level,
     // range of the entry) -> step. `again` looks at the same place once more.
     template <class F>
@@ -204,8 +220,9 @@ private:
     // A granule's pages; false: the word changed meanwhile. Of a record: its claims too.
     bool read(const word& entry, std::uint64_t w, map_detail::granule_pages& out,
               std::uint64_t& meta) const noexcept;
-    bool look(address a, found& out, bool& claimed) const noexcept;
-    bool query_by_record(address a, run_view& out) const noexcept;
+    enum class source : unsigned char { record, word };
+    bool look(address a, source& from, found& out, bool& claimed) const noexcept;
+    bool query_further(run_view& out) const noexcept;
     address run_beyond(address from, address limit, std::uint32_t index,
                        page_code code) const noexcept;
     std::uint32_t place_in(std::uint32_t index, range whole, address granule) const noexcept;

@@ -11,14 +11,14 @@ inline bool region_map::query(address a, run_view& out) const noexcept {
     for (unsigned level = 0; level < granule_level; ++level) {
         const std::uint64_t w = words[slot_of(a, level)].load(std::memory_order_acquire);
         if (kind_of(w) != kind::node) {
-            return w != 0 && query_by_record(a, out);
+            return w != 0 && query_further(out);
         }
         words = node_words(w);
     }
     const std::uint64_t w = words[slot_of(a, granule_level)].load(std::memory_order_acquire);
     const std::uint32_t place = place_of(w);
     if (kind_of(w) != kind::uniform || plain_of(place) == 0) [[unlikely]] {
-        return w != 0 && query_by_record(a, out);
+        return w != 0 && query_further(out);
     }
     const address base = round_down(a, granule_size);
     const address end = base + bytes_of(last_of(place) + 1);
