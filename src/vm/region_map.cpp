@@ -109,21 +109,27 @@ void region_map::mark(word* words, unsigned level, std::uint32_t first,
 
 // The bits of everything that `where` lies below.
 void region_map::mark_path(range where) noexcept {
-    for (address a = where.begin; a < where.end;) {
-        word* words = root_;
-        unsigned level = 0;
-        for (;; ++level) {
-            const std::uint32_t slot = slot_of(a, level);
-            if (is_summed(level)) {
-                mark(words, level, slot, slot);
-            }
-            const std::uint64_t w = words[slot].load(std::memory_order_acquire);
-            if (level == 2 || kind_of(w) != kind::node) {
-                break;
-            }
-            words = node_words(w);
+    const auto mark_one = [](word* words, unsigned level, std::uint32_t slot) {
+        word& bits = words[entries_at(level) + 1 + slot / 64];
+        const std::uint64_t bit = std::uint64_t{1} << slot % 64;
+        if ((bits.load(std::memory_order_relaxed) & bit) == 0) {
+            bits.fetch_or(bit, std::memory_order_acq_rel);
         }
-        a = round_down(a, span_at(level)) + span_at(level);
+    };
+    for (address a = where.begin; a < where.end;) {
+        const std::uint64_t top = root_[slot_of(a, 0)].load(std::memory_order_acquire);
+        if (kind_of(top) != kind::node) {
+            a = round_down(a, span_at(0)) + span_at(0);
+            continue;
+        }
+        mark_one(node_words(top), 1, slot_of(a, 1));
+        const std::uint64_t upper = node_words(top)[slot_of(a, 1)].load(std::memory_order_acquire);
+        if (kind_of(upper) != kind::node) {
+            a = round_down(a, span_at(1)) + span_at(1);
+            continue;
+        }
+        mark_one(node_words(upper), 2, slot_of(a, 2));
+        a = round_down(a, span_at(2)) + span_at(2);
     }
 }
 
@@ -140,7 +146,7 @@ bool region_map::read(const word& entry, std::uint64_t w, granule_pages& out,
     meta = r.meta.load(std::memory_order_acquire);
     out.codes = r.codes.load(std::memory_order_acquire);
     const std::uint64_t home = r.home.load(std::memory_order_acquire);
-    out.place = static_cast<std::uint32_t>(home);
+    out.place = place_of_home(home);
     out.inherited = inherited_of(home);
     return ((entry.load(std::memory_order_acquire) ^ w) & ~claimed_bit) == 0;
 }
@@ -232,7 +238,7 @@ address region_map::run_beyond(address a, address limit, std::uint32_t index,
 // then whether it did; then owner, tag, flags, index and life are not set.
 bool region_map::look(address a, source& from, found& out, bool& claimed) const noexcept {
     const cursor c = descend(a);
-    const std::uint64_t w = c.entry->load(std::memory_order_acquire);
+    const std::uint64_t w = c.seen;
     const bool word_will_do = from == source::word;
     from = source::record;
     out = {};
@@ -250,6 +256,10 @@ bool region_map::look(address a, source& from, found& out, bool& claimed) const 
             return false;
         }
         g.place = place_of(w);
+    } else if (kind_of(w) == kind::uniform) {
+        g.place = place_of(w);
+        end = c.begin + bytes_of(last_of(g.place) + 1);
+        code = page <= last_of(g.place) ? code : page_code::outside;
     } else {
         if (!read(*c.entry, w, g, meta)) {
             return false;
@@ -362,24 +372,41 @@ address region_map::next_base(address a, address limit) const noexcept {
 
 // ---- making and removing ------------------------------------------------------------------------
 
+void region_map::give_reservation(std::uint32_t index) noexcept {
+    free_reservations_.push(index, [this](std::uint32_t top, std::uint32_t under) {
+        at(top).link.store(under, std::memory_order_relaxed);
+    });
+}
+
+// New ones come four at a time, three cache lines: two threads that use one of theirs again and again
+// write to lines of their own when it is one from the middle.
+std::uint32_t region_map::take_reservation() noexcept {
+    constexpr std::uint32_t batch = 4;
+    static_assert(batch * sizeof(reservation) % 64 == 0);
+    const std::uint32_t index = free_reservations_.pop(
+        [this](std::uint32_t top) { return at(top).link.load(std::memory_order_relaxed); });
+    if (index != 0) {
+        return index;
+    }
+    const std::uint32_t first = reservations_->take(batch);
+    if (first == 0) {
+        const std::uint32_t one = reservations_->take(1);
+        return one <= largest_reservation ? one : 0;
+    }
+    if (first + batch - 1 > largest_reservation) {
+        return 0;
+    }
+    give_reservation(first);
+    give_reservation(first + 3);
+    give_reservation(first + 2);
+    return first + 1;
+}
+
 std::uint32_t region_map::make(range where, owner_id owner, std::uint32_t protect,
                                std::uint32_t flags, std::uint64_t tag) noexcept {
-    std::uint32_t index = 0;
-    std::uint64_t seen = free_reservations_.load(std::memory_order_acquire);
-    while (static_cast<std::uint32_t>(seen) != 0) {
-        index = static_cast<std::uint32_t>(seen);
-        const std::uint32_t next = at(index).link.load(std::memory_order_relaxed);
-        if (free_reservations_.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32 | next,
-                                                     std::memory_order_acq_rel)) {
-            break;
-        }
-        index = 0;
-    }
+    const std::uint32_t index = take_reservation();
     if (index == 0) {
-        index = reservations_->take(1);
-        if (index == 0 || index > largest_reservation) {
-            return 0;
-        }
+        return 0;
     }
     reservation& r = at(index);
     const std::uint32_t life = r.life.load(std::memory_order_relaxed);
@@ -407,11 +434,7 @@ void region_map::forget(std::uint32_t index) noexcept {
     reservation& r = at(index);
     r.life.store(with_stage(r.life.load(std::memory_order_relaxed), reservation_stage::free),
                  std::memory_order_release);
-    std::uint64_t seen = free_reservations_.load(std::memory_order_acquire);
-    do {
-        r.link.store(static_cast<std::uint32_t>(seen), std::memory_order_relaxed);
-    } while (!free_reservations_.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32 | index,
-                                                       std::memory_order_acq_rel));
+    give_reservation(index);
 }
 
 // Only the two ends of a range need nodes: what lies between is covered by whole entries.
@@ -421,8 +444,7 @@ bool region_map::prepare(range where) noexcept {
         const range span{c.begin, c.begin + span_at(c.level)};
         if (c.level < granule_level && !where.contains(span)) {
             bool no_memory = false;
-            const std::uint64_t w = c.entry->load(std::memory_order_acquire);
-            if (kind_of(w) != kind::node && !split(*c.entry, w, c.level, no_memory) && no_memory) {
+            if (!split(*c.entry, c.seen, c.level, no_memory) && no_memory) {
                 return false;
             }
             continue;
@@ -493,7 +515,6 @@ void region_map::install(std::uint32_t index, page_code code) noexcept {
         r.life.store(with_stage(r.life.load(std::memory_order_relaxed), reservation_stage::live),
                      std::memory_order_release);
     };
-    live_.fetch_add(1, std::memory_order_relaxed);
     if (is_inside_one_granule(where)) {
         go_live();
         descend(where.begin)
@@ -512,7 +533,6 @@ void region_map::remove(std::uint32_t index) noexcept {
     if (static_cast<reservation_stage>(life & 3) == reservation_stage::building) {
         return; // never installed
     }
-    live_.fetch_sub(1, std::memory_order_relaxed);
     const auto end_life = [&r, life] {
         r.life.store(with_stage(life, reservation_stage::going), std::memory_order_release);
     };
@@ -533,6 +553,14 @@ void region_map::remove(std::uint32_t index) noexcept {
     }
 }
 
+std::uint32_t region_map::live_count() const noexcept {
+    std::uint32_t live = 0;
+    for (std::uint32_t i = 1; i < reservations_->used(); ++i) {
+        live += at(i).stage() == reservation_stage::live ? 1U : 0U;
+    }
+    return live;
+}
+
 // ---- after fork -----------------------------------------------------------------------------------
 
 bool region_map::holds(std::uint32_t index) const noexcept {
@@ -544,7 +572,7 @@ bool region_map::holds(std::uint32_t index) const noexcept {
         return true;
     }
     const cursor c = descend(r.base());
-    const std::uint64_t w = c.entry->load(std::memory_order_acquire);
+    const std::uint64_t w = c.seen;
     granule_pages g;
     std::uint64_t meta = 0;
     return c.level == granule_level && w != 0 && read(*c.entry, w, g, meta) &&
@@ -563,18 +591,14 @@ void region_map::settle_records() noexcept {
         return true;
     });
     lost_records_ = records_.made() - used;
-    std::uint32_t live = 0;
     for (std::uint32_t i = 1; i < reservations_->used(); ++i) {
         reservation& r = at(i);
-        if (holds(i)) {
-            ++live;
-        } else if (r.stage() == reservation_stage::live) {
+        if (!holds(i) && r.stage() == reservation_stage::live) {
             r.life.store(
                 with_stage(r.life.load(std::memory_order_relaxed), reservation_stage::going),
                 std::memory_order_release);
         }
     }
-    live_.store(live, std::memory_order_relaxed);
 }
 
 } // namespace memreeve::vm

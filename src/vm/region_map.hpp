@@ -61,6 +61,7 @@
 
 #include "base/result.hpp"
 #include "base/units.hpp"
+#include "vm/free_stacks.hpp"
 #include "vm/map_word.hpp"
 #include "vm/page_records.hpp"
 #include "vm/page_state.hpp"
@@ -170,7 +171,7 @@ public:
     std::uint32_t reservations_high() const noexcept {
         return static_cast<std::uint32_t>(reservations_->used());
     }
-    std::uint32_t live_count() const noexcept { return live_.load(std::memory_order_relaxed); }
+    std::uint32_t live_count() const noexcept; // looks at every record
 
     // Reads everything and says what is wrong, or null. O(map in use), no memory. quiescent: no
     // other thread is inside the map. claims_allowed: no thread changes the map meanwhile, but
@@ -185,6 +186,7 @@ private:
         word* entry = nullptr; // the deepest that covers the address
         unsigned level = 0;
         address begin = 0; // of the entry
+        std::uint64_t seen = 0;
     };
     enum class step : unsigned char { next, again, stop };
 
@@ -216,6 +218,8 @@ private:
     std::uint32_t take_node(unsigned child_level) noexcept;
     void give_node(std::uint32_t index, unsigned child_level) noexcept;
     bool split(word& w, std::uint64_t seen, unsigned level, bool& no_memory) noexcept;
+    std::uint32_t take_reservation() noexcept;
+    void give_reservation(std::uint32_t index) noexcept;
 
     // A granule's pages; false: the word changed meanwhile. Of a record: its claims too.
     bool read(const word& entry, std::uint64_t w, map_detail::granule_pages& out,
@@ -250,10 +254,9 @@ private:
     record_array* nodes_ = nullptr;
     record_array* reservations_ = nullptr;
     page_records records_{};
-    std::atomic<std::uint64_t> free_reservations_{0}; // tag << 32 | index
-    std::atomic<std::uint64_t> free_nodes_[4]{};      // per child level, the same
-    std::atomic<std::uint32_t> live_{0};
-    std::uint32_t lost_records_ = 0; // by threads that a fork left behind
+    free_stacks free_reservations_{};
+    std::atomic<std::uint64_t> free_nodes_[4]{}; // per child level: tag << 32 | index
+    std::uint32_t lost_records_ = 0;             // by threads that a fork left behind
 };
 
 } // namespace memreeve::vm
