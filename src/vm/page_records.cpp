@@ -6,30 +6,17 @@ namespace memreeve::vm {
 using map_detail::generation_of;
 using map_detail::meta_word;
 
-// The tag in a head's upper half defeats ABA.
-page_records::id page_records::pop(stack& from) noexcept {
-    std::uint64_t seen = from.load(std::memory_order_acquire);
-    while (static_cast<id>(seen) != 0) {
-        const std::uint64_t next =
-            at(static_cast<id>(seen)).codes.load(std::memory_order_relaxed) & 0xffffffff;
-        if (from.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32 | next,
-                                       std::memory_order_acq_rel)) {
-            return static_cast<id>(seen);
-        }
-    }
-    return 0;
+page_records::id page_records::pop(free_stacks& from) noexcept {
+    return from.pop([this](id which) { return below(which); });
 }
 
-void page_records::push(stack& to, id which) noexcept {
-    std::uint64_t seen = to.load(std::memory_order_relaxed);
-    do {
-        at(which).codes.store(seen & 0xffffffff, std::memory_order_release);
-    } while (!to.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32 | which,
-                                       std::memory_order_acq_rel));
+void page_records::push(free_stacks& to, id which) noexcept {
+    to.push(which,
+            [this](id top, id under) { at(top).codes.store(under, std::memory_order_release); });
 }
 
 // A unit of new records: the first for the caller, the others for `rest`.
-page_records::id page_records::make(stack& rest) noexcept {
+page_records::id page_records::make(free_stacks& rest) noexcept {
     const std::uint32_t unit = units_->take(1);
     if (unit == record_array::none || unit > 0xffffff) {
         return 0;

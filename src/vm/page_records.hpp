@@ -5,6 +5,7 @@
 // granule; the generation tells them apart.
 #pragma once
 
+#include "vm/free_stacks.hpp"
 #include "vm/map_word.hpp"
 #include "vm/record_array.hpp"
 
@@ -45,26 +46,22 @@ public:
     // f(id) for every free record until it says false. Quiescent callers only.
     template <class F>
     void for_each_free(F&& f) const noexcept {
-        for (const auto* head : {&free_, &kept_}) {
-            for (auto which = static_cast<id>(head->load(std::memory_order_acquire)); which != 0;
-                 which = static_cast<id>(at(which).codes.load(std::memory_order_relaxed))) {
-                if (!f(which)) {
-                    return;
-                }
-            }
-        }
+        const auto next = [this](id which) { return below(which); };
+        free_.for_each(next, f);
+        kept_.for_each(next, f);
     }
 
 private:
-    using stack = std::atomic<std::uint64_t>; // tag << 32 | id
-
-    id pop(stack& from) noexcept;
-    void push(stack& to, id which) noexcept;
-    id make(stack& rest) noexcept;
+    id below(id which) const noexcept {
+        return static_cast<id>(at(which).codes.load(std::memory_order_relaxed));
+    }
+    id pop(free_stacks& from) noexcept;
+    void push(free_stacks& to, id which) noexcept;
+    id make(free_stacks& rest) noexcept;
 
     record_array* units_ = nullptr;
-    stack free_{0};
-    stack kept_{0};                      // for publishing
+    free_stacks free_{};
+    free_stacks kept_{};                 // for publishing
     std::atomic<std::uint32_t> lent_{0}; // of those kept
     std::atomic<std::uint32_t> made_{0};
     std::atomic<bool> keeps_{false};
@@ -93,6 +90,9 @@ constexpr std::uint32_t claims_of(std::uint64_t meta) noexcept {
 }
 constexpr std::uint64_t home_word(const granule_pages& g, address granule) noexcept {
     return g.place | std::uint64_t{g.inherited} << 32 | (granule >> granule_shift) << 48;
+}
+constexpr std::uint32_t place_of_home(std::uint64_t home) noexcept {
+    return static_cast<std::uint32_t>(home);
 }
 constexpr std::uint32_t inherited_of(std::uint64_t home) noexcept {
     return static_cast<std::uint32_t>(home >> 32) & 0xffff;

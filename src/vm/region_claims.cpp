@@ -92,8 +92,31 @@ region_map::step region_map::claim_granule(word& entry, std::uint64_t w, std::ui
     return claim_some(entry, w, g, pages, granule, outcome);
 }
 
+namespace {
+
+// Is `where` all that a uniform granule's word speaks of?
+bool is_all_of(const std::uint64_t w, address granule, range where) noexcept {
+    return kind_of(w) == kind::uniform && where.begin == granule &&
+           where.size() == bytes_of(last_of(place_of(w)) + 1);
+}
+
+} // namespace
+
 claim_outcome region_map::claim(std::uint32_t index, std::uint32_t life, range where) noexcept {
     claim_outcome outcome = claim_outcome::claimed;
+    // The commonest: one granule as a whole, one word.
+    if (const cursor c = descend(where.begin);
+        c.level == granule_level && is_all_of(c.seen, c.begin, where)) {
+        std::uint64_t w = c.seen;
+        if ((w & claimed_bit) == 0 && owner_of(place_of(w)) == index &&
+            c.entry->compare_exchange_strong(w, w | claimed_bit, std::memory_order_acq_rel)) {
+            if (at(index).life.load(std::memory_order_acquire) == life) [[likely]] {
+                return outcome;
+            }
+            c.entry->store(w, std::memory_order_release);
+            return claim_outcome::changed;
+        }
+    }
     address done = where.begin;
     scan(where, [&](word& entry, std::uint64_t w, unsigned level, range span) {
         const range part = clip(span, where);
@@ -240,8 +263,25 @@ void region_map::publish_granule(word& entry, std::uint64_t w, std::uint32_t pag
 }
 
 void region_map::publish(range where, page_code code, bool keep_inherited) noexcept {
+    if (const cursor c = descend(where.begin); c.level == granule_level &&
+                                               plain_of(place_of(c.seen)) != 0 &&
+                                               is_all_of(c.seen, c.begin, where)) {
+        publish_granule(*c.entry, c.seen, pages_in(place_of(c.seen)), c.begin, code,
+                        keep_inherited);
+        return;
+    }
+    bool marked = false;
     scan(where, [&](word& entry, std::uint64_t w, unsigned level, range span) {
         const range part = clip(span, where);
+        // A reservation inside one granule has no run that goes on elsewhere.
+        if (!marked &&
+            plain_of(
+                level == granule_level && kind_of(w) == kind::record
+                    ? place_of_home(records_.at(record_of(w)).home.load(std::memory_order_relaxed))
+                    : place_of(w)) == 0) {
+            mark_path(where);
+            marked = true;
+        }
         if (level == granule_level) {
             publish_granule(entry, w, page_mask(part, span.begin), span.begin, code,
                             keep_inherited);

@@ -7,11 +7,15 @@ using namespace map_detail;
 
 namespace {
 
-constexpr std::uint32_t units_at(unsigned level) noexcept {
-    const byte_count bytes = entries_at(level) * sizeof(std::uint64_t);
-    return static_cast<std::uint32_t>(bytes / region_map::node_unit);
+// The entries, and in levels 1 and 2 the summary: a base and a bit for each entry.
+constexpr std::uint32_t words_at(unsigned level) noexcept {
+    return entries_at(level) + (level < granule_level ? 1 + entries_at(level) / 64 : 0);
 }
-static_assert(units_at(1) == 8 && units_at(2) == 4 && units_at(3) == 1);
+constexpr std::uint32_t units_at(unsigned level) noexcept {
+    const byte_count bytes = words_at(level) * sizeof(std::uint64_t);
+    return static_cast<std::uint32_t>((bytes + region_map::node_unit - 1) / region_map::node_unit);
+}
+static_assert(units_at(1) == 9 && units_at(2) == 5 && units_at(3) == 1);
 
 bool is_inside_one_granule(range where) noexcept { return where.size() <= granule_size; }
 
@@ -51,7 +55,7 @@ std::uint32_t region_map::take_node(unsigned child_level) noexcept {
 // The node was never reachable.
 void region_map::give_node(std::uint32_t index, unsigned child_level) noexcept {
     auto* words = static_cast<word*>(nodes_->at(index));
-    for (std::uint32_t i = 1; i < entries_at(child_level); ++i) {
+    for (std::uint32_t i = 1; i < words_at(child_level); ++i) {
         words[i].store(0, std::memory_order_relaxed);
     }
     std::atomic<std::uint64_t>& head = free_nodes_[child_level];
@@ -76,12 +80,57 @@ bool region_map::split(word& w, std::uint64_t seen, unsigned level, bool& no_mem
         for (std::uint32_t i = 0; i < entries_at(child); ++i) {
             words[i].store(seen, std::memory_order_relaxed);
         }
+        if (is_summed(child)) {
+            base_of(words, child).store(seen, std::memory_order_relaxed);
+        }
     }
     if (!w.compare_exchange_strong(seen, node_word(index), std::memory_order_acq_rel)) {
         give_node(index, child);
         return false;
     }
     return true;
+}
+
+// ---- summaries --------------------------------------------------------------------------------
+
+// The bits of the entries `first` to `last`.
+void region_map::mark(word* words, unsigned level, std::uint32_t first,
+                      std::uint32_t last) noexcept {
+    word* const bits = words + entries_at(level) + 1;
+    for (std::uint32_t i = first / 64; i <= last / 64; ++i) {
+        const std::uint32_t from = i == first / 64 ? first % 64 : 0;
+        const std::uint32_t to = i == last / 64 ? last % 64 : 63;
+        const std::uint64_t wanted = (~std::uint64_t{0} >> (63 - to)) & (~std::uint64_t{0} << from);
+        if ((bits[i].load(std::memory_order_relaxed) & wanted) != wanted) {
+            bits[i].fetch_or(wanted, std::memory_order_acq_rel);
+        }
+    }
+}
+
+// The bits of everything that `where` lies below.
+void region_map::mark_path(range where) noexcept {
+    const auto mark_one = [](word* words, unsigned level, std::uint32_t slot) {
+        word& bits = words[entries_at(level) + 1 + slot / 64];
+        const std::uint64_t bit = std::uint64_t{1} << slot % 64;
+        if ((bits.load(std::memory_order_relaxed) & bit) == 0) {
+            bits.fetch_or(bit, std::memory_order_acq_rel);
+        }
+    };
+    for (address a = where.begin; a < where.end;) {
+        const std::uint64_t top = root_[slot_of(a, 0)].load(std::memory_order_acquire);
+        if (kind_of(top) != kind::node) {
+            a = round_down(a, span_at(0)) + span_at(0);
+            continue;
+        }
+        mark_one(node_words(top), 1, slot_of(a, 1));
+        const std::uint64_t upper = node_words(top)[slot_of(a, 1)].load(std::memory_order_acquire);
+        if (kind_of(upper) != kind::node) {
+            a = round_down(a, span_at(1)) + span_at(1);
+            continue;
+        }
+        mark_one(node_words(upper), 2, slot_of(a, 2));
+        a = round_down(a, span_at(2)) + span_at(2);
+    }
 }
 
 // ---- readers ----------------------------------------------------------------------------------
@@ -97,50 +146,101 @@ bool region_map::read(const word& entry, std::uint64_t w, granule_pages& out,
     meta = r.meta.load(std::memory_order_acquire);
     out.codes = r.codes.load(std::memory_order_acquire);
     const std::uint64_t home = r.home.load(std::memory_order_acquire);
-    out.place = static_cast<std::uint32_t>(home);
+    out.place = place_of_home(home);
     out.inherited = inherited_of(home);
     return ((entry.load(std::memory_order_acquire) ^ w) & ~claimed_bit) == 0;
 }
 
-// Where the run of `code` ends that reaches from inside the reservation up to `from`, where an entry
+// Where the run of `code` ends that reaches from inside the reservation up to `a`, where an entry
 // begins.
-address region_map::run_beyond(address from, address limit, std::uint32_t index,
+address region_map::run_beyond(address a, address limit, std::uint32_t index,
                                page_code code) const noexcept {
-    const std::uint64_t whole_word = uniform_word(place_word(index, 15, 0), code, false);
     const page_code folded = fold(code);
-    address end = from;
-    scan({from, limit}, [&](word& entry, std::uint64_t w, unsigned level, range span) {
-        const bool same = ((w ^ whole_word) & ~(claimed_bit | inherited_bit)) == 0;
-        if (same) [[likely]] {
-            end = span.end;
-            return step::next;
-        }
-        if (level < granule_level) {
-            if (owner_of(place_of(w)) != index || fold(code_of(w)) != folded) {
-                return step::stop;
+    const std::uint64_t whole_word = uniform_word(place_word(index, 15, 0), code, false);
+    const auto is_same = [whole_word](std::uint64_t w) {
+        return ((w ^ whole_word) & ~(claimed_bit | inherited_bit)) == 0;
+    };
+    const auto is_like = [&](std::uint64_t w) {
+        return is_same(w) || (kind_of(w) == kind::uniform && owner_of(place_of(w)) == index &&
+                              fold(code_of(w)) == folded);
+    };
+    const word* path[4] = {root_};
+    unsigned level = 0;
+    while (a < limit) {
+        const word* const words = path[level];
+        std::uint32_t slot = slot_of(a, level);
+        if (level == granule_level) {
+            const word* const end = words + entries_at(granule_level);
+            const word* entry = words + slot;
+            std::uint64_t w = entry->load(std::memory_order_acquire);
+            while (is_same(w)) {
+                a += granule_size;
+                if (++entry == end || a >= limit) {
+                    break;
+                }
+                w = entry->load(std::memory_order_acquire);
             }
-            end = span.end;
-            return step::next;
+            if (entry != end && a < limit) {
+                granule_pages g;
+                std::uint64_t meta = 0;
+                if (!read(*entry, w, g, meta)) {
+                    continue;
+                }
+                if (owner_of(g.place) != index) {
+                    break;
+                }
+                const unsigned length = run_length(fold(g.codes), 0, folded);
+                a += bytes_of(length);
+                if (length != pages_per_granule) {
+                    break;
+                }
+            }
+        } else {
+            const std::uint32_t entries = entries_at(level);
+            if (is_summed(level) && is_like(words[entries].load(std::memory_order_acquire))) {
+                const std::uint32_t from = slot;
+                for (std::uint64_t mask = ~std::uint64_t{0} << (slot % 64); slot < entries;
+                     mask = ~std::uint64_t{0}) {
+                    const std::uint64_t bits =
+                        words[entries + 1 + slot / 64].load(std::memory_order_acquire) & mask;
+                    if (bits != 0) {
+                        slot = (slot & ~63U) + static_cast<std::uint32_t>(__builtin_ctzll(bits));
+                        break;
+                    }
+                    slot = (slot & ~63U) + 64;
+                }
+                if (slot != from) {
+                    // `a` may lie in the middle of what is alike.
+                    a = round_down(a, span_at(level)) + (slot - from) * span_at(level);
+                }
+            }
+            if (slot < entries && a < limit) {
+                const std::uint64_t w = words[slot].load(std::memory_order_acquire);
+                if (kind_of(w) == kind::node) {
+                    path[++level] = node_words(w);
+                    continue;
+                }
+                if (!is_like(w)) {
+                    break;
+                }
+                a += span_at(level);
+            }
         }
-        granule_pages g;
-        std::uint64_t meta = 0;
-        if (!read(entry, w, g, meta)) {
-            return step::again;
+        // Behind the last entry of a node its parent goes on.
+        while (level != 0 && slot_of(a, level) == 0) {
+            --level;
         }
-        if (owner_of(g.place) != index) {
-            return step::stop;
-        }
-        const unsigned length = run_length(fold(g.codes), 0, folded);
-        end = span.begin + bytes_of(length);
-        return length == pages_per_granule ? step::next : step::stop;
-    });
-    return end < limit ? end : limit;
+    }
+    return a < limit ? a : limit;
 }
 
-// False: somebody changed just this; look again.
-bool region_map::look(address a, found& out, bool& claimed) const noexcept {
+// False: somebody changed just this; look again. `from`: whether a word that says everything will do,
+// then whether it did; then owner, tag, flags, index and life are not set.
+bool region_map::look(address a, source& from, found& out, bool& claimed) const noexcept {
     const cursor c = descend(a);
-    const std::uint64_t w = c.entry->load(std::memory_order_acquire);
+    const std::uint64_t w = c.seen;
+    const bool word_will_do = from == source::word;
+    from = source::record;
     out = {};
     out.at = a;
     if (w == 0) {
@@ -150,24 +250,41 @@ bool region_map::look(address a, found& out, bool& claimed) const noexcept {
     std::uint64_t meta = 0;
     page_code code = code_of(w);
     const auto page = static_cast<unsigned>(pages_of(a - c.begin));
+    address end = c.begin + span_at(c.level);
     if (c.level < granule_level) {
         if (kind_of(w) == kind::node) {
             return false;
         }
         g.place = place_of(w);
+    } else if (kind_of(w) == kind::uniform) {
+        g.place = place_of(w);
+        end = c.begin + bytes_of(last_of(g.place) + 1);
+        code = page <= last_of(g.place) ? code : page_code::outside;
     } else {
         if (!read(*c.entry, w, g, meta)) {
             return false;
         }
         code = code_at(g.codes, page);
+        end = a + bytes_of(run_length(fold(g.codes), page, fold(code)));
     }
     if (code == page_code::outside) {
+        return true;
+    }
+    out.code = code;
+    out.run_end = end;
+    claimed = (w & claimed_bit) != 0 || (kind_of(w) == kind::record && claims_of(meta) != 0);
+    if (word_will_do && plain_of(g.place) != 0) {
+        out.whole = {c.begin, c.begin + bytes_of(last_of(g.place) + 1)};
+        out.protect = protection_of(plain_of(g.place));
+        from = source::word;
         return true;
     }
     const std::uint32_t index = owner_of(g.place);
     const reservation& r = at(index);
     const std::uint32_t life = r.life.load(std::memory_order_acquire);
     if (static_cast<reservation_stage>(life & 3) != reservation_stage::live) {
+        out.code = page_code::outside;
+        out.run_end = 0;
         return true; // free to everybody but its maker
     }
     // Acquire, so that the second look at `life` comes after them.
@@ -181,21 +298,14 @@ bool region_map::look(address a, found& out, bool& claimed) const noexcept {
     if (((now ^ w) & ~claimed_bit) != 0 || !out.whole.contains(a)) {
         return false;
     }
-    address end = c.begin + span_at(c.level);
-    if (c.level == granule_level) {
-        end = a + bytes_of(run_length(fold(g.codes), page, fold(code)));
-    }
     if (end < out.whole.end && end == c.begin + span_at(c.level)) {
-        end = run_beyond(end, out.whole.end, index, code);
+        out.run_end = run_beyond(end, out.whole.end, index, code);
     }
     if (r.life.load(std::memory_order_acquire) != life) {
         return false;
     }
     out.index = index;
     out.life = life;
-    out.code = code;
-    out.run_end = end;
-    claimed = (w & claimed_bit) != 0 || (kind_of(w) == kind::record && claims_of(meta) != 0);
     return true;
 }
 
@@ -204,51 +314,23 @@ found region_map::find(address a) const noexcept {
     found out;
     bool claimed = false;
     // Each failed round means that somebody else made progress just there.
-    while (!look(a, out, claimed)) {
+    for (source from = source::record; !look(a, from, out, claimed); from = source::record) {
     }
     return out;
 }
 
-bool region_map::query_by_record(address a, run_view& out) const noexcept {
-    a = round_down(a, page_size);
-    out.at = a;
-    for (;;) {
-        const cursor c = descend(a);
-        const std::uint64_t w = c.entry->load(std::memory_order_acquire);
-        granule_pages g;
-        std::uint64_t meta = 0;
-        if (c.level == granule_level && w != 0) {
-            if (!read(*c.entry, w, g, meta)) {
-                continue;
-            }
-            if (plain_of(g.place) != 0) {
-                const auto page = static_cast<unsigned>(pages_of(a - c.begin));
-                out.code = code_at(g.codes, page);
-                if (out.code == page_code::outside) {
-                    return false;
-                }
-                out.run_end = a + bytes_of(run_length(fold(g.codes), page, fold(out.code)));
-                out.base = c.begin;
-                out.protect = protection_of(plain_of(g.place));
-                out.flags = 0;
-                out.has_flags = false;
-                out.claimed =
-                    (w & claimed_bit) != 0 || (kind_of(w) == kind::record && claims_of(meta) != 0);
-                return true;
-            }
-        }
-        found f;
-        if (!look(a, f, out.claimed)) {
-            continue;
-        }
-        out.run_end = f.run_end;
-        out.base = f.whole.begin;
-        out.protect = f.protect;
-        out.flags = f.flags;
-        out.code = f.code;
-        out.has_flags = true;
-        return f.index != 0;
+bool region_map::query_further(run_view& out) const noexcept {
+    found f;
+    source from = source::word;
+    for (; !look(out.at, from, f, out.claimed); from = source::word) {
     }
+    out.run_end = f.run_end;
+    out.base = f.whole.begin;
+    out.protect = f.protect;
+    out.flags = f.flags;
+    out.code = f.code;
+    out.has_flags = from == source::record;
+    return f.code != page_code::outside;
 }
 
 address region_map::next_base(address a, address limit) const noexcept {
@@ -290,24 +372,41 @@ address region_map::next_base(address a, address limit) const noexcept {
 
 // ---- making and removing ------------------------------------------------------------------------
 
+void region_map::give_reservation(std::uint32_t index) noexcept {
+    free_reservations_.push(index, [this](std::uint32_t top, std::uint32_t under) {
+        at(top).link.store(under, std::memory_order_relaxed);
+    });
+}
+
+// New ones come four at a time, three cache lines: two threads that use one of theirs again and again
+// write to lines of their own when it is one from the middle.
+std::uint32_t region_map::take_reservation() noexcept {
+    constexpr std::uint32_t batch = 4;
+    static_assert(batch * sizeof(reservation) % 64 == 0);
+    const std::uint32_t index = free_reservations_.pop(
+        [this](std::uint32_t top) { return at(top).link.load(std::memory_order_relaxed); });
+    if (index != 0) {
+        return index;
+    }
+    const std::uint32_t first = reservations_->take(batch);
+    if (first == 0) {
+        const std::uint32_t one = reservations_->take(1);
+        return one <= largest_reservation ? one : 0;
+    }
+    if (first + batch - 1 > largest_reservation) {
+        return 0;
+    }
+    give_reservation(first);
+    give_reservation(first + 3);
+    give_reservation(first + 2);
+    return first + 1;
+}
+
 std::uint32_t region_map::make(range where, owner_id owner, std::uint32_t protect,
                                std::uint32_t flags, std::uint64_t tag) noexcept {
-    std::uint32_t index = 0;
-    std::uint64_t seen = free_reservations_.load(std::memory_order_acquire);
-    while (static_cast<std::uint32_t>(seen) != 0) {
-        index = static_cast<std::uint32_t>(seen);
-        const std::uint32_t next = at(index).link.load(std::memory_order_relaxed);
-        if (free_reservations_.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32 | next,
-                                                     std::memory_order_acq_rel)) {
-            break;
-        }
-        index = 0;
-    }
+    const std::uint32_t index = take_reservation();
     if (index == 0) {
-        index = reservations_->take(1);
-        if (index == 0 || index > largest_reservation) {
-            return 0;
-        }
+        return 0;
     }
     reservation& r = at(index);
     const std::uint32_t life = r.life.load(std::memory_order_relaxed);
@@ -335,11 +434,7 @@ void region_map::forget(std::uint32_t index) noexcept {
     reservation& r = at(index);
     r.life.store(with_stage(r.life.load(std::memory_order_relaxed), reservation_stage::free),
                  std::memory_order_release);
-    std::uint64_t seen = free_reservations_.load(std::memory_order_acquire);
-    do {
-        r.link.store(static_cast<std::uint32_t>(seen), std::memory_order_relaxed);
-    } while (!free_reservations_.compare_exchange_weak(seen, ((seen >> 32) + 1) << 32 | index,
-                                                       std::memory_order_acq_rel));
+    give_reservation(index);
 }
 
 // Only the two ends of a range need nodes: what lies between is covered by whole entries.
@@ -349,8 +444,7 @@ bool region_map::prepare(range where) noexcept {
         const range span{c.begin, c.begin + span_at(c.level)};
         if (c.level < granule_level && !where.contains(span)) {
             bool no_memory = false;
-            const std::uint64_t w = c.entry->load(std::memory_order_acquire);
-            if (kind_of(w) != kind::node && !split(*c.entry, w, c.level, no_memory) && no_memory) {
+            if (!split(*c.entry, c.seen, c.level, no_memory) && no_memory) {
                 return false;
             }
             continue;
@@ -376,6 +470,46 @@ std::uint32_t region_map::place_in(std::uint32_t index, range whole,
                           : 0);
 }
 
+// Gives every page of `where` below the node at `begin` the one state.
+void region_map::fill(word* words, unsigned level, address begin, range where, std::uint32_t index,
+                      page_code code) noexcept {
+    const byte_count size = span_at(level);
+    const std::uint64_t whole_word = uniform_word(place_word(index, 15, 0), code, false);
+    const std::uint32_t first =
+        where.begin > begin ? static_cast<std::uint32_t>((where.begin - begin) / size) : 0;
+    std::uint32_t last = entries_at(level) - 1;
+    if (where.end < begin + entries_at(level) * size) {
+        last = static_cast<std::uint32_t>((where.end - 1 - begin) / size);
+    }
+    if (is_summed(level)) {
+        if (where.contains(range{begin, begin + entries_at(level) * size})) {
+            base_of(words, level).store(whole_word, std::memory_order_release);
+            for (std::uint32_t i = 0; i < entries_at(level) / 64; ++i) {
+                words[entries_at(level) + 1 + i].store(0, std::memory_order_release);
+            }
+        } else {
+            mark(words, level, first, last);
+        }
+    }
+    for (std::uint32_t i = first; i <= last; ++i) {
+        const address at = begin + i * size;
+        if (level == granule_level) {
+            words[i].store(where.end >= at + size
+                               ? whole_word
+                               : uniform_word(place_in(index, where, at), code, false),
+                           std::memory_order_release);
+            continue;
+        }
+        std::uint64_t w = words[i].load(std::memory_order_acquire);
+        while (kind_of(w) != kind::node &&
+               !words[i].compare_exchange_weak(w, whole_word, std::memory_order_acq_rel)) {
+        }
+        if (kind_of(w) == kind::node) {
+            fill(node_words(w), level + 1, at, where, index, code);
+        }
+    }
+}
+
 void region_map::install(std::uint32_t index, page_code code) noexcept {
     reservation& r = at(index);
     const range where = r.where();
@@ -383,7 +517,6 @@ void region_map::install(std::uint32_t index, page_code code) noexcept {
         r.life.store(with_stage(r.life.load(std::memory_order_relaxed), reservation_stage::live),
                      std::memory_order_release);
     };
-    live_.fetch_add(1, std::memory_order_relaxed);
     if (is_inside_one_granule(where)) {
         go_live();
         descend(where.begin)
@@ -391,19 +524,7 @@ void region_map::install(std::uint32_t index, page_code code) noexcept {
                           std::memory_order_release);
         return;
     }
-    const std::uint64_t whole_word = uniform_word(place_word(index, 15, 0), code, false);
-    scan(where, [&](word& entry, std::uint64_t w, unsigned level, range span) {
-        if (level == granule_level) {
-            entry.store(where.end >= span.end
-                            ? whole_word
-                            : uniform_word(place_in(index, where, span.begin), code, false),
-                        std::memory_order_release);
-            return step::next;
-        }
-        return entry.compare_exchange_strong(w, whole_word, std::memory_order_acq_rel)
-                   ? step::next
-                   : step::again;
-    });
+    fill(root_, 0, 0, where, index, code);
     go_live();
 }
 
@@ -414,7 +535,6 @@ void region_map::remove(std::uint32_t index) noexcept {
     if (static_cast<reservation_stage>(life & 3) == reservation_stage::building) {
         return; // never installed
     }
-    live_.fetch_sub(1, std::memory_order_relaxed);
     const auto end_life = [&r, life] {
         r.life.store(with_stage(life, reservation_stage::going), std::memory_order_release);
     };
@@ -435,6 +555,14 @@ void region_map::remove(std::uint32_t index) noexcept {
     }
 }
 
+std::uint32_t region_map::live_count() const noexcept {
+    std::uint32_t live = 0;
+    for (std::uint32_t i = 1; i < reservations_->used(); ++i) {
+        live += at(i).stage() == reservation_stage::live ? 1U : 0U;
+    }
+    return live;
+}
+
 // ---- after fork -----------------------------------------------------------------------------------
 
 bool region_map::holds(std::uint32_t index) const noexcept {
@@ -446,7 +574,7 @@ bool region_map::holds(std::uint32_t index) const noexcept {
         return true;
     }
     const cursor c = descend(r.base());
-    const std::uint64_t w = c.entry->load(std::memory_order_acquire);
+    const std::uint64_t w = c.seen;
     granule_pages g;
     std::uint64_t meta = 0;
     return c.level == granule_level && w != 0 && read(*c.entry, w, g, meta) &&
@@ -465,18 +593,14 @@ void region_map::settle_records() noexcept {
         return true;
     });
     lost_records_ = records_.made() - used;
-    std::uint32_t live = 0;
     for (std::uint32_t i = 1; i < reservations_->used(); ++i) {
         reservation& r = at(i);
-        if (holds(i)) {
-            ++live;
-        } else if (r.stage() == reservation_stage::live) {
+        if (!holds(i) && r.stage() == reservation_stage::live) {
             r.life.store(
                 with_stage(r.life.load(std::memory_order_relaxed), reservation_stage::going),
                 std::memory_order_release);
         }
     }
-    live_.store(live, std::memory_order_relaxed);
 }
 
 } // namespace memreeve::vm

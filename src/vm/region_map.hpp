@@ -12,6 +12,13 @@
 // reservation of 1 TiB costs 16 words. It is split into a node when a part changes. Nodes are never
 // taken away again (like page tables), so a reader may stand anywhere at any time.
 //
+// A node of level 1 or 2 has a summary behind its entries: a base word, and one bit for each entry. Where
+// the bit is clear, all pages below the entry are as the base says (claims and inheritance aside), so
+// the search for the end of a run goes on at the next set bit. split() makes a node with the base of
+// the entry it replaces and all bits clear; publish() and install() set the bits on their way before
+// they change a page; install() over all of a node begins it anew. A set bit says nothing. Only what
+// lies inside the live reservation that the base names may be believed.
+//
 // Claims. A request owns the pages it is going to change by claiming them with one compare-and-swap
 // for each entry; nobody waits for a lock, two requests for different pages never meet, not even
 // inside one granule. The codes stay as they were until publish(), which installs the new code and
@@ -54,6 +61,7 @@
 
 #include "base/result.hpp"
 #include "base/units.hpp"
+#include "vm/free_stacks.hpp"
 #include "vm/map_word.hpp"
 #include "vm/page_records.hpp"
 #include "vm/page_state.hpp"
@@ -163,7 +171,7 @@ public:
     std::uint32_t reservations_high() const noexcept {
         return static_cast<std::uint32_t>(reservations_->used());
     }
-    std::uint32_t live_count() const noexcept { return live_.load(std::memory_order_relaxed); }
+    std::uint32_t live_count() const noexcept; // looks at every record
 
     // Reads everything and says what is wrong, or null. O(map in use), no memory. quiescent: no
     // other thread is inside the map. claims_allowed: no thread changes the map meanwhile, but
@@ -178,6 +186,7 @@ private:
         word* entry = nullptr; // the deepest that covers the address
         unsigned level = 0;
         address begin = 0; // of the entry
+        std::uint64_t seen = 0;
     };
     enum class step : unsigned char { next, again, stop };
 
@@ -186,6 +195,15 @@ private:
         return reinterpret_cast<word*>(
             node_base_ + (address{map_detail::node_of(w)} << page_records::unit_shift));
     }
+    // Behind the entries of a node: its base, then the bits.
+    static word& base_of(word* words, unsigned level) noexcept {
+        return words[map_detail::entries_at(level)];
+    }
+    static bool is_summed(unsigned level) noexcept { return level == 1 || level == 2; }
+    static void mark(word* words, unsigned level, std::uint32_t first, std::uint32_t last) noexcept;
+    void mark_path(range where) noexcept;
+    void fill(word* words, unsigned level, address begin, range where, std::uint32_t index,
+              page_code code) noexcept;
     // The deepest entries that overlap `where`, in ascending order: f(word&, what it holds, level,
     // range of the entry) -> step. `again` looks at the same place once more.
     template <class F>
@@ -200,12 +218,15 @@ private:
     std::uint32_t take_node(unsigned child_level) noexcept;
     void give_node(std::uint32_t index, unsigned child_level) noexcept;
     bool split(word& w, std::uint64_t seen, unsigned level, bool& no_memory) noexcept;
+    std::uint32_t take_reservation() noexcept;
+    void give_reservation(std::uint32_t index) noexcept;
 
     // A granule's pages; false: the word changed meanwhile. Of a record: its claims too.
     bool read(const word& entry, std::uint64_t w, map_detail::granule_pages& out,
               std::uint64_t& meta) const noexcept;
-    bool look(address a, found& out, bool& claimed) const noexcept;
-    bool query_by_record(address a, run_view& out) const noexcept;
+    enum class source : unsigned char { record, word };
+    bool look(address a, source& from, found& out, bool& claimed) const noexcept;
+    bool query_further(run_view& out) const noexcept;
     address run_beyond(address from, address limit, std::uint32_t index,
                        page_code code) const noexcept;
     std::uint32_t place_in(std::uint32_t index, range whole, address granule) const noexcept;
@@ -233,10 +254,9 @@ private:
     record_array* nodes_ = nullptr;
     record_array* reservations_ = nullptr;
     page_records records_{};
-    std::atomic<std::uint64_t> free_reservations_{0}; // tag << 32 | index
-    std::atomic<std::uint64_t> free_nodes_[4]{};      // per child level, the same
-    std::atomic<std::uint32_t> live_{0};
-    std::uint32_t lost_records_ = 0; // by threads that a fork left behind
+    free_stacks free_reservations_{};
+    std::atomic<std::uint64_t> free_nodes_[4]{}; // per child level: tag << 32 | index
+    std::uint32_t lost_records_ = 0;             // by threads that a fork left behind
 };
 
 } // namespace memreeve::vm

@@ -4,50 +4,50 @@
 
 namespace memreeve::vm {
 
+// The deepest entry that covers `a`. Written out: every reader and writer goes this way.
+inline region_map::cursor region_map::descend(address a) const noexcept {
+    using namespace map_detail;
+    word* const top = root_ + slot_of(a, 0);
+    std::uint64_t w = top->load(std::memory_order_acquire);
+    if (kind_of(w) != kind::node) [[unlikely]] {
+        return {top, 0, round_down(a, span_at(0)), w};
+    }
+    word* const upper = node_words(w) + slot_of(a, 1);
+    w = upper->load(std::memory_order_acquire);
+    if (kind_of(w) != kind::node) [[unlikely]] {
+        return {upper, 1, round_down(a, span_at(1)), w};
+    }
+    word* const lower = node_words(w) + slot_of(a, 2);
+    w = lower->load(std::memory_order_acquire);
+    if (kind_of(w) != kind::node) [[unlikely]] {
+        return {lower, 2, round_down(a, span_at(2)), w};
+    }
+    word* const granule = node_words(w) + slot_of(a, granule_level);
+    return {granule, granule_level, round_down(a, granule_size),
+            granule->load(std::memory_order_acquire)};
+}
+
 inline bool region_map::query(address a, run_view& out) const noexcept {
     using namespace map_detail;
     out.at = round_down(a, page_size);
-    const word* words = root_;
-    for (unsigned level = 0; level < granule_level; ++level) {
-        const std::uint64_t w = words[slot_of(a, level)].load(std::memory_order_acquire);
-        if (kind_of(w) != kind::node) {
-            return w != 0 && query_by_record(a, out);
-        }
-        words = node_words(w);
+    const cursor c = descend(a);
+    const std::uint32_t place = place_of(c.seen);
+    if (c.level != granule_level || kind_of(c.seen) != kind::uniform || plain_of(place) == 0)
+        [[unlikely]] {
+        return c.seen != 0 && query_further(out);
     }
-    const std::uint64_t w = words[slot_of(a, granule_level)].load(std::memory_order_acquire);
-    const std::uint32_t place = place_of(w);
-    if (kind_of(w) != kind::uniform || plain_of(place) == 0) [[unlikely]] {
-        return w != 0 && query_by_record(a, out);
-    }
-    const address base = round_down(a, granule_size);
-    const address end = base + bytes_of(last_of(place) + 1);
+    const address end = c.begin + bytes_of(last_of(place) + 1);
     if (a >= end) {
         return false;
     }
     out.run_end = end;
-    out.base = base;
+    out.base = c.begin;
     out.protect = protection_of(plain_of(place));
     out.flags = 0;
-    out.code = code_of(w);
+    out.code = code_of(c.seen);
     out.has_flags = false;
-    out.claimed = (w & claimed_bit) != 0;
+    out.claimed = (c.seen & claimed_bit) != 0;
     return true;
-}
-
-// The deepest entry that covers `a`.
-inline region_map::cursor region_map::descend(address a) const noexcept {
-    using namespace map_detail;
-    word* words = root_;
-    for (unsigned level = 0; level < granule_level; ++level) {
-        word* const entry = words + slot_of(a, level);
-        const std::uint64_t w = entry->load(std::memory_order_acquire);
-        if (kind_of(w) != kind::node) {
-            return {entry, level, round_down(a, span_at(level))};
-        }
-        words = node_words(w);
-    }
-    return {words + slot_of(a, granule_level), granule_level, round_down(a, granule_size)};
 }
 
 template <class F>
@@ -57,11 +57,10 @@ void region_map::scan(range where, F&& f) const noexcept {
         const cursor c = descend(a);
         const byte_count size = span_at(c.level);
         word* entry = c.entry;
+        std::uint64_t w = c.seen;
         range span{c.begin, c.begin + size};
         // On through the same node; only another node needs another descent.
-        for (std::uint32_t left = entries_at(c.level) - slot_of(a, c.level);
-             left != 0 && span.begin < where.end;) {
-            const std::uint64_t w = entry->load(std::memory_order_acquire);
+        for (const word* const end = entry + entries_at(c.level) - slot_of(a, c.level);;) {
             if (c.level < granule_level && kind_of(w) == kind::node) {
                 break;
             }
@@ -72,9 +71,11 @@ void region_map::scan(range where, F&& f) const noexcept {
             if (what == step::next) {
                 a = span.end;
                 span = {a, a + size};
-                ++entry;
-                --left;
+                if (++entry == end || a >= where.end) {
+                    break;
+                }
             }
+            w = entry->load(std::memory_order_acquire);
         }
     }
 }

@@ -454,7 +454,7 @@ TEST_F(map_fixture, d12_small_reservations_that_come_and_go) {
     for (unsigned t = 0; t < crew_size; ++t) {
         crew.emplace_back([&, t] {
             std::mt19937 random(t + 1);
-            for (int i = 0; i < 30000; ++i) {
+            for (int i = 0; i < 30000 || (i < 3000000 && seen < 1000); ++i) {
                 const auto size = static_cast<unsigned>(1 + random() % 16);
                 const range mine = pages(place_of_thread(t), 0, size);
                 const std::uint32_t index =
