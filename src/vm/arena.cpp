@@ -142,9 +142,9 @@ std::uint32_t arena::set_open(range r, bool is_open) noexcept {
         const std::uint32_t word_end = (i / 64 + 1) * 64;
         const std::uint32_t stop = end < word_end ? end : word_end;
         const std::uint64_t mask = bits(i % 64, stop - (i & ~63U));
-        const std::uint64_t before =
-            is_open ? open[i / 64].fetch_or(mask, std::memory_order_acq_rel)
-                    : open[i / 64].fetch_and(~mask, std::memory_order_acq_rel);
+        const std::uint64_t before = is_open
+                                         ? open[i / 64].fetch_or(mask, std::memory_order_acq_rel)
+                                         : open[i / 64].fetch_and(~mask, std::memory_order_acq_rel);
         changed += static_cast<std::uint32_t>(
             __builtin_popcountll(is_open ? mask & ~before : mask & before));
         i = stop;

@@ -27,15 +27,15 @@ enum class arena_kind : std::uint32_t {
 struct arena {
     static constexpr std::uint32_t words = arena_max_granules / 64;
 
-    std::atomic<std::uint32_t> state{0};  // 0 free, 1 being made, 2 live
-    std::atomic<std::uint32_t> owner{0};  // owner_id
+    std::atomic<std::uint32_t> state{0}; // 0 free, 1 being made, 2 live
+    std::atomic<std::uint32_t> owner{0}; // owner_id
     std::atomic<arena_kind> kind{arena_kind::plain};
     std::atomic<std::uint32_t> granules{0};
     std::atomic<address> begin{0};        // first usable granule
     std::atomic<address> mapped_begin{0}; // what was reserved: the usable part and a gap on both
     std::atomic<address> mapped_end{0}; // sides, so that kernel mappings of two owners never merge
-    std::atomic<std::uint32_t> hint{0};   // where the next search begins
-    std::atomic<std::uint32_t> used{0};   // granules handed out
+    std::atomic<std::uint32_t> hint{0}; // where the next search begins
+    std::atomic<std::uint32_t> used{0}; // granules handed out
     std::atomic<std::uint32_t> opened{0}; // open granules
     std::atomic<std::uint64_t> taken[words]{};
     std::atomic<std::uint64_t> open[words]{};
@@ -62,7 +62,9 @@ struct arena {
     // The following want granules that the caller holds.
     // The first run of closed granules in `granule_range`; empty when all are open.
     range closed_part(range granule_range) const noexcept;
-    bool is_open(range granule_range) const noexcept { return closed_part(granule_range).is_empty(); }
+    bool is_open(range granule_range) const noexcept {
+        return closed_part(granule_range).is_empty();
+    }
     // Returns how many changed.
     std::uint32_t set_open(range granule_range, bool is_open) noexcept;
 
