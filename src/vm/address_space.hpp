@@ -203,13 +203,16 @@ public:
 
     region_map& map() noexcept { return map_; }
     byte_count record_bytes() const noexcept {
-        return nodes_.ready_bytes() + reservations_.ready_bytes() + arena_records_.ready_bytes() +
-               root_bytes;
+        return nodes_.ready_bytes() + reservations_.ready_bytes() +
+               arenas_ready_.load(std::memory_order_relaxed) * sizeof(arena) + root_bytes;
     }
 
 private:
     friend class planned;
     static constexpr std::uint32_t arena_capacity = 1024; // number 0 is none
+    static constexpr std::uint32_t first_arenas =
+        16; // whose records are ready, and become so at once
+    static_assert(arena_capacity % first_arenas == 0);
     static constexpr byte_count root_bytes = region_map::root_entries * sizeof(std::uint64_t);
 
     result<found> find_whole(range span) noexcept;
@@ -285,10 +288,10 @@ private:
     region_map map_{};
     record_array nodes_{};
     record_array reservations_{};
-    record_array arena_records_{};
     std::atomic<std::uint64_t>* root_ = nullptr;
     arena* arenas_ = nullptr;
-    std::atomic<std::uint32_t> arenas_high_{1}; // one past the last in use
+    std::atomic<std::uint32_t> arenas_high_{1};  // one past the last that was in use
+    std::atomic<std::uint32_t> arenas_ready_{0}; // whose records are accessible
     range records_{};
     byte_count largest_piece_ = ~byte_count{0}; // of address space at once, under RLIMIT_AS
     address ballast_ = 0;

@@ -41,6 +41,7 @@ result<void> address_space::open(space_listener listener) noexcept {
     // | root | arenas | reservations | nodes | a gap | ballast |
     constexpr byte_count tail = page_size + ballast_size;
     constexpr byte_count arenas = round_up(arena_capacity * sizeof(arena), page_size);
+    constexpr byte_count arena_head = round_up(first_arenas * sizeof(arena), page_size);
     constexpr byte_count fixed = root_bytes + arenas + tail;
     address base = 0;
     byte_count nodes = node_space;
@@ -57,7 +58,8 @@ result<void> address_space::open(space_listener listener) noexcept {
         }
     }
     if (e == 0) {
-        e = prim::protect(base, root_bytes, access::read_write);
+        // With the records of the first arenas: what small reservations need can then not be refused.
+        e = prim::protect(base, root_bytes + arena_head, access::read_write);
         if (e != 0) {
             static_cast<void>(prim::unmap(base, fixed + nodes + reservations));
         }
@@ -69,7 +71,7 @@ result<void> address_space::open(space_listener listener) noexcept {
     ballast_ = records_.end - ballast_size;
     root_ = reinterpret_cast<std::atomic<std::uint64_t>*>(base);
     arenas_ = reinterpret_cast<arena*>(base + root_bytes);
-    arena_records_.open(base + root_bytes, arenas, sizeof(arena), grow_records);
+    arenas_ready_.store(first_arenas, std::memory_order_relaxed);
     reservations_.open(base + root_bytes + arenas, reservations, sizeof(reservation), grow_records);
     nodes_.open(base + root_bytes + arenas + reservations, nodes, region_map::node_unit,
                 grow_records);

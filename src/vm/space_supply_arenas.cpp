@@ -74,20 +74,29 @@ std::uint32_t address_space::claim_arena_record() noexcept {
             return i;
         }
     }
-    for (;;) {
-        // Once more: without an arena each small reservation would be a mapping.
-        std::uint32_t i = arena_records_.take(1);
-        i = i != 0 ? i : arena_records_.take(1);
-        std::uint32_t high = arenas_high_.load(std::memory_order_relaxed);
-        while (i != 0 && high <= i &&
-               !arenas_high_.compare_exchange_weak(high, i + 1, std::memory_order_acq_rel)) {
+    std::uint32_t high = arenas_high_.load(std::memory_order_acquire);
+    while (high < arena_capacity) {
+        const std::uint32_t ready = arenas_ready_.load(std::memory_order_acquire);
+        if (high >= ready) {
+            const range more{
+                round_down(reinterpret_cast<address>(arenas_ + ready), page_size),
+                round_up(reinterpret_cast<address>(arenas_ + ready + first_arenas), page_size)};
+            if (prim::protect(more.begin, more.size(), access::read_write) != 0) {
+                return 0;
+            }
+            std::uint32_t seen = ready;
+            arenas_ready_.compare_exchange_strong(seen, ready + first_arenas,
+                                                  std::memory_order_acq_rel);
+            continue;
         }
         std::uint32_t is_free = 0;
-        if (i == 0 ||
-            arenas_[i].state.compare_exchange_strong(is_free, 1, std::memory_order_acq_rel)) {
-            return i;
+        if (arenas_high_.compare_exchange_strong(high, high + 1, std::memory_order_acq_rel) &&
+            arenas_[high].state.compare_exchange_strong(is_free, 1, std::memory_order_acq_rel)) {
+            return high;
         }
+        high = arenas_high_.load(std::memory_order_acquire);
     }
+    return 0;
 }
 
 arena* address_space::make_arena(owner_id owner, arena_kind kind, std::uint32_t at_least) noexcept {
