@@ -135,13 +135,7 @@ arena* address_space::make_arena(owner_id owner, arena_kind kind, std::uint32_t 
     a.mapped_end.store(base + size, std::memory_order_relaxed);
     a.begin.store(round_up(base + page_size, chunk), std::memory_order_relaxed);
     a.granules.store(granules, std::memory_order_relaxed);
-    a.hint.store(0, std::memory_order_relaxed);
-    a.used.store(0, std::memory_order_relaxed);
-    a.opened.store(0, std::memory_order_relaxed);
-    for (std::uint32_t w = 0; w < granules / 64; ++w) {
-        a.taken[w].store(0, std::memory_order_relaxed);
-        a.open[w].store(0, std::memory_order_relaxed);
-    }
+    a.clear_all(kind == arena_kind::plain || kind == arena_kind::low ? 0 : chunk_granules);
     if (listener_.added != nullptr) {
         listener_.added(listener_.context, {base, base + size}, owner, space_listener::kind::arena);
     }
@@ -168,8 +162,7 @@ bool address_space::unmap_arena(arena& a) noexcept {
 // 0: something lies in it, or the kernel keeps it.
 byte_count address_space::give_back(arena& a) noexcept {
     std::uint32_t live = 2;
-    if (a.used.load(std::memory_order_acquire) != 0 ||
-        !a.state.compare_exchange_strong(live, 1, std::memory_order_acq_rel)) {
+    if (a.used() != 0 || !a.state.compare_exchange_strong(live, 1, std::memory_order_acq_rel)) {
         return 0;
     }
     const byte_count size = a.mapped_end.load(std::memory_order_relaxed) -
