@@ -83,7 +83,9 @@ typedef enum mrv_faulting {
 
 enum {
     MRV_HOST_FORBID_WRITE_EXECUTE = 1u, /* refuse memory that is writable and executable at once */
-    MRV_HOST_LENIENT_LEVELS = 2u        /* a critical level above 2 counts as eProcessCritical */
+    MRV_HOST_LENIENT_LEVELS = 2u,       /* a critical level above 2 counts as eProcessCritical */
+    MRV_HOST_NO_GUARD_PAGES = 4u        /* behave as on Linux before 6.13, for comparison: no use of
+                                           MADV_GUARD_INSTALL */
 };
 
 typedef struct mrv_host_options {

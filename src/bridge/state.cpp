@@ -207,6 +207,7 @@ bool state::attach() noexcept {
     manager::options o;
     o.discard_at_once = true;
     o.watch_system = false;
+    o.guard_pages = variable("MEMREEVE_NO_GUARD") == nullptr;
     if (const auto opened = own_.open(ledger_, **image, o); !opened) {
         return turn_away(**image,
                          "the system gives no address space for the records (look at ulimit -v)",

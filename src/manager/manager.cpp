@@ -407,8 +407,9 @@ result<address> manager::move(owner_id who, range from, byte_count new_size,
     }
     const byte_count moved = from.size() < new_size ? from.size() : round_up(new_size, page_size);
     // The kernel joins moved pages with no neighbour: in the end their space is mapped anew.
-    space_.map().at(space_.find(*to).index).flags.fetch_or(vm::holds_mappings,
-                                                           std::memory_order_acq_rel);
+    space_.map()
+        .at(space_.find(*to).index)
+        .flags.fetch_or(vm::holds_mappings, std::memory_order_acq_rel);
     if (const int e = prim::move_pages(from.begin, *to, moved); e != 0) {
         static_cast<void>(virtual_free(*to, 0, vm::win32::mem_release));
         return failure{errc::out_of_address_space, e};

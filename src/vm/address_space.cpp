@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Plans, applies, keeps. Pages of guarded reservations: guarded.cpp. Where addresses come from and go
-// to: space_supply.cpp, arena_supply.cpp.
+// Plans, applies, keeps. Pages of guarded reservations: address_space_guarded.cpp. Where addresses
+// come from and go to: space_supply.cpp, space_supply_arenas.cpp.
 #include "vm/address_space.hpp"
 
 #include "base/check.hpp"
@@ -341,8 +341,7 @@ result<void> address_space::apply_reserve(planned& p) noexcept {
         return from_os(e);
     }
     const auto pages = static_cast<std::int64_t>(s.pages());
-    p.diff_.writable =
-        pages * (int{is_kernel_writable(p.target_, p.guarded_)} - int{p.guarded_});
+    p.diff_.writable = pages * (int{is_kernel_writable(p.target_, p.guarded_)} - int{p.guarded_});
     p.diff_.slack = pages * (int{is_slack(p.target_, p.guarded_)} - int{p.guarded_});
     return {};
 }
@@ -363,7 +362,7 @@ result<void> address_space::take_space(planned& p) noexcept {
         flags |= guarded_space;
     }
     if (got->home != nullptr) {
-        flags |= static_cast<std::uint32_t>(got->home - arenas_ + 1) << arena_shift;
+        flags |= static_cast<std::uint32_t>(got->home - arenas_) << arena_shift;
     }
     map_.at(p.index_).flags.fetch_or(flags, std::memory_order_relaxed);
     return {};
@@ -708,7 +707,7 @@ bool address_space::clear_guard(address a, differences& diff, owner_id& owner) n
 // ---- fork -------------------------------------------------------------------------------------------
 
 void address_space::settle_after_fork(const fork_visitor& v) noexcept {
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_relaxed); ++i) {
+    for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_relaxed); ++i) {
         arena& a = arenas_[i];
         const auto before = static_cast<owner_id>(a.owner.load(std::memory_order_relaxed));
         const owner_id now = v.remap(v.context, before);
@@ -773,8 +772,7 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
             static_cast<void>(prim::discard(run.begin, run.size()));
         }
         if (code != page_code::replaced) {
-            static_cast<void>(
-                prim::protect(run.begin, run.size(), kernel_access(code, is_marked)));
+            static_cast<void>(prim::protect(run.begin, run.size(), kernel_access(code, is_marked)));
         }
     });
 }

@@ -10,10 +10,9 @@
 //   keep(p)                publishes the new states, ends the claims             cannot fail
 // A planned change that is not kept gives up its claims when it goes out of scope.
 //
-// How the kernel holds each state: vm/page_state.hpp; what is small lies in guarded arenas
-// (arena_supply.cpp, guarded.cpp), where a commit and a decommit are one call each. What the kernel
-// refuses to take back at its mapping limit is owed: dropped, kept out of use, and tried again by
-// settle_owed().
+// How the kernel holds each state: vm/page_state.hpp; what is small lies in guarded arenas, where a
+// commit and a decommit are one call each. What the kernel refuses to take back at its mapping limit
+// is owed: dropped, kept out of use, and tried again by settle_owed().
 #pragma once
 
 #include "base/result.hpp"
@@ -109,7 +108,7 @@ private:
     bool guarded_ = false;       // the reservation is (guarded_space)
     bool is_uniform_ = false;    // every page of the span has old_code_
     bool stuck_ = false;         // decommit: the kernel would not change the access in one call
-    bool bare_ = false;          // decommit of a guarded one: without markers, hull_ is closed instead
+    bool bare_ = false; // decommit of a guarded one: without markers, hull_ is closed instead
     access kernel_ = access::none;
     page_code target_ = page_code::reserved;
     page_code old_code_ = page_code::outside;
@@ -251,12 +250,17 @@ public:
 
     region_map& map() noexcept { return map_; }
     byte_count record_bytes() const noexcept {
-        return nodes_.ready_bytes() + reservations_.ready_bytes() + arena_bytes_;
+        return nodes_.ready_bytes() + reservations_.ready_bytes() +
+               arenas_ready_.load(std::memory_order_relaxed) * sizeof(arena) + root_bytes;
     }
 
 private:
     friend class planned;
-    static constexpr std::uint32_t arena_capacity = 1024;
+    static constexpr std::uint32_t arena_capacity = 1024; // number 0 is none
+    static constexpr std::uint32_t first_arenas =
+        16; // whose records are ready, and become so at once
+    static_assert(arena_capacity % first_arenas == 0);
+    static constexpr byte_count root_bytes = region_map::root_entries * sizeof(std::uint64_t);
 
     result<found> find_whole(range span) noexcept;
     result<void> claim(const found& f, range span) noexcept;
@@ -299,8 +303,9 @@ private:
     enum class guards : unsigned char { untried, work, unknown_to_kernel };
 
     result<place> take_anywhere(byte_count size, owner_id owner) noexcept;
-    place take_from(arena_kind kind, std::uint32_t count, std::uint32_t alignment,
-                    owner_id owner) noexcept;
+    place take_from(arena_kind kind, std::uint32_t count, std::uint32_t alignment, owner_id owner,
+                    bool may_make) noexcept;
+    std::uint32_t claim_arena_record() noexcept;
     result<place> take_exactly(range where, owner_id owner) noexcept;
     result<void> take_space(planned& p) noexcept;
     void undo_take(range used, std::uint32_t index) noexcept;
@@ -330,7 +335,7 @@ private:
     arena* arena_of(address a) const noexcept;
     arena* home_of(const reservation& r) const noexcept {
         const std::uint32_t number = r.flags.load(std::memory_order_relaxed) >> arena_shift;
-        return number != 0 ? &arenas_[number - 1] : arena_of(r.base());
+        return number != 0 ? &arenas_[number] : arena_of(r.base());
     }
     arena* make_arena(owner_id owner, arena_kind kind, std::uint32_t at_least) noexcept;
     result<place> map_placed(byte_count size, owner_id owner) noexcept;
@@ -342,8 +347,8 @@ private:
     record_array reservations_{};
     std::atomic<std::uint64_t>* root_ = nullptr;
     arena* arenas_ = nullptr;
-    std::atomic<std::uint32_t> arenas_high_{0};
-    byte_count arena_bytes_ = 0;
+    std::atomic<std::uint32_t> arenas_high_{1};  // one past the last that was in use
+    std::atomic<std::uint32_t> arenas_ready_{0}; // whose records are accessible
     range records_{};
     byte_count largest_piece_ = ~byte_count{0}; // of address space at once, under RLIMIT_AS
     address ballast_ = 0;

@@ -28,7 +28,7 @@ bool arena::set(std::uint32_t first, std::uint32_t count) noexcept {
             !taken[i / 64].compare_exchange_weak(seen, seen | mask, std::memory_order_acq_rel));
         i = stop;
     }
-    used.fetch_add(count, std::memory_order_relaxed);
+    own_lane().used.fetch_add(count, std::memory_order_relaxed);
     return true;
 }
 
@@ -71,11 +71,12 @@ bool arena::find_free(std::uint32_t from, std::uint32_t to, std::uint32_t count,
 
 address arena::take(std::uint32_t count, std::uint32_t alignment) noexcept {
     const std::uint32_t size = granules.load(std::memory_order_relaxed);
-    if (count == 0 || count > size || size - used.load(std::memory_order_relaxed) < count) {
+    const std::uint32_t refused = too_many.load(std::memory_order_relaxed);
+    if (count == 0 || count > size || (refused != 0 && count >= refused)) {
         return 0;
     }
-    const std::uint32_t start = hint.load(std::memory_order_relaxed) % size;
-    std::uint32_t from = start;
+    std::atomic<std::uint32_t>& hint = own_lane().hint;
+    std::uint32_t from = hint.load(std::memory_order_relaxed) % size;
     bool wrapped = false;
     for (;;) {
         std::uint32_t first = 0;
@@ -88,10 +89,25 @@ address arena::take(std::uint32_t count, std::uint32_t alignment) noexcept {
             continue;
         }
         if (wrapped) {
+            too_many.store(count, std::memory_order_relaxed);
             return 0;
         }
         wrapped = true;
         from = 0;
+    }
+}
+
+void arena::clear_all(std::uint32_t lane_distance) noexcept {
+    const std::uint32_t size = granules.load(std::memory_order_relaxed);
+    too_many.store(0, std::memory_order_relaxed);
+    opened.store(0, std::memory_order_relaxed);
+    for (std::uint32_t i = 0; i < lane_count; ++i) {
+        lanes[i].hint.store(i * lane_distance % size, std::memory_order_relaxed);
+        lanes[i].used.store(0, std::memory_order_relaxed);
+    }
+    for (std::uint32_t w = 0; w < size / 64; ++w) {
+        taken[w].store(0, std::memory_order_relaxed);
+        open[w].store(0, std::memory_order_relaxed);
     }
 }
 
@@ -110,11 +126,15 @@ bool arena::take_at(range r) noexcept {
 void arena::give(range r) noexcept {
     const std::uint32_t first = slot_of(r.begin);
     const auto count = static_cast<std::uint32_t>(r.size() >> granule_shift);
-    used.fetch_sub(count, std::memory_order_relaxed);
+    lane& own = own_lane();
+    own.used.fetch_sub(count, std::memory_order_relaxed);
     clear(first, count);
+    if (too_many.load(std::memory_order_relaxed) != 0) {
+        too_many.store(0, std::memory_order_relaxed);
+    }
     // Low addresses first: freed space is used again before untouched space.
-    std::uint32_t seen = hint.load(std::memory_order_relaxed);
-    while (first < seen && !hint.compare_exchange_weak(seen, first, std::memory_order_relaxed)) {
+    if (first < own.hint.load(std::memory_order_relaxed)) {
+        own.hint.store(first, std::memory_order_relaxed);
     }
 }
 
@@ -142,9 +162,9 @@ std::uint32_t arena::set_open(range r, bool is_open) noexcept {
         const std::uint32_t word_end = (i / 64 + 1) * 64;
         const std::uint32_t stop = end < word_end ? end : word_end;
         const std::uint64_t mask = bits(i % 64, stop - (i & ~63U));
-        const std::uint64_t before =
-            is_open ? open[i / 64].fetch_or(mask, std::memory_order_acq_rel)
-                    : open[i / 64].fetch_and(~mask, std::memory_order_acq_rel);
+        const std::uint64_t before = is_open
+                                         ? open[i / 64].fetch_or(mask, std::memory_order_acq_rel)
+                                         : open[i / 64].fetch_and(~mask, std::memory_order_acq_rel);
         changed += static_cast<std::uint32_t>(
             __builtin_popcountll(is_open ? mask & ~before : mask & before));
         i = stop;

@@ -27,16 +27,23 @@ enum class arena_kind : std::uint32_t {
 struct arena {
     static constexpr std::uint32_t words = arena_max_granules / 64;
 
-    std::atomic<std::uint32_t> state{0};  // 0 free, 1 being made, 2 live
-    std::atomic<std::uint32_t> owner{0};  // owner_id
+    std::atomic<std::uint32_t> state{0}; // 0 free, 1 being made, 2 live
+    std::atomic<std::uint32_t> owner{0}; // owner_id
     std::atomic<arena_kind> kind{arena_kind::plain};
     std::atomic<std::uint32_t> granules{0};
     std::atomic<address> begin{0};        // first usable granule
     std::atomic<address> mapped_begin{0}; // what was reserved: the usable part and a gap on both
     std::atomic<address> mapped_end{0}; // sides, so that kernel mappings of two owners never merge
-    std::atomic<std::uint32_t> hint{0};   // where the next search begins
-    std::atomic<std::uint32_t> used{0};   // granules handed out
-    std::atomic<std::uint32_t> opened{0}; // open granules
+    std::atomic<std::uint32_t> too_many{0}; // so many neighbours were not free lately; 0: unknown
+    std::atomic<std::uint32_t> opened{0};   // open granules
+    // Threads begin to search in different chunks, so that they meet neither here nor in the kernel's
+    // page tables.
+    static constexpr std::uint32_t lane_count = 8;
+    struct alignas(64) lane {
+        std::atomic<std::uint32_t> hint{0}; // where the next search begins
+        std::atomic<std::uint32_t> used{0}; // granules handed out, less those given back; wraps
+    };
+    lane lanes[lane_count]{};
     std::atomic<std::uint64_t> taken[words]{};
     std::atomic<std::uint64_t> open[words]{};
 
@@ -50,6 +57,17 @@ struct arena {
                                           granule_shift);
     }
 
+    // Granules handed out, extras of opening included. Exact when nobody takes or gives.
+    std::uint32_t used() const noexcept {
+        std::uint32_t sum = 0;
+        for (const lane& l : lanes) {
+            sum += l.used.load(std::memory_order_acquire);
+        }
+        return sum;
+    }
+    // All free and closed. Precondition: `granules` is set and nobody knows it.
+    void clear_all(std::uint32_t lane_distance) noexcept;
+
     // `count` neighbouring free granules that begin at a multiple of `alignment` granules; 0 when
     // there are none. Next fit.
     address take(std::uint32_t count, std::uint32_t alignment) noexcept;
@@ -62,11 +80,17 @@ struct arena {
     // The following want granules that the caller holds.
     // The first run of closed granules in `granule_range`; empty when all are open.
     range closed_part(range granule_range) const noexcept;
-    bool is_open(range granule_range) const noexcept { return closed_part(granule_range).is_empty(); }
+    bool is_open(range granule_range) const noexcept {
+        return closed_part(granule_range).is_empty();
+    }
     // Returns how many changed.
     std::uint32_t set_open(range granule_range, bool is_open) noexcept;
 
 private:
+    lane& own_lane() noexcept {
+        const auto self = reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
+        return lanes[self * 0x9e3779b97f4a7c15ULL >> 61];
+    }
     bool set(std::uint32_t first, std::uint32_t count) noexcept;
     void clear(std::uint32_t first, std::uint32_t count) noexcept;
     bool find_free(std::uint32_t from, std::uint32_t to, std::uint32_t count,

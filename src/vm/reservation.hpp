@@ -62,8 +62,7 @@ enum reservation_flag : std::uint32_t {
     bare_piece = 1 << 15,
 };
 
-// The upper half of `flags` names the arena of a reservation that was placed by us: its number plus
-// one, or 0.
+// The upper half of `flags` is the number of the arena it lies in; 0: in none, or not kept.
 inline constexpr unsigned arena_shift = 16;
 constexpr std::uint32_t only_flags(std::uint32_t flags) noexcept {
     return flags & ((1U << arena_shift) - 1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // address_space: the records, and where addresses come from and go to. What is not large comes from
-// the owner's arenas (arena_supply.cpp), the rest and what is asked for at an address straight from the
-// system ("placed").
+// the owner's arenas (space_supply_arenas.cpp), the rest and what is asked for at an address straight
+// from the system ("placed").
 #include "vm/address_space.hpp"
 
 #include "prim/prim.hpp"
@@ -38,41 +38,43 @@ int grow_records(address begin, byte_count size) noexcept {
 
 result<void> address_space::open(space_listener listener) noexcept {
     static_assert(region_map::root_entries * sizeof(std::uint64_t) % page_size == 0);
-    const byte_count root_bytes = region_map::root_entries * sizeof(std::uint64_t);
     // | root | arenas | reservations | nodes | a gap | ballast |
     constexpr byte_count tail = page_size + ballast_size;
-    arena_bytes_ = root_bytes + round_up(arena_capacity * sizeof(arena), page_size);
+    constexpr byte_count arenas = round_up(arena_capacity * sizeof(arena), page_size);
+    constexpr byte_count arena_head = round_up(first_arenas * sizeof(arena), page_size);
+    constexpr byte_count fixed = root_bytes + arenas + tail;
     address base = 0;
     byte_count nodes = node_space;
     byte_count reservations = reservation_space;
     int e = 0;
     largest_piece_ = prim::address_space_limit() / limit_share;
     for (unsigned step = 0; step < ladder_steps; ++step, nodes /= 2, reservations /= 2) {
-        if (arena_bytes_ + nodes + reservations + tail > largest_piece_ &&
-            step + 1 < ladder_steps) {
+        if (fixed + nodes + reservations > largest_piece_ && step + 1 < ladder_steps) {
             continue;
         }
-        e = prim::reserve(0, arena_bytes_ + nodes + reservations + tail, prim::placement::anywhere,
-                          &base);
+        e = prim::reserve(0, fixed + nodes + reservations, prim::placement::anywhere, &base);
         if (e == 0) {
             break;
         }
     }
     if (e == 0) {
-        e = prim::protect(base, arena_bytes_, access::read_write);
+        // With the records of the first arenas: what small reservations need can then not be refused.
+        e = prim::protect(base, root_bytes + arena_head, access::read_write);
         if (e != 0) {
-            static_cast<void>(prim::unmap(base, arena_bytes_ + nodes + reservations + tail));
+            static_cast<void>(prim::unmap(base, fixed + nodes + reservations));
         }
     }
     if (e != 0) {
         return failure{errc::out_of_address_space, e};
     }
-    records_ = {base, base + arena_bytes_ + nodes + reservations + tail};
+    records_ = {base, base + fixed + nodes + reservations};
     ballast_ = records_.end - ballast_size;
     root_ = reinterpret_cast<std::atomic<std::uint64_t>*>(base);
     arenas_ = reinterpret_cast<arena*>(base + root_bytes);
-    reservations_.open(base + arena_bytes_, reservations, sizeof(reservation), grow_records);
-    nodes_.open(base + arena_bytes_ + reservations, nodes, region_map::node_unit, grow_records);
+    arenas_ready_.store(first_arenas, std::memory_order_relaxed);
+    reservations_.open(base + root_bytes + arenas, reservations, sizeof(reservation), grow_records);
+    nodes_.open(base + root_bytes + arenas + reservations, nodes, region_map::node_unit,
+                grow_records);
     map_.open(root_, &nodes_, &reservations_);
     listener_ = listener;
     if (listener_.added != nullptr) {
@@ -93,7 +95,7 @@ void address_space::close() noexcept {
             unmap_at_close(r.base(), r.where().size());
         }
     }
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
+    for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
         arena& a = arenas_[i];
         if (a.state.load(std::memory_order_acquire) == 2) {
             const address begin = a.mapped_begin.load(std::memory_order_relaxed);
@@ -108,7 +110,7 @@ void address_space::close() noexcept {
     }
     unmap_at_close(records_.begin, records_.size());
     records_ = {};
-    arenas_high_.store(0, std::memory_order_relaxed);
+    arenas_high_.store(1, std::memory_order_relaxed);
 }
 
 void address_space::make_ballast() noexcept {

@@ -262,9 +262,7 @@ class random_operations_noguard : public random_operations {};
 
 void random_life(host_world& w, unsigned seed, std::size_t least_refused);
 
-TEST_P(random_operations, map_books_and_kernel_stay_one) {
-    random_life(*world, GetParam(), 5);
-}
+TEST_P(random_operations, map_books_and_kernel_stay_one) { random_life(*world, GetParam(), 5); }
 TEST_P(random_operations_noguard, map_books_and_kernel_stay_one) {
     forgo_guards();
     random_life(*world, GetParam(), 20);

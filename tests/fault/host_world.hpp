@@ -499,8 +499,11 @@ private:
                                     l == nullptr ? 0 : static_cast<int>(l->allowed));
                 }
                 // Decided by trying: a marker shows in no list of mappings.
-                for (address page = piece.begin; wrong.empty() && how == strictness::as_before &&
-                                                 is_guarded(f) && page < piece.end;
+                const bool is_sure =
+                    how == strictness::as_before ||
+                    (how == strictness::degraded && (f.flags & vm::may_be_open) == 0);
+                for (address page = piece.begin;
+                     wrong.empty() && is_sure && is_guarded(f) && page < piece.end;
                      page += page_size) {
                     const bool readable = can_read(page);
                     if (readable != allows(vm::use_of(f.code), access::read)) {
@@ -545,9 +548,8 @@ private:
             for (std::uint32_t i = 0; i < 64; ++i) {
                 wanted += memory().space().open_pages(static_cast<owner_id>(i));
             }
-            for_each_run([&](const vm::found& f, range run) {
-                wanted -= is_guarded(f) ? run.pages() : 0;
-            });
+            for_each_run(
+                [&](const vm::found& f, range run) { wanted -= is_guarded(f) ? run.pages() : 0; });
             if (wrong.empty() && open != wanted) {
                 wrong = text_of("%lu free pages are open, the arenas say %lu", open, wanted);
             }
@@ -560,7 +562,8 @@ private:
     }
     // The rest of a granule whose begin is a reservation's; else granule by granule.
     address next_free(address page, address end) {
-        const address next = is_aligned(page, granule_size) ? page + granule_size : page + page_size;
+        const address next =
+            is_aligned(page, granule_size) ? page + granule_size : page + page_size;
         return std::min(next, end);
     }
     static bool is_guarded(const vm::found& f) { return (f.flags & vm::guarded_space) != 0; }

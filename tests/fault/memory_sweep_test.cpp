@@ -35,10 +35,9 @@ void with_slack(host_world& w) {
     w.a = w.reserved(granule);
     w.commit_filled(w.a + bytes_of(2), 4);
     const bool guarded = (w.at(w.a).flags & vm::guarded_space) != 0;
-    prim::faulty::arm(guarded ? prim::faulty::fault{1, ENOMEM, prim::faulty::mode::once,
-                                                    SYS_madvise}
-                              : prim::faulty::fault{1, ENOMEM, prim::faulty::mode::forever,
-                                                    SYS_mprotect});
+    prim::faulty::arm(
+        guarded ? prim::faulty::fault{1, ENOMEM, prim::faulty::mode::once, SYS_madvise}
+                : prim::faulty::fault{1, ENOMEM, prim::faulty::mode::forever, SYS_mprotect});
     const outcome o = w.free(w.a + bytes_of(2), bytes_of(4), w32::mem_decommit);
     prim::faulty::disarm();
     w.must(o, "decommit that leaves slack");
@@ -355,13 +354,13 @@ TEST_P(memory_sweep, pairs_of_faults) {
     report("pairs", s.name, sweep_pairs(s));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    fault, memory_sweep,
-    testing::Combine(testing::Range<std::size_t>(0, memory_scripts().size()), testing::Bool()),
-    [](const auto& tested) {
-        return memory_scripts()[std::get<0>(tested.param)].name +
-               std::string(std::get<1>(tested.param) ? "" : "_noguard");
-    });
+INSTANTIATE_TEST_SUITE_P(fault, memory_sweep,
+                         testing::Combine(testing::Range<std::size_t>(0, memory_scripts().size()),
+                                          testing::Bool()),
+                         [](const auto& tested) {
+                             return memory_scripts()[std::get<0>(tested.param)].name +
+                                    std::string(std::get<1>(tested.param) ? "" : "_noguard");
+                         });
 
 } // namespace
 } // namespace memreeve::test

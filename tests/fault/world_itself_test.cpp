@@ -37,8 +37,17 @@ TEST_F(world_itself, sees_foreign_protection) {
 }
 
 TEST_F(world_itself, sees_a_page_opened_that_is_reserved) {
-    mprotect(reinterpret_cast<void*>(a + bytes_of(12)), page_size, PROT_READ | PROT_WRITE);
+    const address large = world.reserved(4 << 20);
+    mprotect(reinterpret_cast<void*>(large), page_size, PROT_READ | PROT_WRITE);
     expect_complaint(world.invariants(strictness::degraded), "code 1, kernel anonymous 3");
+}
+
+TEST_F(world_itself, sees_a_reserved_page_without_its_marker) {
+    if (world.memory().space().open_pages(world.owner) == 0) {
+        GTEST_SKIP() << "skipped: this kernel has no guard markers";
+    }
+    ASSERT_EQ(prim::remove_guard(a + bytes_of(12), page_size), 0);
+    expect_complaint(world.invariants(strictness::degraded), "code 1, readable");
 }
 
 TEST_F(world_itself, sees_a_hole_in_a_reservation) {

@@ -294,8 +294,7 @@ TEST(protection, q9_p6_page_states_say_what_was_asked) {
             EXPECT_TRUE(is_guarded(guarded->code));
             EXPECT_EQ(without_guard(guarded->code), plain->code);
             EXPECT_EQ(encode_protection(guarded->code, 1), base | page_guard);
-            EXPECT_EQ(use_of(guarded->code), access::none)
-                << "an armed guard is inaccessible";
+            EXPECT_EQ(use_of(guarded->code), access::none) << "an armed guard is inaccessible";
         }
     }
     EXPECT_EQ(use_of(decode_protection(0x10)->code), access::read_execute) << "G1";

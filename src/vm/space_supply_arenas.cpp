@@ -26,7 +26,7 @@ static_assert(arena_max_granules % 64 == 0 && low_arena_granules % 64 == 0 &&
 // ---- arenas -----------------------------------------------------------------------------------------
 
 arena* address_space::arena_of(address a) const noexcept {
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
+    for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
         if (arenas_[i].state.load(std::memory_order_acquire) == 2 &&
             arenas_[i].where().contains(a)) {
             return &arenas_[i];
@@ -36,7 +36,7 @@ arena* address_space::arena_of(address a) const noexcept {
 }
 
 range address_space::arena_at(address a) const noexcept {
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
+    for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
         const range mapped{arenas_[i].mapped_begin.load(std::memory_order_relaxed),
                            arenas_[i].mapped_end.load(std::memory_order_relaxed)};
         if (arenas_[i].state.load(std::memory_order_acquire) == 2 && mapped.contains(a)) {
@@ -47,7 +47,7 @@ range address_space::arena_at(address a) const noexcept {
 }
 
 address address_space::next_arena(address a, address limit) const noexcept {
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
+    for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
         const address begin = arenas_[i].mapped_begin.load(std::memory_order_relaxed);
         if (arenas_[i].state.load(std::memory_order_acquire) == 2 && begin > a && begin < limit) {
             limit = begin;
@@ -66,63 +66,81 @@ address address_space::run_end(address a, address limit) const noexcept {
     return end;
 }
 
+// A record in state 1; 0 when there is none.
+std::uint32_t address_space::claim_arena_record() noexcept {
+    for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
+        std::uint32_t is_free = 0;
+        if (arenas_[i].state.compare_exchange_strong(is_free, 1, std::memory_order_acq_rel)) {
+            return i;
+        }
+    }
+    std::uint32_t high = arenas_high_.load(std::memory_order_acquire);
+    while (high < arena_capacity) {
+        const std::uint32_t ready = arenas_ready_.load(std::memory_order_acquire);
+        if (high >= ready) {
+            const range more{
+                round_down(reinterpret_cast<address>(arenas_ + ready), page_size),
+                round_up(reinterpret_cast<address>(arenas_ + ready + first_arenas), page_size)};
+            if (prim::protect(more.begin, more.size(), access::read_write) != 0) {
+                return 0;
+            }
+            std::uint32_t seen = ready;
+            arenas_ready_.compare_exchange_strong(seen, ready + first_arenas,
+                                                  std::memory_order_acq_rel);
+            continue;
+        }
+        std::uint32_t is_free = 0;
+        if (arenas_high_.compare_exchange_strong(high, high + 1, std::memory_order_acq_rel) &&
+            arenas_[high].state.compare_exchange_strong(is_free, 1, std::memory_order_acq_rel)) {
+            return high;
+        }
+        high = arenas_high_.load(std::memory_order_acquire);
+    }
+    return 0;
+}
+
 arena* address_space::make_arena(owner_id owner, arena_kind kind, std::uint32_t at_least) noexcept {
     const bool low = kind == arena_kind::low;
     make_ballast();
-    for (std::uint32_t i = 0; i < arena_capacity; ++i) {
-        arena& a = arenas_[i];
-        std::uint32_t expected = 0;
-        if (!a.state.compare_exchange_strong(expected, 1, std::memory_order_acq_rel)) {
+    const std::uint32_t i = claim_arena_record();
+    if (i == 0) {
+        return nullptr;
+    }
+    arena& a = arenas_[i];
+    address base = 0;
+    byte_count size = 0;
+    std::uint32_t granules = low ? low_arena_granules : arena_max_granules;
+    int e = 12;
+    for (; granules >= at_least && granules >= smallest_arena_granules; granules /= 4) {
+        size = granules * granule_size + chunk + granule_size;
+        if (size > largest_piece_ && granules / 4 >= at_least &&
+            granules / 4 >= smallest_arena_granules) {
             continue;
         }
-        address base = 0;
-        byte_count size = 0;
-        std::uint32_t granules = low ? low_arena_granules : arena_max_granules;
-        int e = 12;
-        for (; granules >= at_least && granules >= smallest_arena_granules; granules /= 4) {
-            size = granules * granule_size + chunk + granule_size;
-            if (size > largest_piece_ && granules / 4 >= at_least &&
-                granules / 4 >= smallest_arena_granules) {
-                continue;
-            }
-            e = prim::reserve(0, size, low ? prim::placement::low : prim::placement::anywhere,
-                              &base);
-            if (e == 0) {
-                break;
-            }
+        e = prim::reserve(0, size, low ? prim::placement::low : prim::placement::anywhere, &base);
+        if (e == 0) {
+            break;
         }
-        if (e != 0) {
-            a.state.store(0, std::memory_order_release);
-            return nullptr;
-        }
-        a.owner.store(static_cast<std::uint32_t>(owner), std::memory_order_relaxed);
-        if (kind == arena_kind::guarded && !try_guards(base)) {
-            kind = arena_kind::plain;
-        }
-        a.kind.store(kind, std::memory_order_relaxed);
-        a.mapped_begin.store(base, std::memory_order_relaxed);
-        a.mapped_end.store(base + size, std::memory_order_relaxed);
-        a.begin.store(round_up(base + page_size, chunk), std::memory_order_relaxed);
-        a.granules.store(granules, std::memory_order_relaxed);
-        a.hint.store(0, std::memory_order_relaxed);
-        a.used.store(0, std::memory_order_relaxed);
-        a.opened.store(0, std::memory_order_relaxed);
-        for (std::uint32_t w = 0; w < granules / 64; ++w) {
-            a.taken[w].store(0, std::memory_order_relaxed);
-            a.open[w].store(0, std::memory_order_relaxed);
-        }
-        std::uint32_t high = arenas_high_.load(std::memory_order_relaxed);
-        while (high < i + 1 &&
-               !arenas_high_.compare_exchange_weak(high, i + 1, std::memory_order_acq_rel)) {
-        }
-        if (listener_.added != nullptr) {
-            listener_.added(listener_.context, {base, base + size}, owner,
-                            space_listener::kind::arena);
-        }
-        a.state.store(2, std::memory_order_release);
-        return &a;
     }
-    return nullptr;
+    if (e != 0) {
+        a.state.store(0, std::memory_order_release);
+        return nullptr;
+    }
+    a.owner.store(static_cast<std::uint32_t>(owner), std::memory_order_relaxed);
+    if (kind == arena_kind::guarded && !try_guards(base)) {
+        kind = arena_kind::plain;
+    }
+    a.kind.store(kind, std::memory_order_relaxed);
+    a.mapped_begin.store(base, std::memory_order_relaxed);
+    a.mapped_end.store(base + size, std::memory_order_relaxed);
+    a.begin.store(round_up(base + page_size, chunk), std::memory_order_relaxed);
+    a.granules.store(granules, std::memory_order_relaxed);
+    a.clear_all(kind == arena_kind::plain || kind == arena_kind::low ? 0 : chunk_granules);
+    if (listener_.added != nullptr) {
+        listener_.added(listener_.context, {base, base + size}, owner, space_listener::kind::arena);
+    }
+    a.state.store(2, std::memory_order_release);
+    return &a;
 }
 
 // Taken back from everybody by the caller. False: the kernel keeps it.
@@ -144,8 +162,7 @@ bool address_space::unmap_arena(arena& a) noexcept {
 // 0: something lies in it, or the kernel keeps it.
 byte_count address_space::give_back(arena& a) noexcept {
     std::uint32_t live = 2;
-    if (a.used.load(std::memory_order_acquire) != 0 ||
-        !a.state.compare_exchange_strong(live, 1, std::memory_order_acq_rel)) {
+    if (a.used() != 0 || !a.state.compare_exchange_strong(live, 1, std::memory_order_acq_rel)) {
         return 0;
     }
     const byte_count size = a.mapped_end.load(std::memory_order_relaxed) -
@@ -166,7 +183,7 @@ byte_count address_space::give_back(arena& a) noexcept {
 
 byte_count address_space::give_back_empty_arenas() noexcept {
     byte_count given = 0;
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
+    for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
         given += give_back(arenas_[i]);
     }
     return given;
@@ -174,7 +191,7 @@ byte_count address_space::give_back_empty_arenas() noexcept {
 
 bool address_space::give_back_arenas_of(owner_id owner) noexcept {
     bool all = true;
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
+    for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
         arena& a = arenas_[i];
         if (a.state.load(std::memory_order_acquire) == 2 &&
             a.owner.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(owner)) {
@@ -186,7 +203,7 @@ bool address_space::give_back_arenas_of(owner_id owner) noexcept {
 
 page_count address_space::open_pages(owner_id owner) const noexcept {
     page_count open = 0;
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
+    for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
         const arena& a = arenas_[i];
         if (a.state.load(std::memory_order_acquire) == 2 &&
             a.owner.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(owner)) {
@@ -199,7 +216,7 @@ page_count address_space::open_pages(owner_id owner) const noexcept {
 address address_space::look_low(owner_id owner, byte_count size) noexcept {
     const auto count = static_cast<std::uint32_t>(round_up(size, granule_size) >> granule_shift);
     for (int attempt = 0; attempt < 2; ++attempt) {
-        for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
+        for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
             arena& a = arenas_[i];
             if (a.state.load(std::memory_order_acquire) == 2 &&
                 a.kind.load(std::memory_order_relaxed) == arena_kind::low &&
@@ -218,12 +235,12 @@ address address_space::look_low(owner_id owner, byte_count size) noexcept {
 
 // ---- granules -------------------------------------------------------------------------------------
 
-// Does the kernel know markers? Asked once, of a page that nobody uses.
+// Can markers be put on and taken off? Asked once, of a page that nobody uses.
 bool address_space::try_guards(address page) noexcept {
     if (guards_.load(std::memory_order_acquire) == guards::untried) {
-        guards_.store(prim::install_guard(page, page_size) == 0 ? guards::work
-                                                                : guards::unknown_to_kernel,
-                      std::memory_order_release);
+        const bool work =
+            prim::install_guard(page, page_size) == 0 && prim::remove_guard(page, page_size) == 0;
+        guards_.store(work ? guards::work : guards::unknown_to_kernel, std::memory_order_release);
     }
     return guards_.load(std::memory_order_acquire) == guards::work;
 }
@@ -302,8 +319,8 @@ void address_space::settle_half_open(arena& a) noexcept {
     }
     const address base = a.begin.load(std::memory_order_relaxed);
     for (std::uint32_t w = 0; w < a.granules.load(std::memory_order_relaxed) / 64; ++w) {
-        std::uint64_t half = a.taken[w].load(std::memory_order_relaxed) &
-                             ~a.open[w].load(std::memory_order_relaxed);
+        std::uint64_t half =
+            a.taken[w].load(std::memory_order_relaxed) & ~a.open[w].load(std::memory_order_relaxed);
         for (; half != 0; half &= half - 1) {
             const auto bit = static_cast<unsigned>(__builtin_ctzll(half));
             const address at = base + (w * 64 + bit) * granule_size;
@@ -317,16 +334,18 @@ void address_space::settle_half_open(arena& a) noexcept {
 // ---- taking ---------------------------------------------------------------------------------------
 
 address_space::place address_space::take_from(arena_kind kind, std::uint32_t count,
-                                              std::uint32_t alignment, owner_id owner) noexcept {
+                                              std::uint32_t alignment, owner_id owner,
+                                              bool may_make) noexcept {
     const auto take = [&](arena& a) -> place {
         place got{a.take(count, alignment), &a};
         if (got.begin != 0 && kind == arena_kind::guarded &&
             !open_or_close(got, {got.begin, got.begin + count * granule_size}, true)) {
             got.begin = 0;
+            may_make = false; // the kernel refused, not the arena
         }
         return got;
     };
-    for (std::uint32_t i = 0; i < arenas_high_.load(std::memory_order_acquire); ++i) {
+    for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
         arena& a = arenas_[i];
         if (a.state.load(std::memory_order_acquire) != 2 ||
             a.owner.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(owner) ||
@@ -337,7 +356,7 @@ address_space::place address_space::take_from(arena_kind kind, std::uint32_t cou
             return got;
         }
     }
-    arena* fresh = make_arena(owner, kind, count);
+    arena* fresh = may_make ? make_arena(owner, kind, count) : nullptr;
     if (fresh != nullptr && fresh->kind.load(std::memory_order_relaxed) == kind) {
         if (const place got = take(*fresh); got.begin != 0) {
             return got;
@@ -353,15 +372,19 @@ result<address_space::place> address_space::take_anywhere(byte_count size,
         return map_placed(size, owner);
     }
     const auto count = static_cast<std::uint32_t>(granules);
+    bool may_make = true;
     if (count <= largest_guarded &&
         guards_.load(std::memory_order_relaxed) != guards::unknown_to_kernel) {
-        if (const place got = take_from(arena_kind::guarded, count, 1, owner); got.begin != 0) {
+        const place got = take_from(arena_kind::guarded, count, 1, owner, true);
+        if (got.begin != 0) {
             return got;
         }
+        // Refused for want of memory or mappings: another arena would not help.
+        may_make = guards_.load(std::memory_order_relaxed) == guards::unknown_to_kernel;
     }
     // What is large begins at a huge page, and at an entry of the map's upper levels.
     const std::uint32_t alignment = count >= chunk_granules ? chunk_granules : 1;
-    const place got = take_from(arena_kind::plain, count, alignment, owner);
+    const place got = take_from(arena_kind::plain, count, alignment, owner, may_make);
     return got.begin != 0 ? result<place>{got} : map_placed(size, owner);
 }
 
@@ -390,8 +413,8 @@ result<address_space::place> address_space::take_from_arena(arena& home, range w
         return errc::invalid_address;
     }
     place got{where.begin, &home};
-    const bool is_own = home.owner.load(std::memory_order_relaxed) ==
-                        static_cast<std::uint32_t>(owner);
+    const bool is_own =
+        home.owner.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(owner);
     if (home.kind.load(std::memory_order_relaxed) == arena_kind::guarded &&
         !open_or_close(got, granules, is_own)) {
         return failure{errc::out_of_address_space, 12 /* ENOMEM */};

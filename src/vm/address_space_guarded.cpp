@@ -31,8 +31,7 @@ int put_markers(range r) noexcept {
 // anybody could read.
 int address_space::cover(range hull, bool is_read_write) noexcept {
     const int e = put_markers(hull);
-    return e != 0 || is_read_write ? e
-                                   : prim::protect(hull.begin, hull.size(), access::read_write);
+    return e != 0 || is_read_write ? e : prim::protect(hull.begin, hull.size(), access::read_write);
 }
 
 // The markers first: a refusal of the access (the mapping limit) then has changed nothing but them, and
@@ -137,8 +136,8 @@ result<void> address_space::apply_decommit_guarded(planned& p) noexcept {
         return replace_all();
     }
     if (put_markers(hull) == 0) {
-        p.stuck_ = !is_read_write &&
-                   prim::protect(hull.begin, hull.size(), access::read_write) != 0;
+        p.stuck_ =
+            !is_read_write && prim::protect(hull.begin, hull.size(), access::read_write) != 0;
         return {};
     }
     if (prim::discard(hull.begin, hull.size()) != 0) {
