@@ -138,14 +138,12 @@ result<address> manager::virtual_alloc(owner_id who, address where, byte_count s
 }
 
 result<void> manager::virtual_free(address where, byte_count size, std::uint32_t type) noexcept {
-    const auto q = vm::decode_free(where, size, type);
+    auto q = vm::decode_free(where, size, type);
     if (!q) {
         return q.error();
     }
+    q->untagged = true; // a heap's pages: obtained through IHostMalloc, freed there
     const operation inside(*this);
-    if (space_.find(q->where).tag != 0) {
-        return errc::not_ours; // a heap's pages: obtained through IHostMalloc, freed there
-    }
     vm::planned p;
     if (auto r = space_.plan_free(*q, false, p); !r) {
         return r;
