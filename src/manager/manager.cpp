@@ -142,7 +142,7 @@ result<void> manager::virtual_free(address where, byte_count size, std::uint32_t
     if (!q) {
         return q.error();
     }
-    q->untagged = true; // a heap's pages: obtained through IHostMalloc, freed there
+    q.value().untagged = true; // a heap's pages: obtained through IHostMalloc, freed there
     const operation inside(*this);
     vm::planned p;
     if (auto r = space_.plan_free(*q, false, p); !r) {
