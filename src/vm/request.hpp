@@ -29,10 +29,10 @@ struct alloc_request {
 };
 
 struct free_request {
-    bool release = false; // else decommit
-    range span{};         // the pages named; empty when size was 0
-    address where = 0;    // page of the address given
-    bool whole = false;   // size 0: the whole reservation, `where` must be its base (F6)
+    bool release = false;  // else decommit
+    range span{};          // the pages named; empty when size was 0
+    address where = 0;     // page of the address given
+    bool whole = false;    // size 0: the whole reservation, `where` must be its base (F6)
     bool untagged = false; // what carries a tag (a heap's) counts as not ours
 };
 
