@@ -248,6 +248,15 @@ MRV_API mrv_status mrv_host_subscribe(mrv_host* host, mrv_pressure_fn function, 
 /* The same for what one owner has left. */
 MRV_API mrv_status mrv_owner_subscribe(mrv_owner* owner, mrv_pressure_fn function, void* context,
                                        mrv_subscription** out) MRV_NOEXCEPT;
+/* For native code that cannot wait for a thread: called within the request (or refund, or change of a
+ * limit) that crosses one of these watermarks, on its thread, before it returns, once for each edge;
+ * no times, budgets alone. The call may set words and wake threads; it must not block nor call anything
+ * of memreeve, and it runs in whatever the program was doing when it asked for memory. Edges that two
+ * threads cross at once may be told at once. Null `owner`: what the host has left.
+ * mrv_host_unsubscribe ends it, not from inside a call.
+ * Errors: INVALID_ARGUMENT (an owner of another host), OUT_OF_MEMORY (also: 64 watches exist). */
+MRV_API mrv_status mrv_host_watch(mrv_host* host, mrv_owner* owner, mrv_pressure_fn function,
+                                  void* context, mrv_subscription** out) MRV_NOEXCEPT;
 /* Ends it and gives the handle back: afterwards no call runs or starts; from inside the call itself
  * it returns at once. Null is MRV_OK. */
 MRV_API mrv_status mrv_host_unsubscribe(mrv_subscription* subscription) MRV_NOEXCEPT;

@@ -22,6 +22,7 @@ namespace memreeve::budget {
 inline constexpr page_count no_limit = ~page_count{0} >> 1;
 
 enum class account_state : std::uint32_t { free = 0, claimed = 1, live = 2 };
+enum account_flag : std::uint32_t { was_open = 1 }; // since the ledger was made: entries to clear
 
 struct alignas(64) account {
     std::atomic<std::uint32_t> state{0};      // account_state

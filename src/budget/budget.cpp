@@ -331,7 +331,6 @@ result<owner_id> tree::open_account(owner_id parent, const char* name, limits l,
         }
         a.parent.store(static_cast<std::uint32_t>(parent), std::memory_order_relaxed);
         a.image.store(image, std::memory_order_relaxed);
-        a.flags.store(0, std::memory_order_relaxed);
         a.limit.store(limit_pages(l.hard), std::memory_order_relaxed);
         a.soft.store(limit_pages(l.soft), std::memory_order_relaxed);
         a.reserve.store(pages_of(l.reserve), std::memory_order_relaxed);
@@ -339,7 +338,9 @@ result<owner_id> tree::open_account(owner_id parent, const char* name, limits l,
         for (auto* word : {&a.charged, &a.touched, &a.peak, &a.overshoot, &a.heap, &a.mapped}) {
             word->store(0, std::memory_order_relaxed);
         }
-        clear_entries(static_cast<owner_id>(i));
+        if ((a.flags.fetch_or(was_open, std::memory_order_relaxed) & was_open) != 0) {
+            clear_entries(static_cast<owner_id>(i));
+        }
         for (auto& n : a.refusals) {
             n.store(0, std::memory_order_relaxed);
         }
@@ -368,14 +369,11 @@ result<owner_id> tree::open_account(owner_id parent, const char* name, limits l,
     return errc::out_of_address_space;
 }
 
-// Untouched memory stays so.
 void tree::clear_entries(owner_id who) noexcept {
     for (std::uint32_t lane = 0; entries_ != nullptr && lane < lanes_with_shared; ++lane) {
         book_entries& e = entries_of(who, lane);
         for (auto* word : {&e.reserved, &e.committed, &e.writable, &e.slack}) {
-            if (word->load(std::memory_order_relaxed) != 0) {
-                word->store(0, std::memory_order_relaxed);
-            }
+            word->store(0, std::memory_order_relaxed);
         }
     }
 }

@@ -92,6 +92,17 @@ bool tell_native(void* context, const manager::notice& n) noexcept {
     return true;
 }
 
+// manager::edge_watch::tell.
+void tell_edge(void* context, pressure::availability level, const pressure::load& load) noexcept {
+    const auto& s = *static_cast<const mrv_subscription*>(context);
+    mrv_pressure_event event{};
+    event.size = sizeof event;
+    event.availability = static_cast<std::uint32_t>(com::to_memory_available(level));
+    event.load_percent = load.percent;
+    event.available_bytes = load.available;
+    s.function(s.context, &event);
+}
+
 } // namespace
 
 // ---- hosts ---------------------------------------------------------------------------------------
@@ -242,10 +253,42 @@ result<mrv_subscription*> subscribe(mrv_host& h, mrv_owner* o, mrv_pressure_fn f
     return s;
 }
 
+result<mrv_subscription*> watch(mrv_host& h, mrv_owner* o, mrv_pressure_fn function,
+                                void* context) noexcept {
+    manager::host& core = *h.core;
+    auto* const s = make_record<mrv_subscription>(core.records());
+    if (s == nullptr) {
+        return errc::out_of_address_space;
+    }
+    s->host = &h;
+    s->owner = o;
+    s->function = function;
+    s->context = context;
+    s->is_watch = true;
+    if (o != nullptr) {
+        use(*o);
+    }
+    const auto index =
+        core.notices().edges().add(o != nullptr ? o->id : core.process(), &tell_edge, s);
+    if (!index) {
+        core.records().give_back(s);
+        if (o != nullptr) {
+            leave(*o);
+        }
+        return index.error();
+    }
+    s->watch = *index;
+    return s;
+}
+
 void unsubscribe(mrv_subscription& s) noexcept {
     mrv_host& h = *s.host;
     mrv_owner* const o = s.owner;
-    h.core->notices().unsubscribe(s.id);
+    if (s.is_watch) {
+        static_cast<void>(h.core->notices().edges().remove(s.watch));
+    } else {
+        h.core->notices().unsubscribe(s.id);
+    }
     h.core->records().give_back(&s);
     if (o != nullptr) {
         leave(*o);

@@ -40,6 +40,8 @@ struct mrv_subscription {
     mrv_pressure_fn function = nullptr;
     void* context = nullptr;
     memreeve::manager::subscription_id id{};
+    bool is_watch = false; // of edges, told within requests
+    std::uint32_t watch = 0;
 };
 
 namespace memreeve::capi {
@@ -61,6 +63,8 @@ result<com::host_memory_manager*> manager_of(mrv_owner& o) noexcept;
 
 result<mrv_subscription*> subscribe(mrv_host& h, mrv_owner* o, mrv_pressure_fn function,
                                     void* context) noexcept;
+result<mrv_subscription*> watch(mrv_host& h, mrv_owner* o, mrv_pressure_fn function,
+                                void* context) noexcept;
 void unsubscribe(mrv_subscription& s) noexcept;
 
 } // namespace memreeve::capi

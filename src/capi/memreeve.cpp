@@ -389,6 +389,26 @@ mrv_status mrv_owner_subscribe(mrv_owner* owner, mrv_pressure_fn function, void*
     return subscribe(owner->host, owner, function, context, out);
 }
 
+mrv_status mrv_host_watch(mrv_host* host, mrv_owner* owner, mrv_pressure_fn function, void* context,
+                          mrv_subscription** out) noexcept {
+    if (out == nullptr) {
+        return MRV_E_NULL_POINTER;
+    }
+    *out = nullptr;
+    if (host == nullptr || function == nullptr) {
+        return MRV_E_NULL_POINTER;
+    }
+    if (owner != nullptr && owner->host != host) {
+        return MRV_E_INVALID_ARGUMENT;
+    }
+    const auto made = capi::watch(*host, owner, function, context);
+    if (!made) {
+        return to_status(made.error());
+    }
+    *out = *made;
+    return MRV_OK;
+}
+
 mrv_status mrv_host_unsubscribe(mrv_subscription* subscription) noexcept {
     if (subscription != nullptr) {
         capi::unsubscribe(*subscription);

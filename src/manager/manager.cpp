@@ -154,14 +154,12 @@ result<address> manager::carry_out(const vm::alloc_request& q, owner_id who,
 }
 
 result<void> manager::virtual_free(address where, byte_count size, std::uint32_t type) noexcept {
-    const auto q = vm::decode_free(where, size, type);
+    auto q = vm::decode_free(where, size, type);
     if (!q) {
         return q.error();
     }
+    q.value().untagged = true; // a heap's pages: obtained through IHostMalloc, freed there
     const operation inside(*this);
-    if (space_.find(q->where).tag != 0) {
-        return errc::not_ours; // a heap's pages: obtained through IHostMalloc, freed there
-    }
     vm::planned p;
     if (q->change != vm::placeholder_change::none || (q->release && space_.is_piece(q->where))) {
         return change_placeholder(*q);

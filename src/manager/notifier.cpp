@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "manager/notifier.hpp"
 
+#include "manager/usage.hpp"
+
 #include <algorithm>
 
 namespace memreeve::manager {
@@ -14,30 +16,6 @@ const std::uint32_t* futex(const std::atomic<std::uint32_t>& word) noexcept {
 
 owner_id parent_of(const budget::account& a) noexcept {
     return static_cast<owner_id>(a.parent.load(std::memory_order_relaxed));
-}
-
-// How far one account alone is used, 0..1000, what accounts below may still use inside their
-// guarantees left aside. Passing the soft limit weighs as much as the watermark of Low.
-unsigned permille_of_account(const budget::account& a, page_count inside) noexcept {
-    const page_count held = a.usage.load(std::memory_order_acquire) & 0xffffffffULL;
-    const page_count used =
-        held + a.touched.load(std::memory_order_relaxed) - std::min(inside, held);
-    unsigned highest = 0;
-    const page_count limit = a.limit.load(std::memory_order_relaxed);
-    if (limit < budget::no_limit) {
-        const page_count top = limit - std::min(a.reserve.load(std::memory_order_relaxed), limit);
-        highest =
-            pressure::permille_used({std::max<page_count>(top, 1), used < top ? top - used : 0});
-    }
-    const page_count soft = a.soft.load(std::memory_order_relaxed);
-    if (soft < budget::no_limit) {
-        const unsigned share =
-            used >= soft
-                ? pressure::enter_low
-                : static_cast<unsigned>(used * pressure::enter_low / std::max<page_count>(soft, 1));
-        highest = std::max(highest, share);
-    }
-    return highest;
 }
 
 std::uint8_t band_of(unsigned permille) noexcept {
@@ -72,6 +50,7 @@ bool notifier::note_band(owner_id who) noexcept {
 
 void notifier::moved(void* self, owner_id who) noexcept {
     auto& me = *static_cast<notifier*>(self);
+    me.edges_.look();
     if (me.live_.load(std::memory_order_relaxed) == 0) {
         return;
     }
@@ -99,15 +78,7 @@ unsigned notifier::permille_of(owner_id who, bool* has_inside) noexcept {
     if (watch_.is_pressed(prim::now_ns())) {
         highest = std::max(highest, pressure::enter_low);
     }
-    page_count inside = 0;
-    for (owner_id id = who; id != owner_id::none; id = parent_of(accounts_->at(id))) {
-        const budget::account& a = accounts_->at(id);
-        highest = std::max(highest, permille_of_account(a, inside));
-        const std::uint64_t usage = a.usage.load(std::memory_order_acquire);
-        const page_count held = usage & 0xffffffffULL;
-        inside += std::max<page_count>(held, usage >> 32) - held;
-    }
-    *has_inside = *has_inside || inside != 0;
+    highest = std::max(highest, permille_on_the_way(*accounts_, who, has_inside));
     return highest;
 }
 
@@ -312,6 +283,7 @@ void notifier::open(budget::tree& accounts, sensors& system,
     if (system.is_on()) {
         watch_.wishes().read_environment();
     }
+    edges_.open(accounts);
     accounts.set_watcher({&notifier::moved, this});
 }
 
@@ -327,6 +299,7 @@ void notifier::close() noexcept {
         stop_.store(0, std::memory_order_relaxed);
     }
     thread_state_.store(thread_none, std::memory_order_release);
+    edges_.close();
     live_.store(0, std::memory_order_relaxed);
     high_.store(0, std::memory_order_relaxed);
     if (tables* const mapped = tables_.exchange(nullptr, std::memory_order_acq_rel)) {

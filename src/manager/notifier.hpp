@@ -20,6 +20,7 @@
 #include "base/result.hpp"
 #include "base/units.hpp"
 #include "budget/budget.hpp"
+#include "manager/edge_watch.hpp"
 #include "manager/pressure_watch.hpp"
 #include "manager/sensors.hpp"
 #include "pressure/policy.hpp"
@@ -75,6 +76,9 @@ public:
     // Returns at once inside a call.
     void await_calls(const void* group) noexcept;
 
+    // Who is told within the request that crosses a watermark.
+    edge_watch& edges() noexcept { return edges_; }
+
     // Limits or the system have changed: look again.
     void ring() noexcept;
     bool has_subscribers() const noexcept { return live_.load(std::memory_order_relaxed) != 0; }
@@ -127,6 +131,7 @@ private:
 
     budget::tree* accounts_ = nullptr;
     sensors* system_ = nullptr;
+    edge_watch edges_{};
     telemetry::image_record* image_ = nullptr;
 
     alignas(64) std::atomic<std::uint32_t> live_{0};

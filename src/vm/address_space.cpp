@@ -205,7 +205,7 @@ result<void> address_space::plan_undo_discard(range span, planned& out) noexcept
 
 result<void> address_space::plan_free(const free_request& q, bool to_dead, planned& out) noexcept {
     const found f = find(q.where);
-    if (f.index == 0) {
+    if (f.index == 0 || (q.untagged && f.tag != 0)) {
         return errc::not_ours; // F4
     }
     if (!q.whole && q.span.end > f.whole.end) {

@@ -38,7 +38,7 @@ const row* find(std::uint32_t base) noexcept {
 }
 constexpr bool is_in_order() noexcept {
     for (unsigned bit = 0; bit < 8; ++bit) {
-        if (table[bit].value != 1U << bit) {
+        if (table[bit].value != 1U << bit || table[bit].plain != plain_code(1U << bit)) {
             return false;
         }
     }

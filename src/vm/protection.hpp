@@ -20,6 +20,16 @@ struct protection {
 // invalid_argument when P1, P2 or P3 refuses it.
 result<protection> decode_protection(std::uint32_t value) noexcept;
 
+// The code of a PAGE_* value without modifiers that private memory can have, as decode_protection()
+// gives it; outside for every other value.
+constexpr page_code plain_code(std::uint32_t value) noexcept {
+    if (value == 0 || value > 0x80 || (value & (value - 1)) != 0) {
+        return page_code::outside;
+    }
+    constexpr std::uint32_t codes = 0x09870654; // four bits for each bit of the value
+    return static_cast<page_code>(codes >> (4 * __builtin_ctz(value)) & 15);
+}
+
 // The PAGE_* value of a committed page, cache bits of its reservation included (P6, Q9).
 // Precondition: is_committed(code).
 std::uint32_t encode_protection(page_code code, std::uint32_t allocation_protect) noexcept;

@@ -311,6 +311,45 @@ TEST(budget_credit, drain_makes_charged_exact) {
     EXPECT_EQ(f.books.charged(owner_id::root), 0u);
 }
 
+// What comes back in small pieces stays with the thread, so that a commit and a decommit of 64 KiB
+// climb nothing; it is bounded, and a refusal still finds it.
+TEST(budget_credit, small_refunds_stay_with_the_thread_and_are_bounded) {
+    constexpr page_count bound = 96;
+    fixture f(limit(4 * mib), 16);
+    const owner_id who = f.open(owner_id::root);
+    ASSERT_TRUE(f.take(who, 16));
+    const page_count with_credit = f.books.charged(who);
+    for (int i = 0; i < 1000; ++i) {
+        f.books.refund(who, 16);
+        ASSERT_EQ(f.books.charged(who), with_credit) << "it went up the tree";
+        ASSERT_TRUE(f.take(who, 16));
+        ASSERT_EQ(f.books.charged(who), with_credit) << "it went up the tree";
+    }
+    for (page_count i = 0; i < 20; ++i) {
+        ASSERT_TRUE(f.take(who, 16));
+    }
+    for (page_count held = 21 * 16; held != 0; held -= 16) {
+        f.books.refund(who, 16);
+        EXPECT_LE(f.books.charged(who), held - 16 + bound);
+    }
+    const owner_id other = f.open(owner_id::root);
+    EXPECT_TRUE(f.take(other, 4 * mib_pages)) << "what the thread kept stood in the way";
+    EXPECT_FALSE(f.take(who, 1, process));
+    EXPECT_EQ(f.books.charged(who), 0u);
+    EXPECT_EQ(f.books.charged(owner_id::root), 4 * mib_pages);
+}
+
+TEST(budget_credit, after_draining_refunds_go_home) {
+    fixture f(limit(4 * mib), 16);
+    const owner_id who = f.open(owner_id::root);
+    ASSERT_TRUE(f.take(who, 16));
+    f.books.drain();
+    ASSERT_EQ(f.books.charged(who), 16u);
+    f.books.refund(who, 16);
+    EXPECT_EQ(f.books.charged(who), 0u);
+    EXPECT_EQ(f.books.charged(owner_id::root), 0u);
+}
+
 TEST(budget_accounts, closing_gives_what_is_charged_to_the_parent) {
     fixture f(limit(10 * mib), 16);
     const owner_id parent = f.open(owner_id::root, limit(8 * mib));
