@@ -227,11 +227,10 @@ result<void> address_space::plan_free(const free_request& q, bool to_dead, plann
 }
 
 result<void> address_space::plan_release_dead(address a, planned& out) noexcept {
-    found f = map_.find(a);
+    const found f = map_.find(a);
     if (f.index == 0) {
         return errc::invalid_address;
     }
-    f.flags &= ~std::uint32_t{placeholder}; // the whole area, not a piece
     if (auto r = claim(f, f.whole); !r) {
         return r;
     }
@@ -471,8 +470,8 @@ result<void> address_space::apply_undo_discard(const planned& p) noexcept {
     if ((map_.at(p.index_).flags.load(std::memory_order_acquire) & keeps_contents) != 0) {
         return {}; // nothing was given up (apply_discard)
     }
-    bool is_whole = true;
-    const std::uint64_t faults = prim::own_page_faults();
+    const long faults = prim::own_page_faults();
+    bool is_whole = faults >= 0;
     map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
         if (is_charged(code)) {
             // What cannot be written to was not given up like this, but may have been before.

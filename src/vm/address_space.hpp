@@ -158,8 +158,10 @@ public:
     result<void> plan_coalesce(range span, planned& out) noexcept;
     // Is `a` in an area of placeholders?
     bool is_piece(address a) const noexcept { return (map_.find(a).flags & placeholder) != 0; }
-    // Any piece, by its base. emptied() afterwards: the whole area is dead (plan_release_dead).
+    // Any piece, by its base.
     result<void> plan_release_piece(address where, planned& out) noexcept;
+    // The area of `where` when every piece of it was released, else invalid_address.
+    result<void> plan_release_area(address where, planned& out) noexcept;
 
     // The reservation of `a`, when every page of it is dead once all are claimed; else
     // invalid_address.
