@@ -13,6 +13,7 @@ struct options {
     bool strict_levels = true;       // a critical level above 2 is refused (decision 3)
     bool watch_system = true;        // container and machine count in load() and notifications
     bool discard_at_once = false; // MEM_RESET drops contents now (what madvise(DONTNEED) promises)
+    bool watch_by_faults = false; // deal_with_fault() sees every fault (decision 9)
     const char* root_prefix = ""; // before /proc and /sys/fs/cgroup: tests use directory trees
 };
 

@@ -264,6 +264,7 @@ void address_space::abandon(planned& p) noexcept {
     pieces_.give(p.spare_table_);
     p.spare_table_ = 0;
     if (p.took_space_) {
+        end_fault_watch(p.index_);
         if ((p.flags_ & placeholder) != 0) {
             pieces_.end(map_.at(p.index_));
         }
@@ -320,9 +321,11 @@ result<void> address_space::apply_reserve(planned& p) noexcept {
         }
     }
     if ((p.flags_ & watched) != 0) {
-        if (auto r = watch_.begin(p.span_); !r) {
+        const auto r = watch_.is_supported() ? watch_.begin(p.span_) : begin_fault_watch(p.index_);
+        if (!r) {
             return r;
         }
+        p.kernel_ = access_to_give(p.index_, p.kernel_);
     }
     if (p.kernel_ != access::none) {
         if (const int e = prim::protect(p.span_.begin, p.span_.size(), p.kernel_); e != 0) {
@@ -352,6 +355,7 @@ result<void> address_space::take_space(planned& p) noexcept {
 // Commit and protect: the kernel's access of the whole span, in one call, and none where every page
 // has it already. Not atomic in the kernel, so a failure puts the old access back.
 result<void> address_space::apply_access(planned& p) noexcept {
+    p.kernel_ = access_to_give(p.index_, p.kernel_);
     range change{p.span_.end, p.span_.begin};
     int failed = 0;
     const bool distrust =
@@ -376,6 +380,7 @@ result<void> address_space::apply_access(planned& p) noexcept {
         failed = prim::protect(change.begin, change.size(), p.kernel_);
         if (failed != 0) {
             restore_access(change, distrust);
+            mark_pages(change, p.index_, true);
         }
     }
     return failed == 0 ? result<void>{} : from_os(failed);
@@ -557,6 +562,7 @@ void address_space::keep(planned& p) noexcept {
 }
 
 void address_space::keep_decommit(planned& p) noexcept {
+    mark_pages(p.span_, p.index_, false); // WW7
     if (!p.stuck_) {
         map_.publish(p.span_, p.target_, false);
         return;
@@ -592,6 +598,7 @@ void address_space::keep_release(planned& p) noexcept {
     const std::uint32_t flags = map_.at(p.index_).flags.load(std::memory_order_acquire);
     unlock_before_dropping(used, flags);
     map_.remove(p.index_);
+    end_fault_watch(p.index_);
     if ((flags & placeholder) != 0) {
         pieces_.end(map_.at(p.index_));
     }

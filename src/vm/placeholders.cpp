@@ -26,6 +26,7 @@ found address_space::find_piece(address a) const noexcept {
         found f = map_.find(a);
         piece here;
         if ((f.flags & placeholder) == 0) {
+            f.tag = (f.flags & watched_by_faults) != 0 ? 0 : f.tag;
             return f;
         }
         if (!pieces_.find(map_.at(f.index), f.life, f.at, here)) {
