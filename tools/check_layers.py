@@ -30,7 +30,7 @@ ALLOWED = {
 }
 # Single files that may do more than their folder: in vm, the address space, what supplies it with
 # memory and what it asks of the kernel carry plans out; the rest is pure. A signal handler is the process's, not a manager's.
-EXTRA = [(re.compile(r"src/vm/(address_space|space_supply|saved_access|write_watch|placeholders|own_mapping|locking)[^/]*$"), {"prim"}),
+EXTRA = [(re.compile(r"src/vm/(address_space|space_supply|saved_access|write_watch|placeholders|own_mapping|locking|fault_watch)[^/]*$"), {"prim"}),
          (re.compile(r"src/capi/fault_handler\.cpp$"), {"prim"})]
 # The operating system's headers are for prim; the edges have C signatures of libc to repeat.
 SYSTEM_FREE = {"base", "vm", "manager"} | PARTS

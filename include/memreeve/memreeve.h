@@ -84,8 +84,12 @@ typedef enum mrv_faulting {
 enum {
     MRV_HOST_FORBID_WRITE_EXECUTE = 1u, /* refuse memory that is writable and executable at once */
     MRV_HOST_LENIENT_LEVELS = 2u,       /* a critical level above 2 counts as eProcessCritical */
-    MRV_HOST_NO_GUARD_PAGES = 4u        /* behave as on Linux before 6.13, for comparison: no use of
+    MRV_HOST_NO_GUARD_PAGES = 4u,       /* behave as on Linux before 6.13, for comparison: no use of
                                            MADV_GUARD_INSTALL */
+    /* mrv_handle_fault sees every SIGSEGV of the process (mrv_install_fault_handler does it): where the
+     * kernel cannot watch writes, MEM_WRITE_WATCH works by a fault at the first write to each page.
+     * A system call that writes to such a page is refused by the kernel (EFAULT). x86-64. */
+    MRV_HOST_WATCH_BY_FAULTS = 8u
 };
 
 typedef struct mrv_host_options {
@@ -265,7 +269,7 @@ MRV_API mrv_status mrv_host_unsubscribe(mrv_subscription* subscription) MRV_NOEX
 
 /* GetWriteWatch and ResetWriteWatch, for reservations made with MEM_WRITE_WATCH. The call that makes
  * one answers 0x80070057 where writes cannot be watched (Linux before 6.7, a policy against
- * userfaultfd).
+ * userfaultfd), unless the host was made with MRV_HOST_WATCH_BY_FAULTS.
  *
  * Tells the pages of [base, base + region_size) that were written to since they were reserved,
  * decommitted or last reset, ascending, at most *count; *count receives how many, *granularity the
@@ -317,12 +321,13 @@ MRV_API mrv_status mrv_virtual_unlock(mrv_host* host, void* base, size_t size) M
 
 typedef enum mrv_fault {
     MRV_FAULT_NOT_OURS = 0, /* nothing was done: pass the signal on */
-    MRV_FAULT_GUARD = 1     /* a guard page of ours; it is cleared, the access may be retried */
+    MRV_FAULT_GUARD = 1,    /* a guard page of ours; it is cleared, the access may be retried */
+    MRV_FAULT_WATCHED = 2   /* the first write to a page that is watched by faults; retry it */
 } mrv_fault;
 
-/* For an embedder's SIGSEGV handler: was it a guard page of ours, and is it dealt with? Asks every host
- * of the process. `info` is the handler's siginfo_t * (void, because plain C11 has no such type),
- * `ucontext` its third argument, which may be null. Async-signal-safe. */
+/* For an embedder's SIGSEGV handler: was it a guard page of ours, or a page watched by faults, and is
+ * it dealt with? Asks every host of the process. `info` is the handler's siginfo_t * (void, because plain C11 has no such type),
+ * `ucontext` its third argument, which may be null (then no write is recognised). Async-signal-safe. */
 MRV_API mrv_fault mrv_handle_fault(const void* info, void* ucontext) MRV_NOEXCEPT;
 
 /* What Windows raises as 0x80000001. */

@@ -19,4 +19,8 @@ constexpr bool allows(access granted, access wanted) noexcept {
            static_cast<unsigned>(wanted);
 }
 
+constexpr access without_write(access a) noexcept {
+    return static_cast<access>(static_cast<unsigned>(a) & ~static_cast<unsigned>(access::write));
+}
+
 } // namespace memreeve

@@ -22,22 +22,41 @@ constinit listener listeners[listener_capacity];
 constinit std::atomic<unsigned> listener_count{0};
 constinit std::atomic<bool> is_being_changed{false};
 
-bool clear_guard_in(mrv_host& h, std::uintptr_t where) noexcept {
-    return h.core->memory().handle_fault(where);
+struct question {
+    prim::memory_fault fault;
+    mrv_fault answer;
+};
+
+bool ask(mrv_host& h, std::uintptr_t about) noexcept {
+    auto& q = *reinterpret_cast<question*>(about);
+    switch (h.core->memory().deal_with_fault(q.fault.where, q.fault.kind == 1)) {
+    case manager::manager::fault_was::not_ours: break;
+    case manager::manager::fault_was::guard: q.answer = MRV_FAULT_GUARD; break;
+    case manager::manager::fault_was::watched: q.answer = MRV_FAULT_WATCHED; break;
+    }
+    return q.answer != MRV_FAULT_NOT_OURS;
+}
+
+question asked(const void* info, const void* context) noexcept {
+    question q{prim::fault_of(info, context), MRV_FAULT_NOT_OURS};
+    if (q.fault.is_fault) {
+        static_cast<void>(capi::any_host(&ask, reinterpret_cast<std::uintptr_t>(&q)));
+    }
+    return q;
 }
 
 bool deal_with(const void* info, void* context) noexcept {
-    const prim::memory_fault f = prim::fault_of(info, context);
-    if (!f.is_fault || !capi::any_host(&clear_guard_in, f.where)) {
-        return false;
+    const question q = asked(info, context);
+    if (q.answer != MRV_FAULT_GUARD) {
+        return q.answer != MRV_FAULT_NOT_OURS;
     }
     const unsigned known = listener_count.load(std::memory_order_acquire);
     const listener to = known != 0 ? listeners[known - 1] : listener{};
     if (to.function != nullptr) {
         mrv_guard_hit hit{};
         hit.size = sizeof hit;
-        hit.address = reinterpret_cast<void*>(f.where);
-        hit.access = f.kind;
+        hit.address = reinterpret_cast<void*>(q.fault.where);
+        hit.access = q.fault.kind;
         to.function(to.context, &hit);
     }
     return true;
@@ -63,9 +82,7 @@ unsigned listener_for(mrv_guard_fn function, void* context) noexcept {
 extern "C" {
 
 mrv_fault mrv_handle_fault(const void* siginfo, void* ucontext) noexcept {
-    const prim::memory_fault f = prim::fault_of(siginfo, ucontext);
-    return f.is_fault && capi::any_host(&clear_guard_in, f.where) ? MRV_FAULT_GUARD
-                                                                  : MRV_FAULT_NOT_OURS;
+    return asked(siginfo, ucontext).answer;
 }
 
 mrv_status mrv_install_fault_handler(mrv_guard_fn function, void* context) noexcept {

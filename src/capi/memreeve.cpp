@@ -130,7 +130,8 @@ mrv_status mrv_host_create(const mrv_host_options* options, mrv_host** out) noex
     mrv_host_options o;
     budget::tree::limits limits;
     constexpr std::uint32_t known_flags =
-        MRV_HOST_FORBID_WRITE_EXECUTE | MRV_HOST_LENIENT_LEVELS | MRV_HOST_NO_GUARD_PAGES;
+        MRV_HOST_FORBID_WRITE_EXECUTE | MRV_HOST_LENIENT_LEVELS | MRV_HOST_NO_GUARD_PAGES |
+        MRV_HOST_WATCH_BY_FAULTS;
     if (!read_options(options, &o) || !host_limits(o, &limits) ||
         o.pressure_source > MRV_PRESSURE_BUDGET || o.faulting > MRV_FAULTING_RELAXED ||
         (o.flags & ~known_flags) != 0 || o.reserved != 0) {
@@ -143,6 +144,7 @@ mrv_status mrv_host_create(const mrv_host_options* options, mrv_host** out) noex
     s.limit = limits.hard;
     s.reserve = limits.reserve;
     s.memory.allow_write_execute = (o.flags & MRV_HOST_FORBID_WRITE_EXECUTE) == 0;
+    s.memory.watch_by_faults = (o.flags & MRV_HOST_WATCH_BY_FAULTS) != 0;
     s.memory.strict_levels = (o.flags & MRV_HOST_LENIENT_LEVELS) == 0;
     s.memory.guard_pages = (o.flags & MRV_HOST_NO_GUARD_PAGES) == 0;
     s.memory.watch_system = o.pressure_source == MRV_PRESSURE_ALL;

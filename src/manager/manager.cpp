@@ -53,6 +53,9 @@ result<void> manager::open(ledger& books, telemetry::image_record& image,
     if (!o.guard_pages) {
         space_.forgo_guards();
     }
+    if (o.watch_by_faults) {
+        space_.watch_by_faults();
+    }
     return space_.open({on_added, on_removed, this});
 }
 
@@ -259,17 +262,17 @@ result<region_info> manager::virtual_query(address where) noexcept {
     return r;
 }
 
-bool manager::handle_fault(address where) noexcept {
+manager::fault_was manager::deal_with_fault(address where, bool is_write) noexcept {
     const operation inside(*this);
     vm::differences d;
     owner_id who = owner_id::none;
     if (!space_.clear_guard(where, d, who)) {
-        return false;
+        return is_write && space_.note_write(where) ? fault_was::watched : fault_was::not_ours;
     }
     if (who != owner_id::none) {
         enter(who, d);
     }
-    return true;
+    return fault_was::guard;
 }
 
 // ---- load, foreign memory ---------------------------------------------------------------------------

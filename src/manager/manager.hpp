@@ -123,9 +123,13 @@ public:
     // before stays charged to the parent.
     void settle_after_fork(telemetry::image_record& image) noexcept;
 
-    // A fault at `where` on a page of ours: was it an armed guard, and is it dealt with? Clears it,
-    // one shot. Async-signal-safe.
-    bool handle_fault(address where) noexcept;
+    // A fault at `where` on a page of ours: was it an armed guard, which is cleared, one shot, or the
+    // first write to a page that is watched by faults, which is remembered? Async-signal-safe.
+    enum class fault_was : unsigned char { not_ours, guard, watched };
+    fault_was deal_with_fault(address where, bool is_write) noexcept;
+    bool handle_fault(address where) noexcept {
+        return deal_with_fault(where, false) == fault_was::guard;
+    }
 
     vm::address_space& space() noexcept { return space_; }
     extents& known() noexcept { return extents_; }

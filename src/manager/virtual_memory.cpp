@@ -77,11 +77,9 @@ result<void> manager::change_placeholder(const vm::free_request& q) noexcept {
     if (auto r = carry_out(p, criticality::process); !r) {
         return r;
     }
-    if (p.emptied()) {
-        vm::planned last;
-        if (space_.plan_release_dead(q.where, last)) {
-            static_cast<void>(carry_out(last, criticality::process));
-        }
+    vm::planned last;
+    if (space_.plan_release_area(q.where, last)) {
+        static_cast<void>(carry_out(last, criticality::process));
     }
     return {};
 }

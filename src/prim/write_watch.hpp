@@ -26,6 +26,8 @@ long open_page_marks() noexcept;
 // stopped. EPERM: part of it is not watched.
 long written_pages(int page_marks, range where, bool reset, page_count most, range* out,
                    std::size_t capacity, address* walked) noexcept;
+// Takes a reset back: watched pages that hold something count as written to.
+int mark_written(int watcher, address where, byte_count size) noexcept;
 // False also when the kernel does not say.
 bool all_present(range where) noexcept;
 // Writes a byte's own value to it, in one step: contents stay, and the kernel may not drop them.
@@ -45,7 +47,8 @@ inline constexpr byte_count large_page_size = byte_count{2} << 20;
 int reserve_large(address where, byte_count size, address* out) noexcept;
 
 // Page faults of this thread so far that found the memory without input or output.
-std::uint64_t own_page_faults() noexcept;
+// Negative errno.
+long own_page_faults() noexcept;
 // An address on the initial thread's stack, and how far that stack may still grow downwards (bytes).
 address initial_stack() noexcept;
 byte_count stack_limit() noexcept;

@@ -229,11 +229,10 @@ result<void> address_space::plan_free(const free_request& q, bool to_dead, plann
 }
 
 result<void> address_space::plan_release_dead(address a, planned& out) noexcept {
-    found f = map_.find(a);
+    const found f = map_.find(a);
     if (f.index == 0) {
         return errc::invalid_address;
     }
-    f.flags &= ~std::uint32_t{placeholder}; // the whole area, not a piece
     if (auto r = claim(f, f.whole); !r) {
         return r;
     }
@@ -267,6 +266,7 @@ void address_space::abandon(planned& p) noexcept {
     pieces_.give(p.spare_table_);
     p.spare_table_ = 0;
     if (p.took_space_) {
+        end_fault_watch(p.index_);
         if ((p.flags_ & placeholder) != 0) {
             pieces_.end(map_.at(p.index_));
         }
@@ -323,9 +323,11 @@ result<void> address_space::apply_reserve(planned& p) noexcept {
         }
     }
     if ((p.flags_ & watched) != 0) {
-        if (auto r = watch_.begin(p.span_); !r) {
+        const auto r = watch_.is_supported() ? watch_.begin(p.span_) : begin_fault_watch(p.index_);
+        if (!r) {
             return r;
         }
+        p.kernel_ = access_to_give(p.index_, p.kernel_);
     }
     // When one of these fails a prefix may have changed; abandon() gives the space back closed off.
     const range s = p.span_;
@@ -374,6 +376,7 @@ result<void> address_space::apply_access(planned& p) noexcept {
     if (p.guarded_) {
         return apply_access_guarded(p);
     }
+    p.kernel_ = access_to_give(p.index_, p.kernel_);
     range change{p.span_.end, p.span_.begin};
     int failed = 0;
     const bool distrust =
@@ -398,6 +401,7 @@ result<void> address_space::apply_access(planned& p) noexcept {
         failed = prim::protect(change.begin, change.size(), p.kernel_);
         if (failed != 0) {
             restore_access(change, distrust, false);
+            mark_pages(change, p.index_, true);
         }
     }
     return failed == 0 ? result<void>{} : from_os(failed);
@@ -511,8 +515,8 @@ result<void> address_space::apply_undo_discard(const planned& p) noexcept {
     if ((map_.at(p.index_).flags.load(std::memory_order_acquire) & keeps_contents) != 0) {
         return {}; // nothing was given up (apply_discard)
     }
-    bool is_whole = true;
-    const std::uint64_t faults = prim::own_page_faults();
+    const long faults = prim::own_page_faults();
+    bool is_whole = faults >= 0;
     map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
         if (is_charged(code)) {
             // What cannot be written to was not given up like this, but may have been before.
@@ -609,6 +613,7 @@ void address_space::keep(planned& p) noexcept {
 }
 
 void address_space::keep_decommit(planned& p) noexcept {
+    mark_pages(p.span_, p.index_, false); // WW7
     if (!p.stuck_ && !p.bare_) {
         map_.publish(p.span_, p.target_, false);
         return;
@@ -657,6 +662,7 @@ void address_space::keep_release(planned& p) noexcept {
     const std::uint32_t flags = r.flags.load(std::memory_order_acquire);
     unlock_before_dropping(used, flags);
     map_.remove(p.index_);
+    end_fault_watch(p.index_);
     if ((flags & placeholder) != 0) {
         pieces_.end(r);
     }

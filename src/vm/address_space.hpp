@@ -165,8 +165,10 @@ public:
     result<void> plan_coalesce(range span, planned& out) noexcept;
     // Is `a` in an area of placeholders?
     bool is_piece(address a) const noexcept { return (map_.find(a).flags & placeholder) != 0; }
-    // Any piece, by its base. emptied() afterwards: the whole area is dead (plan_release_dead).
+    // Any piece, by its base.
     result<void> plan_release_piece(address where, planned& out) noexcept;
+    // The area of `where` when every piece of it was released, else invalid_address.
+    result<void> plan_release_area(address where, planned& out) noexcept;
 
     // The reservation of `a`, when every page of it is dead once all are claimed; else
     // invalid_address.
@@ -180,7 +182,8 @@ public:
     // `placeholder`: free, and not the kernel's to give out.
     found find(address a) const noexcept {
         const found f = map_.find(a);
-        return __builtin_expect((f.flags & placeholder) != 0, 0) ? find_piece(a) : f;
+        constexpr std::uint32_t tag_is_ours = placeholder | watched_by_faults;
+        return __builtin_expect((f.flags & tag_is_ours) != 0, 0) ? find_piece(a) : f;
     }
     bool query(address a, run_view& out) const noexcept { return map_.query(a, out); }
     address next_base(address a, address limit = top_address) const noexcept {
@@ -205,7 +208,11 @@ public:
 
     // ---- written pages (WW) -----------------------------------------------------------------------
     // Decision 9: can writes be watched here?
-    bool can_watch() noexcept { return watch_.is_supported(); }
+    bool can_watch() noexcept { return watch_.is_supported() || watches_by_faults_; }
+    // Every fault on memory of ours is told to note_write(): watch by faults where the kernel does not.
+    void watch_by_faults() noexcept { watches_by_faults_ = true; }
+    // A write was refused at `a`: true when it may be tried again. Async-signal-safe.
+    bool note_write(address a) noexcept;
     // WW2, WW3: invalid_argument unless all of `span` lies in one watched reservation. See
     // write_watch::read.
     result<page_count> written_pages(range span, bool reset, void** out, page_count most) noexcept;
@@ -266,6 +273,12 @@ private:
     result<void> claim(const found& f, range span) noexcept;
     found find_piece(address a) const noexcept;
     bool is_still(const found& f) const noexcept;
+    result<void> begin_fault_watch(std::uint32_t index) noexcept;
+    void end_fault_watch(std::uint32_t index) noexcept;
+    access access_to_give(std::uint32_t index, access wanted) const noexcept;
+    void mark_pages(range span, std::uint32_t index, bool is_written) noexcept;
+    result<page_count> pages_noted(const found& f, range span, bool reset, void** out,
+                                   page_count most) noexcept;
     result<void> make_pieces(std::uint32_t index) noexcept;
     result<void> begin_piece_change(planned& out, piece_kind kind, std::uint32_t protect) noexcept;
     bool change_piece(planned& p) noexcept;
@@ -360,6 +373,7 @@ private:
     settled_sink settled_ = nullptr;
     void* settled_context_ = nullptr;
     write_watch watch_{};
+    bool watches_by_faults_ = false;
     piece_tables pieces_{};
     range piece_space_{};
 };

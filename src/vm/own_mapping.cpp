@@ -124,7 +124,8 @@ result<page_count> address_space::written_pages(range span, bool reset, void** o
     if (f.index == 0 || !f.whole.contains(span) || (f.flags & watched) == 0) {
         return errc::invalid_argument; // WW2
     }
-    return watch_.read(span, reset, out, most);
+    return (f.flags & watched_by_faults) != 0 ? pages_noted(f, span, reset, out, most)
+                                              : watch_.read(span, reset, out, most);
 }
 
 } // namespace memreeve::vm

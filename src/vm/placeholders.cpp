@@ -26,6 +26,7 @@ found address_space::find_piece(address a) const noexcept {
         found f = map_.find(a);
         piece here;
         if ((f.flags & placeholder) == 0) {
+            f.tag = (f.flags & watched_by_faults) != 0 ? 0 : f.tag;
             return f;
         }
         if (!pieces_.find(map_.at(f.index), f.life, f.at, here)) {
@@ -195,6 +196,28 @@ result<void> address_space::plan_release_piece(address where, planned& out) noex
     out.begin(this, planned::kind::decommit, f, f.whole, page_code::dead);
     count(out);
     return begin_piece_change(out, piece_kind::vacant, 0);
+}
+
+// Vacant pieces next to each other are one.
+result<void> address_space::plan_release_area(address where, planned& out) noexcept {
+    found area = map_.find(where);
+    const auto is_vacant = [&]() noexcept {
+        const found piece_there = find_piece(area.at);
+        return piece_there.index == 0 && piece_there.whole == area.whole;
+    };
+    if (area.index == 0 || (area.flags & placeholder) == 0 || !is_vacant()) {
+        return errc::invalid_address;
+    }
+    area.flags &= ~std::uint32_t{placeholder}; // the whole of it, not a piece
+    if (auto r = claim(area, area.whole); !r) {
+        return r;
+    }
+    out.begin(this, planned::kind::release, area, area.whole, page_code::reserved);
+    if (!is_vacant()) {
+        return errc::invalid_address; // another area lies there now
+    }
+    count(out);
+    return {};
 }
 
 // ---- apply --------------------------------------------------------------------------------------------

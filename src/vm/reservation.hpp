@@ -58,6 +58,8 @@ enum reservation_flag : std::uint32_t {
     large_pages = 128,
     // Some page may be locked (rules L): unlocked before it is decommitted or released.
     locked = 256,
+    // Watched without the kernel's help (fault_watch.cpp); in `tag` where the bits are.
+    watched_by_faults = 512,
     // In what find() answers alone: the piece is a placeholder, or (with index 0) vacant.
     bare_piece = 1 << 15,
 };

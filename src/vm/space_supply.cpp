@@ -89,6 +89,9 @@ void address_space::close() noexcept {
     }
     for (std::uint32_t i = 1; i < reservations_.used(); ++i) {
         const reservation& r = map_.at(i);
+        if (r.stage() == reservation_stage::live) {
+            end_fault_watch(i);
+        }
         const bool holds =
             r.stage() == reservation_stage::live || r.stage() == reservation_stage::going;
         if (holds && home_of(r) == nullptr) {

@@ -20,25 +20,23 @@ failure out_of(long os_code) noexcept {
 
 } // namespace
 
+// Only a yes is remembered: a no costs a system call, and may be of this moment.
 bool write_watch::is_supported() noexcept {
-    unsigned char known = support_.load(std::memory_order_acquire);
-    if (known == unknown) {
-        const long watcher = prim::open_write_watcher();
-        const long marks = watcher < 0 ? watcher : prim::open_page_marks();
-        if (watcher >= 0) {
-            (void)prim::close(static_cast<int>(watcher));
-        }
-        if (marks >= 0) {
-            (void)prim::close(static_cast<int>(marks));
-        }
-        // No descriptor or memory just now says nothing of later.
-        if (marks == -table_is_full[0] || marks == -table_is_full[1] || marks == -no_memory) {
-            return true;
-        }
-        known = marks >= 0 ? works : missing;
-        support_.store(known, std::memory_order_release);
+    if (works_.load(std::memory_order_acquire)) {
+        return true;
     }
-    return known == works;
+    const long watcher = prim::open_write_watcher();
+    const long marks = watcher < 0 ? watcher : prim::open_page_marks();
+    if (watcher >= 0) {
+        (void)prim::close(static_cast<int>(watcher));
+    }
+    if (marks >= 0) {
+        (void)prim::close(static_cast<int>(marks));
+        works_.store(true, std::memory_order_release);
+    }
+    // No descriptor or memory just now is for begin() to say.
+    return marks >= 0 || marks == -table_is_full[0] || marks == -table_is_full[1] ||
+           marks == -no_memory;
 }
 
 result<int> write_watch::watcher() noexcept {
@@ -127,6 +125,15 @@ result<page_count> write_watch::read(range span, bool reset, void** out, page_co
         a = walked;
     }
     (void)prim::close(static_cast<int>(marks));
+    if (count < 0 && reset && out != nullptr) {
+        // What was reset in earlier steps goes untold.
+        if (const auto fd = watcher(); fd) {
+            for (page_count i = 0; i < told; ++i) {
+                const auto page = reinterpret_cast<address>(out[i]);
+                (void)prim::mark_written(*fd, page, page_size);
+            }
+        }
+    }
     if (count < 0) {
         return out_of(count);
     }

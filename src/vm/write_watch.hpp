@@ -19,7 +19,7 @@ class write_watch {
 public:
     constexpr write_watch() noexcept = default;
 
-    // Can writes be watched here? Asks the system once.
+    // Can writes be watched here? Asks the system until it says yes.
     bool is_supported() noexcept;
     // Watches a mapping that nobody has touched yet. not_supported, or out_of_address_space with the
     // OS code.
@@ -35,10 +35,9 @@ private:
     result<int> replace(int stale) noexcept;
     result<void> ensure(range mapping) noexcept;
 
-    enum : unsigned char { unknown, works, missing };
     // descriptor + 1; 0: none yet in this process. Its page is wiped in a child of fork.
     std::atomic<std::atomic<int>*> word_{nullptr};
-    std::atomic<unsigned char> support_{unknown};
+    std::atomic<bool> works_{false};
 };
 
 } // namespace memreeve::vm

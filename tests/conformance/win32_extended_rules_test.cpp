@@ -456,7 +456,7 @@ TEST_P(win32_watch_rules, holds) {
     if (!can_watch_writes()) {
         GTEST_SKIP() << "skipped: this system does not watch writes (decision 9)";
     }
-    follow(GetParam());
+    follow(GetParam(), MRV_HOST_WATCH_BY_FAULTS);
 }
 
 INSTANTIATE_TEST_SUITE_P(rules, win32_watch_rules, testing::ValuesIn(watched_cases), case_name);

@@ -252,7 +252,10 @@ int main(int argc, char** argv) {
     mrv_host* host = nullptr;
     mrv_owner* owner = nullptr;
     IHostMemoryManager* manager = nullptr;
-    mrv_status status = mrv_host_create(nullptr, &host);
+    mrv_host_options options{};
+    options.size = sizeof options;
+    options.flags = MRV_HOST_WATCH_BY_FAULTS; // the machine's handler asks
+    mrv_status status = mrv_host_create(&options, &host);
     if (status == MRV_OK) {
         status = mrv_owner_create(host, nullptr, nullptr, &owner);
     }

@@ -426,7 +426,7 @@ public:
     void for_each_run(F f) {
         vm::address_space& space = memory().space();
         for (address base = space.next_base(0); base < top_address;) {
-            const vm::found first = space.find(base);
+            const vm::found first = space.map().find(base); // an area of placeholders as a whole
             if (first.index == 0) {
                 throw std::string("next_base names a free page");
             }

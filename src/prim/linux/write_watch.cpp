@@ -122,6 +122,16 @@ long written_pages(int page_marks, range where, bool reset, page_count most, ran
     return count;
 }
 
+int mark_written(int watcher, address where, byte_count size) noexcept {
+    struct {
+        std::uint64_t begin;
+        std::uint64_t size;
+        std::uint64_t mode;
+    } q{where, size, 0};
+    constexpr long write_protect = 0xc018aa06; // _IOWR(0xAA, 0x06, struct of 24 bytes)
+    return static_cast<int>(-sys(SYS_ioctl, watcher, write_protect, number(&q)));
+}
+
 bool all_present(range where) noexcept {
     constexpr page_count at_once = 512;
     unsigned char marks[at_once];
@@ -179,11 +189,11 @@ int reserve_large(address where, byte_count size, address* out) noexcept {
     return 0;
 }
 
-std::uint64_t own_page_faults() noexcept {
+long own_page_faults() noexcept {
     struct rusage so_far {};
     constexpr long this_thread = 1; // RUSAGE_THREAD
-    (void)sys(SYS_getrusage, this_thread, number(&so_far));
-    return static_cast<std::uint64_t>(so_far.ru_minflt);
+    const long r = sys(SYS_getrusage, this_thread, number(&so_far));
+    return r != 0 ? r : so_far.ru_minflt;
 }
 
 address initial_stack() noexcept { return static_cast<address>(getauxval(AT_RANDOM)); }

@@ -120,6 +120,10 @@ struct trap {
 inline thread_local trap the_trap;
 
 inline void on_fault(int signal_number, siginfo_t* info, void* context) {
+    const mrv_fault was = mrv_handle_fault(info, context);
+    if (was == MRV_FAULT_WATCHED) {
+        return; // the write is tried again
+    }
     if (the_trap.armed == 0) {
         std::signal(signal_number, SIG_DFL);
         std::raise(signal_number);
@@ -130,7 +134,7 @@ inline void on_fault(int signal_number, siginfo_t* info, void* context) {
     const auto code = static_cast<std::uint64_t>(machine->uc_mcontext.gregs[REG_ERR]);
     the_trap.kind = (code & 16) != 0 ? 8 : (code & 2) != 0 ? 1 : 0;
     the_trap.address = reinterpret_cast<std::uint64_t>(info->si_addr);
-    the_trap.guard = mrv_handle_fault(info, context) == MRV_FAULT_GUARD;
+    the_trap.guard = was == MRV_FAULT_GUARD;
     siglongjmp(the_trap.back, 1);
 }
 

@@ -34,8 +34,8 @@ inline std::string trimmed(const std::string& line) {
 }
 
 // After every refusal and access violation the whole map must be what it was, and at the end empty.
-inline void follow(const rule_case& c) {
-    host_fixture f;
+inline void follow(const rule_case& c, std::uint32_t host_flags = 0) {
+    host_fixture f(0, 0, host_flags);
     machine m(f.host, f.manager);
     m.owner = f.owner;
     const std::string empty = m.map();
@@ -69,9 +69,9 @@ inline void follow(const rule_case& c) {
     EXPECT_EQ(m.map(), empty);
 }
 
-// Are writes to watched memory remembered here (decision 9)?
+// Are writes to watched memory remembered here (decision 9), by the kernel or by faults?
 inline bool can_watch_writes() {
-    host_fixture f;
+    host_fixture f(0, 0, MRV_HOST_WATCH_BY_FAULTS);
     machine m(f.host, f.manager);
     const bool can = m.execute(words_of("A A+0 1000 202000 4")) == "ok A+0";
     m.clear();
