@@ -115,6 +115,17 @@ public:
     bool asks_kernel_always() const { return truth_.is_quick(); }
     variety seen;
 
+    // At the kernel's mapping limit: what needs a mapping may be refused with 8 (a reservation with
+    // 487, while its address is owed), and is as before then; what was given up may be open still.
+    bool at_limit = false;
+    std::uint64_t refused = 0;
+
+    // Nothing of the window is mapped any more.
+    bool is_window_unmapped() {
+        const auto& pieces = truth_.look(model_.begin(), model_.end());
+        return pieces.size() == 1 && !pieces.front().mapped;
+    }
+
     // Empty, or the first disagreement.
     std::string run(const operation& o) {
         std::string what = carry_out(o);
@@ -156,6 +167,12 @@ private:
         }
         return o.space == window ? is_in_window(address_of(o))
                                  : slot_base_[(o.space - 2) % slots] != 0;
+    }
+
+    bool is_refused_at_limit(unsigned error, bool reserves) {
+        const bool is = at_limit && (error == 8 || (reserves && error == 487));
+        refused += is ? 1 : 0;
+        return is;
     }
 
     static std::string differs(const char* what, std::uint64_t expected, std::uint64_t got) {
@@ -239,10 +256,14 @@ private:
             !(is_in_window(a) && a + size <= model_.end())) {
             return {}; // a reservation outside the window
         }
-        const page_model::outcome expected = model_.alloc(a, size, type, o.value);
         void* got = nullptr;
         const HRESULT hr =
             h_.manager->VirtualAlloc(pointer(a), size, type, o.value, eTaskCritical, &got);
+        if (is_refused_at_limit(error_of(hr), (type & 0x2000) != 0)) {
+            note(form_of(type, a == 0), error_of(hr), a, size);
+            return got == nullptr ? "" : "the out pointer was not nulled";
+        }
+        const page_model::outcome expected = model_.alloc(a, size, type, o.value);
         const unsigned error = error_of(hr);
         const bool decided = expected.may_fail_as != 0;
         if (decided) {
@@ -312,10 +333,14 @@ private:
     }
 
     std::string protect(const operation& o, std::uint64_t a) {
-        const page_model::outcome expected = model_.protect(a, o.size, o.value, o.type != 0);
         DWORD old = 0;
         const unsigned error = error_of(
             h_.manager->VirtualProtect(pointer(a), o.size, o.value, o.type != 0 ? &old : nullptr));
+        if (is_refused_at_limit(error, false)) {
+            note(form::protect, error, a, o.size);
+            return {};
+        }
+        const page_model::outcome expected = model_.protect(a, o.size, o.value, o.type != 0);
         note(form::protect, error, a, o.size);
         if (error != expected.error) {
             return differs("error", expected.error, error);
@@ -341,6 +366,9 @@ private:
             return "VirtualQuery failed";
         }
         const bool inside = is_in_window(a);
+        if (at_limit && model_.find(page_model::down(a)) == nullptr) {
+            return {}; // what the kernel has not taken back shows
+        }
         const page_model::region r = model_.query(a, inside ? model_.end() : page_model::top);
         std::uint64_t size = info.RegionSize;
         const auto base = reinterpret_cast<std::uint64_t>(info.BaseAddress);
@@ -377,14 +405,20 @@ private:
         if (op == 'X' && !model_.holds_return(a) && (model_.kernel_access_at(a) & 4) != 0) {
             return {};
         }
+        if (at_limit && (before_ < page_state::noaccess)) {
+            return {}; // may be open still, or somebody else's
+        }
         using end = page_model::access_end;
-        const end expected = model_.access(op, a, o.value);
         const test::touch t = op == 'R'   ? test::touching::read(a)
                               : op == 'W' ? test::touching::write(a, o.value)
                                           : test::touching::call(a);
         const end got = t.how == test::touch::end::ok      ? end::ok
                         : t.how == test::touch::end::guard ? end::guard
                                                            : end::violation;
+        if (at_limit && before_ == page_state::guarded && got == end::violation) {
+            return {}; // the guard could not be taken away, and stays
+        }
+        const end expected = model_.access(op, a, o.value);
         note(op == 'R'   ? form::read
              : op == 'W' ? form::write
                          : form::call,
@@ -533,6 +567,9 @@ private:
             for (std::uint64_t p = k.begin; p < k.end; p += page) {
                 if (r == nullptr || p >= r->end) {
                     r = model_.find(p);
+                }
+                if (at_limit && (r == nullptr || page_model::at(*r, p).protect == 0)) {
+                    continue;
                 }
                 const unsigned allowed =
                     r == nullptr ? 0 : model_.kernel_access(page_model::at(*r, p).protect);
