@@ -22,6 +22,13 @@ struct touch {
 
 namespace touching {
 
+// ThreadSanitizer runs a handler with all signals blocked.
+#ifdef __SANITIZE_THREAD__
+inline constexpr int saves_mask = 1;
+#else
+inline constexpr int saves_mask = 0; // SA_NODEFER: there is no mask to put back
+#endif
+
 struct trap {
     sigjmp_buf back;
     volatile sig_atomic_t armed = 0;
@@ -43,7 +50,7 @@ inline void on_fault(int number, siginfo_t* info, void* context) {
     t.seen.address = reinterpret_cast<std::uint64_t>(info->si_addr);
     t.seen.how = mrv_handle_fault(info, context) == MRV_FAULT_GUARD ? touch::end::guard
                                                                     : touch::end::violation;
-    siglongjmp(t.back, 1); // SA_NODEFER: no mask to put back
+    siglongjmp(t.back, 1);
 }
 
 inline void install() {
@@ -57,7 +64,7 @@ inline void install() {
 // In assembly: a sanitizer's check of the address would fault elsewhere, and first.
 inline touch read(std::uint64_t a) {
     trap& t = the_trap;
-    if (sigsetjmp(t.back, 0) != 0) {
+    if (sigsetjmp(t.back, saves_mask) != 0) {
         return t.seen;
     }
     t.armed = 1;
@@ -70,7 +77,7 @@ inline touch read(std::uint64_t a) {
 }
 inline touch write(std::uint64_t a, unsigned value) {
     trap& t = the_trap;
-    if (sigsetjmp(t.back, 0) != 0) {
+    if (sigsetjmp(t.back, saves_mask) != 0) {
         return t.seen;
     }
     t.armed = 1;
@@ -81,7 +88,7 @@ inline touch write(std::uint64_t a, unsigned value) {
 // Must hold a return instruction, if it can be executed.
 inline touch call(std::uint64_t a) {
     trap& t = the_trap;
-    if (sigsetjmp(t.back, 0) != 0) {
+    if (sigsetjmp(t.back, saves_mask) != 0) {
         return t.seen;
     }
     t.armed = 1;
@@ -92,7 +99,7 @@ inline touch call(std::uint64_t a) {
 // A copy of a whole page; false: it faulted.
 inline bool copy_page(std::uint64_t from, void* to) {
     trap& t = the_trap;
-    if (sigsetjmp(t.back, 0) != 0) {
+    if (sigsetjmp(t.back, saves_mask) != 0) {
         return false;
     }
     t.armed = 1;
@@ -107,7 +114,7 @@ inline bool copy_page(std::uint64_t from, void* to) {
 // The other way round.
 inline bool paste_page(std::uint64_t to, const void* from) {
     trap& t = the_trap;
-    if (sigsetjmp(t.back, 0) != 0) {
+    if (sigsetjmp(t.back, saves_mask) != 0) {
         return false;
     }
     t.armed = 1;
