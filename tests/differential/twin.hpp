@@ -50,6 +50,7 @@ inline unsigned error_of_status(mrv_status s) {
     case MRV_OK: return 0;
     case MRV_E_INVALID_ARGUMENT: return 87;
     case MRV_E_NULL_POINTER: return 998;
+    case MRV_E_OUT_OF_MEMORY: return 8;
     default: return 0xfffe;
     }
 }
@@ -118,7 +119,11 @@ public:
     // At the kernel's mapping limit: what needs a mapping may be refused with 8 (a reservation with
     // 487, while its address is owed), and is as before then; what was given up may be open still.
     bool at_limit = false;
+    // Where not even contents can be dropped any more.
+    bool decommit_may_be_refused = false;
     std::uint64_t refused = 0;
+    // Called before and after an operation; what is asked to compare comes outside.
+    void (*around)(twin&, bool begins) = nullptr;
 
     // Nothing of the window is mapped any more.
     bool is_window_unmapped() {
@@ -128,7 +133,13 @@ public:
 
     // Empty, or the first disagreement.
     std::string run(const operation& o) {
+        if (around != nullptr) {
+            around(*this, true);
+        }
         std::string what = carry_out(o);
+        if (around != nullptr) {
+            around(*this, false);
+        }
         if (what.empty()) {
             what = look_round(o);
         }
@@ -314,8 +325,12 @@ private:
         const page_model::reservation* r = model_.find(page_model::down(a));
         const std::uint64_t whole = r == nullptr ? 0 : r->end - r->base;
         const std::uint64_t base = r == nullptr ? 0 : r->base;
-        const page_model::outcome expected = model_.free(a, o.size, o.type);
         const unsigned error = error_of(h_.manager->VirtualFree(pointer(a), o.size, o.type));
+        if (decommit_may_be_refused && o.type == 0x4000 && is_refused_at_limit(error, false)) {
+            touch_range(a, o.size);
+            return {};
+        }
+        const page_model::outcome expected = model_.free(a, o.size, o.type);
         note(o.type == 0x8000 ? form::release : form::decommit, error, a, o.size);
         if (error != expected.error) {
             return differs("error", expected.error, error);
@@ -333,6 +348,9 @@ private:
     }
 
     std::string protect(const operation& o, std::uint64_t a) {
+        if (at_limit && model_.find(page_model::down(a)) == nullptr) {
+            return {}; // what is owed is mapped still, and not ours
+        }
         DWORD old = 0;
         const unsigned error = error_of(
             h_.manager->VirtualProtect(pointer(a), o.size, o.value, o.type != 0 ? &old : nullptr));
@@ -357,6 +375,9 @@ private:
             error_of(h_.manager->VirtualQuery(pointer(a), &info, sizeof info, &got));
         if (told) {
             seen.note(form::query, error, before_, page);
+        }
+        if (told && is_refused_at_limit(error, false)) {
+            return {};
         }
         if (a >= page_model::top) {
             return error == 87 ? ""
@@ -471,13 +492,16 @@ private:
     }
 
     std::string get_watch(const operation& o, std::uint64_t a) {
-        std::vector<std::uint64_t> expected;
-        const page_model::outcome e = model_.written_pages(o.type, a, o.size, o.value, expected);
         std::vector<void*> pages(o.value + 1);
         std::size_t count = o.value;
         std::uint32_t granularity = 0;
         const unsigned error = error_of_status(mrv_get_write_watch(
             h_.host, o.type, pointer(a), o.size, pages.data(), &count, &granularity));
+        if (is_refused_at_limit(error, false)) {
+            return {};
+        }
+        std::vector<std::uint64_t> expected;
+        const page_model::outcome e = model_.written_pages(o.type, a, o.size, o.value, expected);
         note(form::get_watch, error, a, o.size);
         if (error != e.error) {
             return differs("error", e.error, error);
@@ -497,8 +521,11 @@ private:
         return {};
     }
     std::string reset_watch(const operation& o, std::uint64_t a) {
-        const page_model::outcome e = model_.reset_written(a, o.size);
         const unsigned error = error_of_status(mrv_reset_write_watch(h_.host, pointer(a), o.size));
+        if (is_refused_at_limit(error, false)) {
+            return {};
+        }
+        const page_model::outcome e = model_.reset_written(a, o.size);
         note(form::reset_watch, error, a, o.size);
         return error == e.error ? "" : differs("error", e.error, error);
     }
