@@ -31,12 +31,8 @@ void must(bool holds, const char* what) {
 }
 
 struct host {
-    explicit host(std::uint32_t flags = 0, std::uint32_t faulting = MRV_FAULTING_STRICT) {
-        mrv_host_options o{};
-        o.size = sizeof o;
-        o.flags = flags;
-        o.faulting = faulting;
-        must(mrv_host_create(&o, &handle) == MRV_OK &&
+    host() {
+        must(mrv_host_create(nullptr, &handle) == MRV_OK &&
                  mrv_owner_create(handle, nullptr, nullptr, &owner) == MRV_OK &&
                  mrv_owner_memory_manager(owner, &memory) == MRV_OK,
              "making a host");

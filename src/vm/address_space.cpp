@@ -290,7 +290,8 @@ result<void> address_space::apply_reserve(planned& p) noexcept {
 
 result<void> address_space::take_space(planned& p) noexcept {
     const byte_count size = p.span_.size();
-    const auto got = p.anywhere_ ? take_anywhere(size, p.owner_) : take_exactly(p.span_, p.owner_);
+    const auto got = p.anywhere_ ? take_anywhere(size, p.owner_, is_committed(p.target_))
+                                 : take_exactly(p.span_, p.owner_);
     if (!got) {
         return got.error();
     }
@@ -334,9 +335,14 @@ result<void> address_space::apply_access(planned& p) noexcept {
         return apply_access_over_mappings(p, distrust);
     }
     if (failed == 0 && !change.is_empty()) {
+        // How the kernel holds what may be open, only the kernel can tell.
+        saved_access<most_saved> before;
+        const bool is_saved = distrust && before.save(change) == 0;
         failed = prim::protect(change.begin, change.size(), p.kernel_);
-        if (failed != 0) {
+        if (failed != 0 && !is_saved) {
             restore_access(change, distrust, false);
+        } else if (failed != 0 && !before.put_back() && drop_ballast()) {
+            static_cast<void>(before.put_back());
         }
     }
     return failed == 0 ? result<void>{} : from_os(failed);

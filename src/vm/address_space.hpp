@@ -247,9 +247,9 @@ private:
     enum class granules_are : unsigned char { open, closed, stuck };
     enum class guards : unsigned char { untried, work, unknown_to_kernel };
 
-    result<place> take_anywhere(byte_count size, owner_id owner) noexcept;
+    result<place> take_anywhere(byte_count size, owner_id owner, bool commits) noexcept;
     place take_from(arena_kind kind, std::uint32_t count, std::uint32_t alignment, owner_id owner,
-                    bool may_make) noexcept;
+                    bool commits, bool may_make) noexcept;
     std::uint32_t claim_arena_record() noexcept;
     result<place> take_exactly(range where, owner_id owner) noexcept;
     result<void> take_space(planned& p) noexcept;

@@ -70,7 +70,7 @@ result<void> address_space::apply_access_guarded(planned& p) noexcept {
         return apply_access_over_mappings(p, distrust);
     }
     // How the kernel holds what it would not hold as the codes say, only the kernel can tell.
-    saved_access<pages_per_granule * 4> before;
+    saved_access<most_saved> before;
     if (is_unsure && failed == 0) {
         failed = before.save(change);
     }

@@ -69,13 +69,14 @@ bool arena::find_free(std::uint32_t from, std::uint32_t to, std::uint32_t count,
     return false;
 }
 
-address arena::take(std::uint32_t count, std::uint32_t alignment) noexcept {
+address arena::take(std::uint32_t count, std::uint32_t alignment, bool commits) noexcept {
     const std::uint32_t size = granules.load(std::memory_order_relaxed);
     const std::uint32_t refused = too_many.load(std::memory_order_relaxed);
     if (count == 0 || count > size || (refused != 0 && count >= refused)) {
         return 0;
     }
-    std::atomic<std::uint32_t>& hint = own_lane().hint;
+    std::atomic<std::uint32_t>& hint =
+        is_for_small() ? own_lane().hint : lanes[commits ? 0 : 1].hint;
     std::uint32_t from = hint.load(std::memory_order_relaxed) % size;
     bool wrapped = false;
     for (;;) {
@@ -97,8 +98,9 @@ address arena::take(std::uint32_t count, std::uint32_t alignment) noexcept {
     }
 }
 
-void arena::clear_all(std::uint32_t lane_distance) noexcept {
+void arena::clear_all() noexcept {
     const std::uint32_t size = granules.load(std::memory_order_relaxed);
+    const std::uint32_t lane_distance = is_for_small() ? chunk_granules : size / 2;
     too_many.store(0, std::memory_order_relaxed);
     opened.store(0, std::memory_order_relaxed);
     for (std::uint32_t i = 0; i < lane_count; ++i) {
@@ -133,8 +135,10 @@ void arena::give(range r) noexcept {
         too_many.store(0, std::memory_order_relaxed);
     }
     // Low addresses first: freed space is used again before untouched space.
-    if (first < own.hint.load(std::memory_order_relaxed)) {
-        own.hint.store(first, std::memory_order_relaxed);
+    const bool is_lower = first < granules.load(std::memory_order_relaxed) / 2;
+    std::atomic<std::uint32_t>& hint = is_for_small() ? own.hint : lanes[is_lower ? 0 : 1].hint;
+    if (first < hint.load(std::memory_order_relaxed)) {
+        hint.store(first, std::memory_order_relaxed);
     }
 }
 

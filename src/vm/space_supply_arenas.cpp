@@ -7,9 +7,7 @@ namespace memreeve::vm {
 
 namespace {
 
-// The size of a huge page, and what a guarded arena opens at a time.
-constexpr byte_count chunk = byte_count{2} << 20;
-constexpr std::uint32_t chunk_granules = chunk / granule_size;
+constexpr byte_count chunk = chunk_size;
 constexpr std::uint32_t largest_from_arena = arena_max_granules / 4;
 constexpr std::uint32_t low_arena_granules = 1024;     // 64 MiB
 constexpr std::uint32_t smallest_arena_granules = 256; // 16 MiB
@@ -135,7 +133,7 @@ arena* address_space::make_arena(owner_id owner, arena_kind kind, std::uint32_t 
     a.mapped_end.store(base + size, std::memory_order_relaxed);
     a.begin.store(round_up(base + page_size, chunk), std::memory_order_relaxed);
     a.granules.store(granules, std::memory_order_relaxed);
-    a.clear_all(kind == arena_kind::plain || kind == arena_kind::low ? 0 : chunk_granules);
+    a.clear_all();
     if (listener_.added != nullptr) {
         listener_.added(listener_.context, {base, base + size}, owner, space_listener::kind::arena);
     }
@@ -334,10 +332,10 @@ void address_space::settle_half_open(arena& a) noexcept {
 // ---- taking ---------------------------------------------------------------------------------------
 
 address_space::place address_space::take_from(arena_kind kind, std::uint32_t count,
-                                              std::uint32_t alignment, owner_id owner,
+                                              std::uint32_t alignment, owner_id owner, bool commits,
                                               bool may_make) noexcept {
     const auto take = [&](arena& a) -> place {
-        place got{a.take(count, alignment), &a};
+        place got{a.take(count, alignment, commits), &a};
         if (got.begin != 0 && kind == arena_kind::guarded &&
             !open_or_close(got, {got.begin, got.begin + count * granule_size}, true)) {
             got.begin = 0;
@@ -365,8 +363,8 @@ address_space::place address_space::take_from(arena_kind kind, std::uint32_t cou
     return {};
 }
 
-result<address_space::place> address_space::take_anywhere(byte_count size,
-                                                          owner_id owner) noexcept {
+result<address_space::place> address_space::take_anywhere(byte_count size, owner_id owner,
+                                                          bool commits) noexcept {
     const byte_count granules = round_up(size, granule_size) >> granule_shift;
     if (granules > largest_from_arena) {
         return map_placed(size, owner);
@@ -375,7 +373,7 @@ result<address_space::place> address_space::take_anywhere(byte_count size,
     bool may_make = true;
     if (count <= largest_guarded &&
         guards_.load(std::memory_order_relaxed) != guards::unknown_to_kernel) {
-        const place got = take_from(arena_kind::guarded, count, 1, owner, true);
+        const place got = take_from(arena_kind::guarded, count, 1, owner, commits, true);
         if (got.begin != 0) {
             return got;
         }
@@ -384,7 +382,7 @@ result<address_space::place> address_space::take_anywhere(byte_count size,
     }
     // What is large begins at a huge page, and at an entry of the map's upper levels.
     const std::uint32_t alignment = count >= chunk_granules ? chunk_granules : 1;
-    const place got = take_from(arena_kind::plain, count, alignment, owner, may_make);
+    const place got = take_from(arena_kind::plain, count, alignment, owner, commits, may_make);
     return got.begin != 0 ? result<place>{got} : map_placed(size, owner);
 }
 
