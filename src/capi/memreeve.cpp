@@ -142,14 +142,12 @@ mrv_status mrv_host_create(const mrv_host_options* options, mrv_host** out) noex
         (o.flags & ~known_flags) != 0 || o.reserved != 0) {
         return MRV_E_INVALID_ARGUMENT;
     }
-    if (o.faulting == MRV_FAULTING_RELAXED) {
-        return MRV_E_NOT_SUPPORTED;
-    }
     manager::host::settings s;
     s.limit = limits.hard;
     s.reserve = limits.reserve;
     s.memory.allow_write_execute = (o.flags & MRV_HOST_FORBID_WRITE_EXECUTE) == 0;
     s.memory.strict_levels = (o.flags & MRV_HOST_LENIENT_LEVELS) == 0;
+    s.memory.relaxed = o.faulting == MRV_FAULTING_RELAXED;
     s.memory.guard_pages = (o.flags & MRV_HOST_NO_GUARD_PAGES) == 0;
     s.memory.watch_system = o.pressure_source == MRV_PRESSURE_ALL;
     s.memory.root_prefix = o.system_root;

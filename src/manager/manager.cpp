@@ -51,6 +51,12 @@ result<void> manager::open(ledger& books, telemetry::image_record& image,
     extents_ = extents(&image);
     sensors_.open(o.root_prefix, o.watch_system);
     space_.set_settled_sink(on_settled, this);
+    space_.set_warm_bound([](void* context, owner_id owner) noexcept {
+        return static_cast<manager*>(context)->warm_bound(owner);
+    });
+    if (o.relaxed) {
+        space_.relax();
+    }
     if (!o.guard_pages) {
         space_.forgo_guards();
     }

@@ -14,6 +14,7 @@ struct options {
     bool watch_system = true;        // container and machine count in load() and notifications
     bool discard_at_once = false; // MEM_RESET drops contents now (what madvise(DONTNEED) promises)
     bool guard_pages = true;      // MADV_GUARD_INSTALL (Linux 6.13) where the kernel has it
+    bool relaxed = false;         // reserved memory of small reservations may be touched
     const char* root_prefix = ""; // before /proc and /sys/fs/cgroup: tests use directory trees
 };
 

@@ -276,7 +276,7 @@ result<void> address_space::apply_reserve(planned& p) noexcept {
     if (p.kernel_ != (p.guarded_ ? access::read_write : access::none) && commits) {
         e = prim::protect(s.begin, s.size(), p.kernel_);
     }
-    if (e == 0 && p.guarded_ && commits) {
+    if (e == 0 && p.guarded_ && !p.relaxed_ && commits) {
         e = prim::remove_guard(s.begin, s.size());
     }
     if (e != 0) {
@@ -298,8 +298,12 @@ result<void> address_space::take_space(planned& p) noexcept {
     p.span_ = {got->begin, got->begin + size};
     p.guarded_ = got->guarded;
     std::uint32_t flags = 0;
+    p.relaxed_ = got->relaxed;
     if (p.guarded_) {
         flags |= guarded_space;
+    }
+    if (p.relaxed_) {
+        flags |= relaxed_space;
     }
     if (got->home != nullptr) {
         flags |= static_cast<std::uint32_t>(got->home - arenas_) << arena_shift;
@@ -368,14 +372,14 @@ result<void> address_space::apply_access_over_mappings(const planned& p, bool di
             failed = prim::protect(run.begin, run.size(), p.kernel_);
         }
         if (failed == 0 && p.guarded_ && is_reserved(code)) {
-            failed = prim::remove_guard(run.begin, run.size());
+            failed = unmark(p, run);
         }
     });
     if (failed == 0 && commits) {
         failed = replace_mappings(p.span_, p.kernel_);
     }
     if (failed != 0) {
-        if (p.guarded_ && mark_again(p.span_) != 0) {
+        if (p.guarded_ && !p.relaxed_ && mark_again(p.span_) != 0) {
             map_.at(p.index_).flags.fetch_or(may_be_open, std::memory_order_acq_rel);
         }
         restore_access(p.span_, distrust, p.guarded_);
@@ -639,9 +643,14 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
             if ((there != 0 && there != i) || where.is_empty()) {
                 continue;
             }
-            const arena* home = arena_of(where.begin);
+            arena* home = arena_of(where.begin);
+            const range granules{where.begin, round_up(where.end, granule_size)};
             if (home != nullptr &&
-                home->is_open({where.begin, round_up(where.end, granule_size)})) {
+                home->kind.load(std::memory_order_relaxed) == arena_kind::relaxed &&
+                home->is_open(granules)) {
+                loosen(*home, granules);
+                static_cast<void>(prim::protect(where.begin, where.size(), access::read_write));
+            } else if (home != nullptr && home->is_open(granules)) {
                 static_cast<void>(cover(where, false));
             } else {
                 static_cast<void>(prim::discard(where.begin, where.size()));
@@ -666,7 +675,11 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
         if (!claimed) {
             return;
         }
-        if (is_marked) {
+        if ((r.flags.load(std::memory_order_relaxed) & relaxed_space) != 0) {
+            if (arena* home = arena_of(run.begin); home != nullptr) {
+                loosen(*home, run);
+            }
+        } else if (is_marked) {
             static_cast<void>(kernel_access(code, true) == use_of(code)
                                   ? prim::remove_guard(run.begin, run.size())
                                   : prim::install_guard(run.begin, run.size()));

@@ -109,7 +109,11 @@ void arena::clear_all() noexcept {
     }
     for (std::uint32_t w = 0; w < size / 64; ++w) {
         taken[w].store(0, std::memory_order_relaxed);
-        open[w].store(0, std::memory_order_relaxed);
+        for (auto* map : {&open, &dirty, &parked, &warm}) {
+            if ((*map)[w].load(std::memory_order_relaxed) != 0) {
+                (*map)[w].store(0, std::memory_order_relaxed);
+            }
+        }
     }
 }
 
@@ -160,25 +164,39 @@ range arena::closed_part(range r) const noexcept {
 }
 
 std::uint32_t arena::set_open(range r, bool is_open) noexcept {
-    const std::uint32_t end = slot_of(r.end);
-    std::uint32_t changed = 0;
-    for (std::uint32_t i = slot_of(r.begin); i < end;) {
-        const std::uint32_t word_end = (i / 64 + 1) * 64;
-        const std::uint32_t stop = end < word_end ? end : word_end;
-        const std::uint64_t mask = bits(i % 64, stop - (i & ~63U));
-        const std::uint64_t before = is_open
-                                         ? open[i / 64].fetch_or(mask, std::memory_order_acq_rel)
-                                         : open[i / 64].fetch_and(~mask, std::memory_order_acq_rel);
-        changed += static_cast<std::uint32_t>(
-            __builtin_popcountll(is_open ? mask & ~before : mask & before));
-        i = stop;
-    }
+    const std::uint32_t changed = change(open, r, is_open);
     if (is_open) {
         opened.fetch_add(changed, std::memory_order_relaxed);
     } else {
         opened.fetch_sub(changed, std::memory_order_relaxed);
     }
     return changed;
+}
+
+std::uint32_t arena::change(bitmap which, range r, bool on) noexcept {
+    const std::uint32_t end = slot_of(r.end);
+    std::uint32_t changed = 0;
+    for (std::uint32_t i = slot_of(r.begin); i < end;) {
+        const std::uint32_t word_end = (i / 64 + 1) * 64;
+        const std::uint32_t stop = end < word_end ? end : word_end;
+        const std::uint64_t mask = bits(i % 64, stop - (i & ~63U));
+        const std::uint64_t before = on ? which[i / 64].fetch_or(mask, std::memory_order_acq_rel)
+                                        : which[i / 64].fetch_and(~mask, std::memory_order_acq_rel);
+        changed +=
+            static_cast<std::uint32_t>(__builtin_popcountll(on ? mask & ~before : mask & before));
+        i = stop;
+    }
+    return changed;
+}
+
+bool arena::any(bitmap which, range r) const noexcept {
+    const std::uint32_t end = slot_of(r.end);
+    for (std::uint32_t i = slot_of(r.begin); i < end; ++i) {
+        if ((which[i / 64].load(std::memory_order_relaxed) >> (i % 64) & 1) != 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 } // namespace memreeve::vm

@@ -24,6 +24,7 @@ inline constexpr std::uint32_t chunk_granules = chunk_size / granule_size;
 enum class arena_kind : std::uint32_t {
     plain,
     guarded,
+    relaxed, // for owners who opted out of strict faulting: open without markers (space_supply_relaxed.cpp)
     low, // below 2 GiB, for MAP_32BIT; used on request only
 };
 
@@ -51,6 +52,11 @@ struct arena {
     lane lanes[lane_count]{};
     std::atomic<std::uint64_t> taken[words]{};
     std::atomic<std::uint64_t> open[words]{};
+    // Of relaxed arenas. Dirty: pages that are not committed may hold contents. Parked: taken, dirty and
+    // of no reservation, until somebody cleans it. Warm: free, and pages of it are there, zeroed.
+    std::atomic<std::uint64_t> dirty[words]{};
+    std::atomic<std::uint64_t> parked[words]{};
+    std::atomic<std::uint64_t> warm[words]{};
 
     range where() const noexcept {
         const address b = begin.load(std::memory_order_relaxed);
@@ -91,10 +97,17 @@ struct arena {
     // Returns how many changed.
     std::uint32_t set_open(range granule_range, bool is_open) noexcept;
 
-private:
+    // Bits of dirty, parked or warm.
+    using bitmap = std::atomic<std::uint64_t> (&)[words];
+    std::uint32_t change(bitmap which, range granule_range, bool on) noexcept;
+    bool any(bitmap which, range granule_range) const noexcept;
+
     bool is_for_small() const noexcept {
-        return kind.load(std::memory_order_relaxed) == arena_kind::guarded;
+        const arena_kind k = kind.load(std::memory_order_relaxed);
+        return k == arena_kind::guarded || k == arena_kind::relaxed;
     }
+
+private:
     lane& own_lane() noexcept {
         const auto self = reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
         return lanes[self * 0x9e3779b97f4a7c15ULL >> 61];
