@@ -45,17 +45,18 @@ page_count address_space::loose_bound(const arena& a) const noexcept {
     return granules < most_loose ? granules : most_loose;
 }
 
-// Pages of `used` will hold contents that nobody has committed.
+// Pages of `used` will be of nobody's; their contents stay, or beyond the bound they go.
 void address_space::loosen(arena& home, range used) noexcept {
     const range granules = granules_round(used);
-    if (granules.size() == granule_size && home.any(home.dirty, granules)) {
+    const auto count = static_cast<std::uint32_t>(granules.size() >> granule_shift);
+    if (count == 1 && home.any(home.dirty, granules)) {
         return;
     }
-    const std::uint32_t fresh = home.change(home.dirty, granules, true);
-    const std::uint32_t before = loose_.fetch_add(fresh, std::memory_order_relaxed);
-    if (before + fresh > loose_bound(home)) {
-        static_cast<void>(prim::discard(used.begin, used.size()));
+    if (loose_.load(std::memory_order_relaxed) + count > loose_bound(home) &&
+        prim::discard(used.begin, used.size()) == 0) {
+        return;
     }
+    loose_.fetch_add(home.change(home.dirty, granules, true), std::memory_order_relaxed);
 }
 
 // Reserved pages that are about to be committed.

@@ -179,10 +179,12 @@ public:
 
     // Of the worlds made from now on.
     static inline bool guard_pages = true;
+    static inline bool relaxed = false;
 
     host_world() {
         manager::host::settings settings;
         settings.memory.guard_pages = guard_pages;
+        settings.memory.relaxed = relaxed;
         const auto made = manager::host::create(settings);
         if (!made) {
             throw std::string("no host");

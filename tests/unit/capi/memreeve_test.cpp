@@ -108,8 +108,6 @@ TEST(capi, options_that_make_no_sense) {
     o.pressure_source = 9;
     EXPECT_EQ(mrv_host_create(&o, &host), MRV_E_INVALID_ARGUMENT);
     o.pressure_source = 0;
-    o.faulting = MRV_FAULTING_RELAXED;
-    EXPECT_EQ(mrv_host_create(&o, &host), MRV_E_NOT_SUPPORTED);
     o.faulting = 7;
     EXPECT_EQ(mrv_host_create(&o, &host), MRV_E_INVALID_ARGUMENT);
     o.faulting = 0;
