@@ -132,6 +132,42 @@ TEST(capi, figures_are_written_up_to_the_callers_size) {
     EXPECT_EQ(mrv_host_destroy(host), MRV_OK);
 }
 
+// Relaxed faulting: what was decommitted may still be touched, stays for a while, is said, and is zero
+// when it comes back.
+TEST(capi, relaxed_faulting) {
+    mrv_host_options o{};
+    o.size = sizeof o;
+    o.faulting = MRV_FAULTING_RELAXED;
+    mrv_host* host = nullptr;
+    ASSERT_EQ(mrv_host_create(&o, &host), MRV_OK);
+    mrv_owner* owner = nullptr;
+    IHostMemoryManager* memory = nullptr;
+    ASSERT_EQ(mrv_owner_create(host, nullptr, nullptr, &owner), MRV_OK);
+    ASSERT_EQ(mrv_owner_memory_manager(owner, &memory), MRV_OK);
+    const auto warm = [&] {
+        mrv_owner_figures f{};
+        f.size = sizeof f;
+        EXPECT_EQ(mrv_owner_stats(owner, &f), MRV_OK);
+        return f.warm_bytes;
+    };
+    void* p = nullptr;
+    ASSERT_EQ(memory->VirtualAlloc(nullptr, 65536, 0x3000, 4, eTaskCritical, &p), S_OK);
+    EXPECT_EQ(warm(), 0u);
+    std::memset(p, 7, 65536);
+    ASSERT_EQ(memory->VirtualFree(p, 65536, 0x4000), S_OK);
+    EXPECT_EQ(warm(), 65536u);
+    static_cast<volatile char*>(p)[5] = 1;
+    ASSERT_EQ(memory->VirtualAlloc(p, 65536, 0x1000, 4, eTaskCritical, &p), S_OK);
+    EXPECT_EQ(static_cast<char*>(p)[5], 0);
+    EXPECT_EQ(static_cast<char*>(p)[65535], 0);
+    ASSERT_EQ(memory->VirtualFree(p, 0, 0x8000), S_OK);
+    EXPECT_EQ(memory->NeedsVirtualAddressSpace(nullptr, 65536), S_OK);
+    EXPECT_EQ(warm(), 0u);
+    memory->Release();
+    EXPECT_EQ(mrv_owner_destroy(owner), MRV_OK);
+    EXPECT_EQ(mrv_host_destroy(host), MRV_OK);
+}
+
 class capi_host : public host_test {
 protected:
     void SetUp() override { open(options_for(64 * mib, 8 * mib)); }
