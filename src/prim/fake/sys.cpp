@@ -4,6 +4,7 @@
 #include "prim/prim.hpp"
 
 #include <atomic>
+#include <cerrno>
 #include <mutex>
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -369,6 +370,9 @@ std::size_t refused_for_size() noexcept {
 
 long sys(long number, long a, long b, long c, long d, long e, long f) noexcept {
     const fake::call k{number, a, b, c, d, e, f};
+    if (fake::running.load() && number == SYS_userfaultfd) {
+        return -ENOSYS; // no memory of its marks
+    }
     if (!fake::running.load() || !fake::is_modelled(k)) {
         return fake::real(k);
     }
