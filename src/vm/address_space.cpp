@@ -402,14 +402,10 @@ result<void> address_space::apply_access(planned& p) noexcept {
         return apply_access_over_mappings(p, distrust);
     }
     if (failed == 0 && !change.is_empty()) {
-        // How the kernel holds what may be open, only the kernel can tell.
-        saved_access<most_saved> before;
-        const bool is_saved = distrust && before.save(change) == 0;
-        failed = prim::protect(change.begin, change.size(), p.kernel_);
-        if (failed != 0 && !is_saved) {
-            restore_access(change, distrust, false);
-        } else if (failed != 0 && !before.put_back() && drop_ballast()) {
-            static_cast<void>(before.put_back());
+        failed = distrust ? protect_unsure(change, p.kernel_, false)
+                          : prim::protect(change.begin, change.size(), p.kernel_);
+        if (failed != 0 && !distrust) {
+            restore_access(change, false, false);
         }
         if (failed != 0) {
             mark_pages(change, p.index_, true);

@@ -306,6 +306,7 @@ private:
     result<void> apply_decommit(planned& p) noexcept;
     void keep_decommit(planned& p) noexcept;
     result<void> apply_access_guarded(planned& p) noexcept;
+    int protect_unsure(range change, access allowed, bool guarded) noexcept;
     int mark_again(range span) noexcept;
     int unmark(const planned& p, range run) noexcept;
     result<void> apply_decommit_guarded(planned& p) noexcept;

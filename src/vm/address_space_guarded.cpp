@@ -69,31 +69,38 @@ result<void> address_space::apply_access_guarded(planned& p) noexcept {
     if (p.over_mappings_) {
         return apply_access_over_mappings(p, distrust);
     }
-    // How the kernel holds what it would not hold as the codes say, only the kernel can tell.
-    saved_access<most_saved> before;
-    if (is_unsure && failed == 0) {
-        failed = before.save(change);
-    }
     if (failed == 0 && !marked.is_empty()) {
         failed = unmark(p, marked);
     }
     if (failed != 0) {
         marked = {};
     }
-    bool refused = false;
     if (failed == 0 && !change.is_empty()) {
-        failed = prim::protect(change.begin, change.size(), p.kernel_);
-        refused = failed != 0;
-    }
-    if (!marked.is_empty() && refused && !p.relaxed_ && mark_again(marked) != 0) {
-        flags.fetch_or(may_be_open, std::memory_order_acq_rel);
-    }
-    if (refused && !is_unsure) {
-        restore_access(change, false, true);
-    } else if (refused && !before.put_back() && drop_ballast()) {
-        static_cast<void>(before.put_back());
+        failed = is_unsure ? protect_unsure(change, p.kernel_, true)
+                           : prim::protect(change.begin, change.size(), p.kernel_);
+        if (failed != 0 && !is_unsure) {
+            restore_access(change, false, true);
+        }
+        if (failed != 0 && !marked.is_empty() && !p.relaxed_ && mark_again(marked) != 0) {
+            flags.fetch_or(may_be_open, std::memory_order_acq_rel);
+        }
     }
     return failed == 0 ? result<void>{} : from_os(failed);
+}
+
+// Pages that the kernel would not hold as their codes say: how it holds them, only it can tell. Where it
+// does not tell, or they are too many pieces, what is put back is what the codes say.
+[[gnu::noinline]] int address_space::protect_unsure(range change, access allowed,
+                                                    bool guarded) noexcept {
+    saved_access<most_saved> before;
+    const bool is_saved = before.save(change) == 0;
+    const int e = prim::protect(change.begin, change.size(), allowed);
+    if (e != 0 && !is_saved) {
+        restore_access(change, true, guarded);
+    } else if (e != 0 && !before.put_back() && drop_ballast()) {
+        static_cast<void>(before.put_back());
+    }
+    return e;
 }
 
 // Back on the reserved pages of `span`, which the caller has claimed.
