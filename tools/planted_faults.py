@@ -67,6 +67,36 @@ MISTAKES = [
     ("an image that is turned away keeps its accounts", "src/manager/ledger.cpp",
      "    close_accounts(image);\n    image.governed.store(0", "    image.governed.store(0",
      "manager_ledger_test", []),
+    # The checkers against the model and the kernel: each must see what it is there for.
+    ("S2, seen by random operations", "src/vm/address_space.cpp",
+     "    if (prim::discard(hull.begin, hull.size()) != 0) {", "    if (false) {",
+     "vm_differential", ["--seed", "1", "--operations", "20000"]),
+    ("G1: execute-only memory may be written", "src/vm/page_state.hpp",
+     "    case page_code::rx: return access::read_execute;", "    case page_code::rx: return access::read_write_execute;",
+     "vm_differential", ["--seed", "1", "--operations", "20000"]),
+    ("the books forget what a protect made writable", "src/vm/address_space.cpp",
+     "        d.writable += signed_n *", "        d.writable -= signed_n *",
+     "vm_differential", ["--seed", "1", "--operations", "20000"]),
+    ("G1, seen by the fuzzer's corpus", "src/vm/page_state.hpp",
+     "    case page_code::rx: return access::read_execute;", "    case page_code::rx: return access::read_write_execute;",
+     "vm_operations_replay", [str(ROOT / "fuzz" / "corpus" / "vm_operations")]),
+    ("a failed protect says it was done, seen by random refusals", "src/vm/address_space.cpp",
+     "    return failed == 0 ? result<void>{} : from_os(failed);", "    return result<void>{};",
+     "fault_random_sweep_test", []),
+    ("two requests may claim the same page, seen by neighbours", "src/vm/address_space.cpp",
+     "result<void> address_space::claim(const found& f, range span) noexcept {\n",
+     "result<void> address_space::claim(const found& f, range whole) noexcept {\n"
+     "    const range span = whole.pages() > 2 ? range{whole.begin, whole.end - page_size} : whole;\n",
+     "stress_neighbours_test", []),
+    ("decision 18: a lock round the claims", "src/vm/address_space.cpp",
+     "result<void> address_space::claim(const found& f, range span) noexcept {\n",
+     "result<void> address_space::claim(const found& f, range span) noexcept {\n"
+     "    static std::atomic<int> taken{0};\n    while (taken.exchange(1) != 0) {\n    }\n"
+     "    const struct leave {\n        ~leave() { taken.store(0); }\n    } at_the_end;\n",
+     "stress_stop_the_world_test", []),
+    ("what the kernel refused to unmap is forgotten", "src/vm/space_supply.cpp",
+     "    owed_count_.fetch_add(1, std::memory_order_relaxed);", "    owed_.store(0);",
+     "fault_random_sweep_test", []),
 ]
 
 
