@@ -15,14 +15,14 @@ void page_records::push(free_stacks& to, id which) noexcept {
             [this](id top, id under) { at(top).codes.store(under, std::memory_order_release); });
 }
 
-// A unit of new records: the first for the caller, the others for `rest`.
+// New records: the first for the caller, the others for `rest`.
 page_records::id page_records::make(free_stacks& rest) noexcept {
-    const std::uint32_t unit = units_->take(1);
+    const std::uint32_t unit = units_->take(units_at_once);
     if (unit == record_array::none || unit > 0xffffff) {
         return 0;
     }
-    made_.fetch_add(per_unit, std::memory_order_acq_rel);
-    for (unsigned slot = 1; slot < per_unit; ++slot) {
+    made_.fetch_add(per_take, std::memory_order_acq_rel);
+    for (unsigned slot = 1; slot < per_take; ++slot) {
         push(rest, unit << 4 | slot);
     }
     return unit << 4;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Records for granules that one word cannot describe: a request has claimed part of the pages, or they
-// are of more than two kinds. Ten lie in a unit of the map's node memory. The memory stays what it is
+// are of more than two kinds. Ten lie in four units of the map's node memory. The memory stays what it is
 // for ever, so that a reader or a claimer who is late finds a record, though perhaps of another
 // granule; the generation tells them apart.
 #pragma once
@@ -22,9 +22,10 @@ struct page_record {
 
 class page_records {
 public:
-    static constexpr unsigned unit_shift = 8;
-    static constexpr unsigned per_unit = (1U << unit_shift) / sizeof(page_record);
-    // `unit` << 4 | slot. 0 is none.
+    static constexpr unsigned unit_shift = 6;
+    static constexpr unsigned units_at_once = 4;
+    static constexpr unsigned per_take = (units_at_once << unit_shift) / sizeof(page_record);
+    // The first of the units << 4 | slot. 0 is none.
     using id = std::uint32_t;
 
     constexpr page_records() noexcept = default;
@@ -67,7 +68,7 @@ private:
     std::atomic<bool> keeps_{false};
 };
 
-static_assert(sizeof(page_record) == 24 && page_records::per_unit == 10);
+static_assert(sizeof(page_record) == 24 && page_records::per_take == 10);
 
 namespace map_detail {
 

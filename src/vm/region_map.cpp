@@ -15,7 +15,7 @@ constexpr std::uint32_t units_at(unsigned level) noexcept {
     const byte_count bytes = words_at(level) * sizeof(std::uint64_t);
     return static_cast<std::uint32_t>((bytes + region_map::node_unit - 1) / region_map::node_unit);
 }
-static_assert(units_at(1) == 9 && units_at(2) == 5 && units_at(3) == 1);
+static_assert(units_at(1) == 33 && units_at(2) == 17 && units_at(3) == 4);
 
 bool is_inside_one_granule(range where) noexcept { return where.size() <= granule_size; }
 

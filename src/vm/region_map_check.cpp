@@ -56,7 +56,7 @@ struct region_map::checking {
     void record(const word& entry, std::uint64_t w, range span) noexcept {
         const page_records::id id = record_of(w);
         const bool exists =
-            (id >> 4) != 0 && (id >> 4) < map.nodes_->used() && (id & 15) < page_records::per_unit;
+            (id >> 4) != 0 && (id >> 4) < map.nodes_->used() && (id & 15) < page_records::per_take;
         hold(exists, "a word names a record that exists");
         if (!exists) {
             return;
