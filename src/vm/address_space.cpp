@@ -656,7 +656,8 @@ void address_space::keep_release(planned& p) noexcept {
     const range used = used_hull(p);
     // Pages that what happens here takes out of the writable ones, or (guarded) into them.
     page_count moved = 0;
-    bool is_read_write = p.guarded_;
+    const std::uint32_t flags = r.flags.load(std::memory_order_acquire);
+    bool is_read_write = p.guarded_ && (flags & may_be_open) == 0;
     const auto add = [&](range run, page_code code, bool) {
         moved += is_kernel_writable(code, p.guarded_) != p.guarded_ ? run.pages() : 0;
         is_read_write = is_read_write && kernel_access(code, true) == access::read_write;
@@ -666,7 +667,6 @@ void address_space::keep_release(planned& p) noexcept {
     } else {
         map_.for_each_run(p.span_, add);
     }
-    const std::uint32_t flags = r.flags.load(std::memory_order_acquire);
     unlock_before_dropping(used, flags);
     map_.remove(p.index_);
     end_fault_watch(p.index_);

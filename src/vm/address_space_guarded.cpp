@@ -124,6 +124,7 @@ result<void> address_space::apply_decommit_guarded(planned& p) noexcept {
     }
     p.hull_ = hull;
     const std::uint32_t flags = map_.at(p.index_).flags.load(std::memory_order_acquire);
+    unlock_before_dropping(hull, flags);
     bool is_read_write = (flags & may_be_open) == 0;
     const auto look = [&](range, page_code code, bool) {
         is_read_write = is_read_write && kernel_access(code, true) == access::read_write;

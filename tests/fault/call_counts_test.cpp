@@ -111,8 +111,8 @@ TEST_F(relaxed_faulting, what_is_committed_is_zero) {
     w.host->books().tree().drain();
     EXPECT_EQ(w.host->books().tree().charged(w.owner), 0u);
     const page_count open = w.memory().space().open_pages(w.owner);
-    EXPECT_EQ(w.host->books().tree().at(w.owner).writable, open);
-    EXPECT_EQ(w.host->books().tree().at(w.owner).slack, open);
+    EXPECT_EQ(w.host->books().tree().entered(w.owner).writable, open);
+    EXPECT_EQ(w.host->books().tree().entered(w.owner).slack, open);
 }
 
 page_count resident_pages(range r) {
@@ -155,7 +155,7 @@ TEST_F(relaxed_faulting, what_stays_is_bounded_shown_and_given_back) {
     EXPECT_EQ(resident_pages(arena), 0u);
     // And then the arena can go.
     EXPECT_GT(w.memory().space().give_back_empty_arenas(), 0u);
-    EXPECT_EQ(w.host->books().tree().at(w.owner).slack, 0u);
+    EXPECT_EQ(w.host->books().tree().entered(w.owner).slack, 0u);
 }
 
 TEST_F(relaxed_faulting, a_released_address_can_be_asked_for) {
