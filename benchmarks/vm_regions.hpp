@@ -83,9 +83,8 @@ struct raw_population {
 // them read-only and a quarter behind guards; asked about at random, one time in two inside a run.
 struct mixed_terabyte {
     static constexpr std::uint64_t size = std::uint64_t{1} << 40;
-    static constexpr unsigned runs = 2000;
 
-    mixed_terabyte() {
+    explicit mixed_terabyte(unsigned runs) {
         auto* const base = static_cast<char*>(h.alloc(nullptr, size, reserve));
         must(base != nullptr, "reserving 1 TiB");
         std::mt19937_64 random(7);
