@@ -192,11 +192,9 @@ result<std::uint32_t> manager::virtual_protect(address where, byte_count size,
     // What the pages have already: the map says so in one reading, and nothing is to be done. Equal
     // codes are equal in effect, an armed guard included. Pages that another request is changing
     // still have their old state (decision 18).
-    if (!q->protect.is_write_copy) {
-        const vm::found f = space_.find(q->span.begin);
-        if (f.index != 0 && f.code == q->protect.code && q->span.end <= f.run_end) {
-            return vm::encode_protection(f.code, f.protect);
-        }
+    if (vm::run_view v; !q->protect.is_write_copy && space_.query(q->span.begin, v) &&
+                        v.code == q->protect.code && q->span.end <= v.run_end) {
+        return vm::encode_protection(v.code, v.protect);
     }
     const operation inside(*this);
     vm::planned p;
