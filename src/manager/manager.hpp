@@ -67,7 +67,8 @@ public:
     // The same in two steps: what the map alone answers, and everything.
     bool query_ours(address where, region_info& out) const noexcept {
         vm::run_view v;
-        if (where >= top_address || !space_.query(where, v) || v.code == vm::page_code::replaced) {
+        if (where >= top_address || !space_.query(where, v) || v.code == vm::page_code::replaced ||
+            needs_record(v)) {
             return false;
         }
         out = describe(v);
@@ -157,6 +158,10 @@ public:
 private:
     class operation; // counts itself begun and done in the image record
 
+    // Split by placeholders, or in large pages: only the record says what belongs together.
+    static bool needs_record(const vm::run_view& v) noexcept {
+        return v.has_flags && (v.flags & (vm::placeholder | vm::large_pages)) != 0;
+    }
     static region_info describe(const vm::run_view& v) noexcept {
         const bool committed = vm::is_committed(v.code);
         return {v.at,
@@ -170,7 +175,8 @@ private:
     // Every page of `span` is one of ours with this code, committed.
     bool has_already(range span, vm::page_code code, std::uint32_t* value) const noexcept {
         vm::run_view v;
-        if (!space_.query(span.begin, v) || v.code != code || v.run_end < span.end) {
+        if (!space_.query(span.begin, v) || v.code != code || v.run_end < span.end ||
+            needs_record(v)) {
             return false;
         }
         *value = vm::encode_protection(code, v.protect);
