@@ -3,13 +3,8 @@
 
 namespace memreeve {
 
-namespace {
-
-constexpr std::uint32_t tries = 4;
-
-} // namespace
-
-std::uint32_t lane_table::find_or_claim(std::uint64_t self, std::uint32_t first) noexcept {
+// Also when a signal handler of this thread has claimed one meanwhile.
+std::uint32_t lane_table::claim(std::uint64_t self, std::uint32_t first) noexcept {
     for (std::uint32_t i = 0; i < tries; ++i) {
         const std::uint32_t lane = (first + i) % lane_count;
         std::uint64_t whose = thread[lane].load(std::memory_order_relaxed);

@@ -40,16 +40,20 @@ struct lane_table {
         const auto self = reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
         const auto first =
             static_cast<std::uint32_t>((self * 0x9e3779b97f4a7c15ULL) >> (64 - lane_bits));
-        if (__builtin_expect(thread[first].load(std::memory_order_relaxed) == self, 1)) {
-            return first;
+        for (std::uint32_t i = 0; i < tries; ++i) {
+            const std::uint32_t lane = (first + i) % lane_count;
+            if (__builtin_expect(thread[lane].load(std::memory_order_relaxed) == self, 1)) {
+                return lane;
+            }
         }
-        return find_or_claim(self, first);
+        return claim(self, first);
     }
     // Nobody may be counting.
     void clear() noexcept;
 
 private:
-    std::uint32_t find_or_claim(std::uint64_t self, std::uint32_t first) noexcept;
+    static constexpr std::uint32_t tries = 4;
+    std::uint32_t claim(std::uint64_t self, std::uint32_t first) noexcept;
 };
 
 // Adds to this thread's copy of a counter. A release; wraps round.
