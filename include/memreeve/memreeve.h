@@ -78,7 +78,10 @@ typedef enum mrv_pressure_source {
 
 typedef enum mrv_faulting {
     MRV_FAULTING_STRICT = 0, /* reserved memory cannot be touched */
-    MRV_FAULTING_RELAXED = 1 /* not supported yet */
+    /* Reserved memory of small reservations can be touched, and must not be: what is written there
+     * may be read after the next commit. Pages that were decommitted stay for a while, uncharged: at
+     * most 16 MiB and a 64th of the smallest limit. Commit and decommit cost no system call. */
+    MRV_FAULTING_RELAXED = 1
 } mrv_faulting;
 
 enum {
@@ -108,7 +111,7 @@ typedef struct mrv_host_options {
 /* Makes a host. Its limit is a ceiling that nothing passes: a request is refused when what is
  * charged would pass limit - reserve (eTaskCritical), limit - reserve / 2 (eAppDomainCritical),
  * limit (eProcessCritical).
- * Errors: INVALID_ARGUMENT, NOT_SUPPORTED (relaxed faulting), OUT_OF_MEMORY (also: 64 hosts exist). */
+ * Errors: INVALID_ARGUMENT, OUT_OF_MEMORY (also: 64 hosts exist). */
 MRV_API mrv_status mrv_host_create(const mrv_host_options* options, mrv_host** out) MRV_NOEXCEPT;
 /* Ends the notifier, waits for a running callback, unmaps everything that was obtained through the
  * host. Null is MRV_OK. No other thread may use the host meanwhile or afterwards; not from inside a
@@ -193,6 +196,9 @@ typedef struct mrv_owner_figures {
     uint64_t guaranteed_bytes;
     uint64_t refusals[3];
     uint64_t notifications[3];
+    uint64_t
+        warm_bytes; /* relaxed faulting: kept though decommitted or released, charged to nobody,
+                            at most; given back before a request is refused */
 } mrv_owner_figures;
 
 /* A consistent picture: pages that threads hold prepaid are given back first, and it is taken with no

@@ -136,15 +136,13 @@ mrv_status mrv_host_create(const mrv_host_options* options, mrv_host** out) noex
         (o.flags & ~known_flags) != 0 || o.reserved != 0) {
         return MRV_E_INVALID_ARGUMENT;
     }
-    if (o.faulting == MRV_FAULTING_RELAXED) {
-        return MRV_E_NOT_SUPPORTED;
-    }
     manager::host::settings s;
     s.limit = limits.hard;
     s.reserve = limits.reserve;
     s.memory.allow_write_execute = (o.flags & MRV_HOST_FORBID_WRITE_EXECUTE) == 0;
     s.memory.watch_by_faults = (o.flags & MRV_HOST_WATCH_BY_FAULTS) != 0;
     s.memory.strict_levels = (o.flags & MRV_HOST_LENIENT_LEVELS) == 0;
+    s.memory.relaxed = o.faulting == MRV_FAULTING_RELAXED;
     s.memory.guard_pages = (o.flags & MRV_HOST_NO_GUARD_PAGES) == 0;
     s.memory.watch_system = o.pressure_source == MRV_PRESSURE_ALL;
     s.memory.root_prefix = o.system_root;
@@ -296,6 +294,7 @@ mrv_status mrv_owner_stats(mrv_owner* owner, mrv_owner_figures* out) noexcept {
         f.mapped_writable_bytes = bytes_of(entered.writable);
         f.slack_bytes = bytes_of(entered.slack);
         f.touched_bytes = bytes_in(a.touched);
+        f.warm_bytes = bytes_of(owner->host->core->memory().space().warm_pages(owner->id));
         f.limit_bytes = bytes_of_limit(a.limit.load(std::memory_order_relaxed));
         f.soft_limit_bytes = bytes_of_limit(a.soft.load(std::memory_order_relaxed));
         f.guaranteed_bytes = bytes_of(accounts.guaranteed(owner->id));

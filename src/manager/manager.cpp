@@ -50,6 +50,12 @@ result<void> manager::open(ledger& books, telemetry::image_record& image,
             }
         },
         this);
+    space_.set_warm_bound([](void* context, owner_id owner) noexcept {
+        return static_cast<manager*>(context)->warm_bound(owner);
+    });
+    if (o.relaxed) {
+        space_.relax();
+    }
     if (!o.guard_pages) {
         space_.forgo_guards();
     }

@@ -103,6 +103,8 @@ public:
     bool keep_warm(address begin) noexcept;
     warm_range take_warm(owner_id who, page_count from, page_count to, std::uint64_t tag) noexcept;
     byte_count drop_warm() noexcept;
+    // What may be there without being used, in pages: 16 MiB, and a 64th of the smallest limit.
+    page_count warm_bound(owner_id who) noexcept;
     result<void> resize_pages(address begin, range now, byte_count size, bool executable,
                               criticality level) noexcept;
     result<heap::taken> move_pages(owner_id who, address begin, range now,

@@ -15,6 +15,7 @@ struct options {
     bool discard_at_once = false; // MEM_RESET drops contents now (what madvise(DONTNEED) promises)
     bool guard_pages = true;      // MADV_GUARD_INSTALL (Linux 6.13) where the kernel has it
     bool watch_by_faults = false; // deal_with_fault() sees every fault (decision 9)
+    bool relaxed = false;         // reserved memory of small reservations may be touched
     const char* root_prefix = ""; // before /proc and /sys/fs/cgroup: tests use directory trees
 };
 

@@ -102,21 +102,26 @@ constexpr page_count warm_share = 64; // of the smallest limit
 
 } // namespace
 
+page_count manager::warm_bound(owner_id who) noexcept {
+    page_count bound = most_warm;
+    for (owner_id id = who; id != owner_id::none;
+         id = static_cast<owner_id>(tree().at(id).parent.load(std::memory_order_relaxed))) {
+        const page_count limit = tree().at(id).limit.load(std::memory_order_relaxed);
+        bound = limit / warm_share < bound ? limit / warm_share : bound;
+    }
+    return bound;
+}
+
 // The range at `begin` is kept instead of given back. Only what is of one piece and plain.
 bool manager::keep_warm(address begin) noexcept {
     const vm::found f = space_.find(begin);
     const page_count pages = f.whole.pages();
     if (f.index == 0 || f.whole.begin != begin || pages < warm_ranges::least ||
         pages > warm_ranges::largest || f.code != vm::page_code::rw || f.run_end != f.whole.end ||
-        (vm::only_flags(f.flags) & ~vm::guarded_space) != 0) {
+        (vm::only_flags(f.flags) & ~(vm::guarded_space | vm::relaxed_space)) != 0) {
         return false;
     }
-    page_count bound = most_warm;
-    for (owner_id id = f.owner; id != owner_id::none;
-         id = static_cast<owner_id>(tree().at(id).parent.load(std::memory_order_relaxed))) {
-        const page_count limit = tree().at(id).limit.load(std::memory_order_relaxed);
-        bound = limit / warm_share < bound ? limit / warm_share : bound;
-    }
+    const page_count bound = warm_bound(f.owner);
     if (pages > bound) {
         return false;
     }
@@ -148,7 +153,7 @@ warm_range manager::take_warm(owner_id who, page_count from, page_count to,
 }
 
 byte_count manager::drop_warm() noexcept {
-    byte_count dropped = 0;
+    byte_count dropped = space_.drop_loose();
     while (!warm_.is_empty()) {
         const warm_range r = warm_.take_any();
         if (r.begin == 0) {

@@ -336,7 +336,7 @@ result<void> address_space::apply_reserve(planned& p) noexcept {
     if (p.kernel_ != (p.guarded_ ? access::read_write : access::none) && commits) {
         e = prim::protect(s.begin, s.size(), p.kernel_);
     }
-    if (e == 0 && p.guarded_ && commits) {
+    if (e == 0 && p.guarded_ && !p.relaxed_ && commits) {
         e = prim::remove_guard(s.begin, s.size());
     }
     if (e != 0) {
@@ -352,7 +352,7 @@ result<void> address_space::take_space(planned& p) noexcept {
     const byte_count size = p.span_.size();
     const bool is_special = p.flags_ != 0 || (p.top_down_ && p.anywhere_);
     const auto got = is_special    ? take_own_mapping(p)
-                     : p.anywhere_ ? take_anywhere(size, p.owner_)
+                     : p.anywhere_ ? take_anywhere(size, p.owner_, is_committed(p.target_))
                                    : take_exactly(p.span_, p.owner_);
     if (!got) {
         return got.error();
@@ -360,8 +360,12 @@ result<void> address_space::take_space(planned& p) noexcept {
     p.span_ = {got->begin, got->begin + size};
     p.guarded_ = got->guarded;
     std::uint32_t flags = 0;
+    p.relaxed_ = got->relaxed;
     if (p.guarded_) {
         flags |= guarded_space;
+    }
+    if (p.relaxed_) {
+        flags |= relaxed_space;
     }
     if (got->home != nullptr) {
         flags |= static_cast<std::uint32_t>(got->home - arenas_) << arena_shift;
@@ -398,9 +402,16 @@ result<void> address_space::apply_access(planned& p) noexcept {
         return apply_access_over_mappings(p, distrust);
     }
     if (failed == 0 && !change.is_empty()) {
+        // How the kernel holds what may be open, only the kernel can tell.
+        saved_access<most_saved> before;
+        const bool is_saved = distrust && before.save(change) == 0;
         failed = prim::protect(change.begin, change.size(), p.kernel_);
-        if (failed != 0) {
+        if (failed != 0 && !is_saved) {
             restore_access(change, distrust, false);
+        } else if (failed != 0 && !before.put_back() && drop_ballast()) {
+            static_cast<void>(before.put_back());
+        }
+        if (failed != 0) {
             mark_pages(change, p.index_, true);
         }
     }
@@ -427,14 +438,14 @@ result<void> address_space::apply_access_over_mappings(const planned& p, bool di
             failed = prim::protect(run.begin, run.size(), p.kernel_);
         }
         if (failed == 0 && p.guarded_ && is_reserved(code)) {
-            failed = prim::remove_guard(run.begin, run.size());
+            failed = unmark(p, run);
         }
     });
     if (failed == 0 && commits) {
         failed = replace_mappings(p.span_, p.kernel_);
     }
     if (failed != 0) {
-        if (p.guarded_ && mark_again(p.span_) != 0) {
+        if (p.guarded_ && !p.relaxed_ && mark_again(p.span_) != 0) {
             map_.at(p.index_).flags.fetch_or(may_be_open, std::memory_order_acq_rel);
         }
         restore_access(p.span_, distrust, p.guarded_);
@@ -743,9 +754,14 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
             if ((there != 0 && there != i) || where.is_empty()) {
                 continue;
             }
-            const arena* home = arena_of(where.begin);
+            arena* home = arena_of(where.begin);
+            const range granules{where.begin, round_up(where.end, granule_size)};
             if (home != nullptr &&
-                home->is_open({where.begin, round_up(where.end, granule_size)})) {
+                home->kind.load(std::memory_order_relaxed) == arena_kind::relaxed &&
+                home->is_open(granules)) {
+                loosen(*home, granules);
+                static_cast<void>(prim::protect(where.begin, where.size(), access::read_write));
+            } else if (home != nullptr && home->is_open(granules)) {
                 static_cast<void>(cover(where, false));
             } else {
                 static_cast<void>(prim::discard(where.begin, where.size()));
@@ -770,7 +786,11 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
         if (!claimed) {
             return;
         }
-        if (is_marked) {
+        if ((r.flags.load(std::memory_order_relaxed) & relaxed_space) != 0) {
+            if (arena* home = arena_of(run.begin); home != nullptr) {
+                loosen(*home, run);
+            }
+        } else if (is_marked) {
             static_cast<void>(kernel_access(code, true) == use_of(code)
                                   ? prim::remove_guard(run.begin, run.size())
                                   : prim::install_guard(run.begin, run.size()));

@@ -85,6 +85,7 @@ private:
         claimed_ = true;
         target_ = target;
         guarded_ = (f.flags & guarded_space) != 0;
+        relaxed_ = (f.flags & relaxed_space) != 0;
         kernel_ = kernel_access(target, guarded_);
         index_ = f.index;
         owner_ = f.owner;
@@ -106,6 +107,7 @@ private:
     bool lazily_ = false;
     bool over_mappings_ = false; // some pages are `replaced`
     bool guarded_ = false;       // the reservation is (guarded_space)
+    bool relaxed_ = false;       // and without markers (relaxed_space)
     bool is_uniform_ = false;    // every page of the span has old_code_
     bool stuck_ = false;         // decommit: the kernel would not change the access in one call
     bool bare_ = false; // decommit of a guarded one: without markers, hull_ is closed instead
@@ -236,6 +238,15 @@ public:
 
     // Small reservations are held without markers from now on. Before open().
     void forgo_guards() noexcept { guards_.store(guards::unknown_to_kernel); }
+    // Small reservations are relaxed from now on. Before open().
+    void relax() noexcept { is_relaxed_ = true; }
+    // Of relaxed reservations: pages that may be there although nobody has committed them, at most.
+    page_count warm_pages(owner_id owner) const noexcept;
+    // How many there may be, for an owner (all owners together have at most most_warm).
+    using warm_bound = page_count (*)(void* context, owner_id owner) noexcept;
+    void set_warm_bound(warm_bound bound) noexcept { warm_bound_ = bound; }
+    // Drops those of no live reservation. Bytes of addresses that were looked at.
+    byte_count drop_loose() noexcept;
     // Pages of the owner's open granules: they are in its books as writable and slack, and the pages of
     // its guarded reservations by the difference from that.
     page_count open_pages(owner_id owner) const noexcept;
@@ -296,6 +307,7 @@ private:
     void keep_decommit(planned& p) noexcept;
     result<void> apply_access_guarded(planned& p) noexcept;
     int mark_again(range span) noexcept;
+    int unmark(const planned& p, range run) noexcept;
     result<void> apply_decommit_guarded(planned& p) noexcept;
     void keep_decommit_guarded(planned& p) noexcept;
     void publish_decommitted(planned& p, range run, bool is_writable) noexcept;
@@ -310,14 +322,15 @@ private:
         address begin = 0;
         arena* home = nullptr; // null: placed
         bool guarded = false;
+        bool relaxed = false;
     };
     // What became of granules of a guarded arena.
-    enum class granules_are : unsigned char { open, closed, stuck };
+    enum class granules_are : unsigned char { open, closed, parked, stuck };
     enum class guards : unsigned char { untried, work, unknown_to_kernel };
 
-    result<place> take_anywhere(byte_count size, owner_id owner) noexcept;
+    result<place> take_anywhere(byte_count size, owner_id owner, bool commits) noexcept;
     place take_from(arena_kind kind, std::uint32_t count, std::uint32_t alignment, owner_id owner,
-                    bool may_make) noexcept;
+                    bool commits, bool may_make) noexcept;
     std::uint32_t claim_arena_record() noexcept;
     result<place> take_exactly(range where, owner_id owner) noexcept;
     result<void> take_space(planned& p) noexcept;
@@ -338,6 +351,10 @@ private:
     void set_closed(arena& a, range granules) noexcept;
     granules_are return_granules(arena& home, range granules, range used, bool is_read_write,
                                  std::uint32_t flags) noexcept;
+    void loosen(arena& home, range used) noexcept;
+    granules_are park(arena& home, range granules, range used, bool is_read_write) noexcept;
+    void clean_parked(arena& a, bool drop) noexcept;
+    page_count loose_bound(const arena& a) const noexcept;
     bool unmap_arena(arena& a) noexcept;
     void settle_half_open(arena& a) noexcept;
     void tell_slack(owner_id owner, std::int64_t pages) noexcept {
@@ -367,6 +384,10 @@ private:
     address ballast_ = 0;
     std::atomic<bool> has_ballast_{false};
     std::atomic<guards> guards_{guards::untried};
+    bool is_relaxed_ = false;
+    warm_bound warm_bound_ = nullptr;
+    std::atomic<std::uint32_t> parked_{0}; // granules
+    std::atomic<std::uint32_t> loose_{0};  // granules that are dirty or warm
     space_listener listener_{};
     std::atomic<std::uint64_t> owed_{0}; // tag << 32 | index: stack through reservation::link
     std::atomic<std::uint32_t> owed_count_{0};

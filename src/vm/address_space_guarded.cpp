@@ -70,12 +70,12 @@ result<void> address_space::apply_access_guarded(planned& p) noexcept {
         return apply_access_over_mappings(p, distrust);
     }
     // How the kernel holds what it would not hold as the codes say, only the kernel can tell.
-    saved_access<pages_per_granule * 4> before;
+    saved_access<most_saved> before;
     if (is_unsure && failed == 0) {
         failed = before.save(change);
     }
     if (failed == 0 && !marked.is_empty()) {
-        failed = prim::remove_guard(marked.begin, marked.size());
+        failed = unmark(p, marked);
     }
     if (failed != 0) {
         marked = {};
@@ -85,7 +85,7 @@ result<void> address_space::apply_access_guarded(planned& p) noexcept {
         failed = prim::protect(change.begin, change.size(), p.kernel_);
         refused = failed != 0;
     }
-    if (!marked.is_empty() && refused && mark_again(marked) != 0) {
+    if (!marked.is_empty() && refused && !p.relaxed_ && mark_again(marked) != 0) {
         flags.fetch_or(may_be_open, std::memory_order_acq_rel);
     }
     if (refused && !is_unsure) {
@@ -135,7 +135,10 @@ result<void> address_space::apply_decommit_guarded(planned& p) noexcept {
     if ((flags & holds_mappings) != 0 && replace_mappings(hull, access::none) != 0) {
         return replace_all();
     }
-    if (put_markers(hull) == 0) {
+    if (p.relaxed_) {
+        loosen(*home_of(map_.at(p.index_)), hull);
+    }
+    if (p.relaxed_ || put_markers(hull) == 0) {
         p.stuck_ =
             !is_read_write && prim::protect(hull.begin, hull.size(), access::read_write) != 0;
         return {};

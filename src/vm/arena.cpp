@@ -69,13 +69,14 @@ bool arena::find_free(std::uint32_t from, std::uint32_t to, std::uint32_t count,
     return false;
 }
 
-address arena::take(std::uint32_t count, std::uint32_t alignment) noexcept {
+address arena::take(std::uint32_t count, std::uint32_t alignment, bool commits) noexcept {
     const std::uint32_t size = granules.load(std::memory_order_relaxed);
     const std::uint32_t refused = too_many.load(std::memory_order_relaxed);
     if (count == 0 || count > size || (refused != 0 && count >= refused)) {
         return 0;
     }
-    std::atomic<std::uint32_t>& hint = own_lane().hint;
+    std::atomic<std::uint32_t>& hint =
+        is_for_small() ? own_lane().hint : lanes[commits ? 0 : 1].hint;
     std::uint32_t from = hint.load(std::memory_order_relaxed) % size;
     bool wrapped = false;
     for (;;) {
@@ -97,8 +98,9 @@ address arena::take(std::uint32_t count, std::uint32_t alignment) noexcept {
     }
 }
 
-void arena::clear_all(std::uint32_t lane_distance) noexcept {
+void arena::clear_all() noexcept {
     const std::uint32_t size = granules.load(std::memory_order_relaxed);
+    const std::uint32_t lane_distance = is_for_small() ? chunk_granules : size / 2;
     too_many.store(0, std::memory_order_relaxed);
     opened.store(0, std::memory_order_relaxed);
     for (std::uint32_t i = 0; i < lane_count; ++i) {
@@ -107,7 +109,11 @@ void arena::clear_all(std::uint32_t lane_distance) noexcept {
     }
     for (std::uint32_t w = 0; w < size / 64; ++w) {
         taken[w].store(0, std::memory_order_relaxed);
-        open[w].store(0, std::memory_order_relaxed);
+        for (auto* map : {&open, &dirty, &parked, &warm}) {
+            if ((*map)[w].load(std::memory_order_relaxed) != 0) {
+                (*map)[w].store(0, std::memory_order_relaxed);
+            }
+        }
     }
 }
 
@@ -133,8 +139,10 @@ void arena::give(range r) noexcept {
         too_many.store(0, std::memory_order_relaxed);
     }
     // Low addresses first: freed space is used again before untouched space.
-    if (first < own.hint.load(std::memory_order_relaxed)) {
-        own.hint.store(first, std::memory_order_relaxed);
+    const bool is_lower = first < granules.load(std::memory_order_relaxed) / 2;
+    std::atomic<std::uint32_t>& hint = is_for_small() ? own.hint : lanes[is_lower ? 0 : 1].hint;
+    if (first < hint.load(std::memory_order_relaxed)) {
+        hint.store(first, std::memory_order_relaxed);
     }
 }
 
@@ -156,25 +164,39 @@ range arena::closed_part(range r) const noexcept {
 }
 
 std::uint32_t arena::set_open(range r, bool is_open) noexcept {
-    const std::uint32_t end = slot_of(r.end);
-    std::uint32_t changed = 0;
-    for (std::uint32_t i = slot_of(r.begin); i < end;) {
-        const std::uint32_t word_end = (i / 64 + 1) * 64;
-        const std::uint32_t stop = end < word_end ? end : word_end;
-        const std::uint64_t mask = bits(i % 64, stop - (i & ~63U));
-        const std::uint64_t before = is_open
-                                         ? open[i / 64].fetch_or(mask, std::memory_order_acq_rel)
-                                         : open[i / 64].fetch_and(~mask, std::memory_order_acq_rel);
-        changed += static_cast<std::uint32_t>(
-            __builtin_popcountll(is_open ? mask & ~before : mask & before));
-        i = stop;
-    }
+    const std::uint32_t changed = change(open, r, is_open);
     if (is_open) {
         opened.fetch_add(changed, std::memory_order_relaxed);
     } else {
         opened.fetch_sub(changed, std::memory_order_relaxed);
     }
     return changed;
+}
+
+std::uint32_t arena::change(bitmap which, range r, bool on) noexcept {
+    const std::uint32_t end = slot_of(r.end);
+    std::uint32_t changed = 0;
+    for (std::uint32_t i = slot_of(r.begin); i < end;) {
+        const std::uint32_t word_end = (i / 64 + 1) * 64;
+        const std::uint32_t stop = end < word_end ? end : word_end;
+        const std::uint64_t mask = bits(i % 64, stop - (i & ~63U));
+        const std::uint64_t before = on ? which[i / 64].fetch_or(mask, std::memory_order_acq_rel)
+                                        : which[i / 64].fetch_and(~mask, std::memory_order_acq_rel);
+        changed +=
+            static_cast<std::uint32_t>(__builtin_popcountll(on ? mask & ~before : mask & before));
+        i = stop;
+    }
+    return changed;
+}
+
+bool arena::any(bitmap which, range r) const noexcept {
+    const std::uint32_t end = slot_of(r.end);
+    for (std::uint32_t i = slot_of(r.begin); i < end; ++i) {
+        if ((which[i / 64].load(std::memory_order_relaxed) >> (i % 64) & 1) != 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 } // namespace memreeve::vm

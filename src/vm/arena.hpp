@@ -17,10 +17,14 @@
 namespace memreeve::vm {
 
 inline constexpr std::uint32_t arena_max_granules = 16384; // 1 GiB
+// The size of a huge page, and what a guarded arena opens at a time.
+inline constexpr byte_count chunk_size = byte_count{2} << 20;
+inline constexpr std::uint32_t chunk_granules = chunk_size / granule_size;
 
 enum class arena_kind : std::uint32_t {
     plain,
     guarded,
+    relaxed, // for owners who opted out of strict faulting: open without markers (space_supply_relaxed.cpp)
     low, // below 2 GiB, for MAP_32BIT; used on request only
 };
 
@@ -36,8 +40,10 @@ struct arena {
     std::atomic<address> mapped_end{0}; // sides, so that kernel mappings of two owners never merge
     std::atomic<std::uint32_t> too_many{0}; // so many neighbours were not free lately; 0: unknown
     std::atomic<std::uint32_t> opened{0};   // open granules
-    // Threads begin to search in different chunks, so that they meet neither here nor in the kernel's
-    // page tables.
+    // Where searches begin. In an arena of small reservations each thread has a chunk of its own to
+    // begin with, so that threads meet neither here nor in the kernel's page tables. Elsewhere what is
+    // committed at once begins at the bottom and what is only reserved in the middle: neighbours that
+    // are committed are one mapping.
     static constexpr std::uint32_t lane_count = 8;
     struct alignas(64) lane {
         std::atomic<std::uint32_t> hint{0}; // where the next search begins
@@ -46,6 +52,11 @@ struct arena {
     lane lanes[lane_count]{};
     std::atomic<std::uint64_t> taken[words]{};
     std::atomic<std::uint64_t> open[words]{};
+    // Of relaxed arenas. Dirty: pages that are not committed may hold contents. Parked: taken, dirty and
+    // of no reservation, until somebody cleans it. Warm: free, and pages of it are there, zeroed.
+    std::atomic<std::uint64_t> dirty[words]{};
+    std::atomic<std::uint64_t> parked[words]{};
+    std::atomic<std::uint64_t> warm[words]{};
 
     range where() const noexcept {
         const address b = begin.load(std::memory_order_relaxed);
@@ -65,12 +76,12 @@ struct arena {
         }
         return sum;
     }
-    // All free and closed. Precondition: `granules` is set and nobody knows it.
-    void clear_all(std::uint32_t lane_distance) noexcept;
+    // All free and closed. Precondition: `granules` and `kind` are set and nobody knows it.
+    void clear_all() noexcept;
 
     // `count` neighbouring free granules that begin at a multiple of `alignment` granules; 0 when
-    // there are none. Next fit.
-    address take(std::uint32_t count, std::uint32_t alignment) noexcept;
+    // there are none. Next fit. `commits`: they are about to be committed.
+    address take(std::uint32_t count, std::uint32_t alignment, bool commits) noexcept;
     // Where such a run lies now, without taking it.
     address look(std::uint32_t count) noexcept;
     // Exactly these granules (whole granules of this arena), or none.
@@ -85,6 +96,16 @@ struct arena {
     }
     // Returns how many changed.
     std::uint32_t set_open(range granule_range, bool is_open) noexcept;
+
+    // Bits of dirty, parked or warm.
+    using bitmap = std::atomic<std::uint64_t> (&)[words];
+    std::uint32_t change(bitmap which, range granule_range, bool on) noexcept;
+    bool any(bitmap which, range granule_range) const noexcept;
+
+    bool is_for_small() const noexcept {
+        const arena_kind k = kind.load(std::memory_order_relaxed);
+        return k == arena_kind::guarded || k == arena_kind::relaxed;
+    }
 
 private:
     lane& own_lane() noexcept {

@@ -21,10 +21,10 @@ page_records::id page_records::make(free_stacks& rest) noexcept {
     if (unit == record_array::none || unit > 0xffffff) {
         return 0;
     }
+    made_.fetch_add(per_unit, std::memory_order_acq_rel);
     for (unsigned slot = 1; slot < per_unit; ++slot) {
         push(rest, unit << 4 | slot);
     }
-    made_.fetch_add(per_unit, std::memory_order_acq_rel);
     return unit << 4;
 }
 

@@ -24,6 +24,8 @@
 //   r, x, rx            as named                 the same                          no / no
 //   rw, rwx             as named                 the same                          yes / no
 //
+// A relaxed reservation is held as a guarded one, but without markers: what is reserved can be touched,
+// which its owner has chosen.
 // "Writable" pages lie in the kernel's private writable mappings, "slack" are those of them that
 // nobody may use (decision 1).
 // Row in full: `guard_rw` is a committed page with PAGE_READWRITE|PAGE_GUARD. The kernel holds it

@@ -166,7 +166,7 @@ void region_map::tidy(word& entry, std::uint64_t w) noexcept {
 void region_map::end_claims(word& entry, std::uint64_t w, std::uint32_t pages) noexcept {
     std::atomic<std::uint64_t>& meta = records_.at(record_of(w)).meta;
     const std::uint64_t before = meta.fetch_and(~std::uint64_t{pages}, std::memory_order_acq_rel);
-    if (claims_of(before) == pages) {
+    if ((claims_of(before) & ~pages) == 0) {
         tidy(entry, w);
     }
 }

@@ -161,6 +161,10 @@ void region_map::settle_after_fork(F&& f) noexcept {
     const auto visit = [&](word& entry, std::uint64_t w, unsigned level, range span) {
         if (level < granule_level) {
             f(span, owner_of(place_of(w)), code_of(w), (w & claimed_bit) != 0);
+            if (!holds(owner_of(place_of(w)))) {
+                entry.store(0, std::memory_order_relaxed); // half installed or half removed
+                return;
+            }
             entry.store(uniform_word(place_of(w), code_of(w), is_charged(code_of(w))),
                         std::memory_order_relaxed);
             return;
@@ -182,9 +186,10 @@ void region_map::settle_after_fork(F&& f) noexcept {
                      inherited |= is_charged(code) ? pages : 0;
                  });
         g.inherited = inherited;
+        const bool is_held = holds(owner_of(g.place));
         const std::uint64_t packed = pack(g);
-        if (packed != 0) {
-            entry.store(packed, std::memory_order_relaxed);
+        if (!is_held || packed != 0) {
+            entry.store(is_held ? packed : 0, std::memory_order_relaxed);
             if (kind_of(w) == kind::record) {
                 records_.give(record_of(w));
             }

@@ -50,6 +50,8 @@ enum reservation_flag : std::uint32_t {
     holds_mappings = 2,
     // Reserved pages lie in a read-write mapping behind markers (page_state.hpp). Fixed at birth.
     guarded_space = 4,
+    // With guarded_space: without markers, its owner opted out of strict faulting.
+    relaxed_space = 8,
     // Reserved with MEM_WRITE_WATCH (rules WW).
     watched = 32,
     // An area of placeholders: its pieces are the VADs (placeholders.hpp), in `tag` their table.

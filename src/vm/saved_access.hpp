@@ -9,6 +9,9 @@
 
 namespace memreeve::vm {
 
+// What a small reservation can consist of, and more.
+inline constexpr unsigned most_saved = 64;
+
 template <unsigned N>
 class saved_access {
 public:

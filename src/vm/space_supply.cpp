@@ -212,8 +212,12 @@ bool address_space::return_space(const reservation& r, range used, bool is_read_
     }
     const range granules{where.begin, round_up(where.end, granule_size)};
     if ((flags & guarded_space) != 0) {
-        if (return_granules(*home, granules, used, is_read_write, flags) == granules_are::stuck) {
+        const granules_are now = return_granules(*home, granules, used, is_read_write, flags);
+        if (now == granules_are::stuck) {
             return false;
+        }
+        if (now == granules_are::parked) {
+            return true;
         }
     } else if (!close_off(used, flags)) {
         return false;

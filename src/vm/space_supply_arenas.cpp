@@ -7,9 +7,7 @@ namespace memreeve::vm {
 
 namespace {
 
-// The size of a huge page, and what a guarded arena opens at a time.
-constexpr byte_count chunk = byte_count{2} << 20;
-constexpr std::uint32_t chunk_granules = chunk / granule_size;
+constexpr byte_count chunk = chunk_size;
 constexpr std::uint32_t largest_from_arena = arena_max_granules / 4;
 constexpr std::uint32_t low_arena_granules = 1024;     // 64 MiB
 constexpr std::uint32_t smallest_arena_granules = 256; // 16 MiB
@@ -135,7 +133,7 @@ arena* address_space::make_arena(owner_id owner, arena_kind kind, std::uint32_t 
     a.mapped_end.store(base + size, std::memory_order_relaxed);
     a.begin.store(round_up(base + page_size, chunk), std::memory_order_relaxed);
     a.granules.store(granules, std::memory_order_relaxed);
-    a.clear_all(kind == arena_kind::plain || kind == arena_kind::low ? 0 : chunk_granules);
+    a.clear_all();
     if (listener_.added != nullptr) {
         listener_.added(listener_.context, {base, base + size}, owner, space_listener::kind::arena);
     }
@@ -183,6 +181,7 @@ byte_count address_space::give_back(arena& a) noexcept {
 
 byte_count address_space::give_back_empty_arenas() noexcept {
     byte_count given = 0;
+    static_cast<void>(drop_loose());
     for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
         given += give_back(arenas_[i]);
     }
@@ -191,6 +190,7 @@ byte_count address_space::give_back_empty_arenas() noexcept {
 
 bool address_space::give_back_arenas_of(owner_id owner) noexcept {
     bool all = true;
+    static_cast<void>(drop_loose());
     for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
         arena& a = arenas_[i];
         if (a.state.load(std::memory_order_acquire) == 2 &&
@@ -247,7 +247,8 @@ bool address_space::try_guards(address page) noexcept {
 
 // The markers first: at no time can anybody touch what is nobody's.
 bool address_space::make_open(arena& a, range part) noexcept {
-    if (prim::install_guard(part.begin, part.size()) != 0) {
+    if (a.kind.load(std::memory_order_relaxed) == arena_kind::guarded &&
+        prim::install_guard(part.begin, part.size()) != 0) {
         return false;
     }
     if (prim::protect(part.begin, part.size(), access::read_write) != 0) {
@@ -296,17 +297,24 @@ void address_space::set_closed(arena& a, range granules) noexcept {
 address_space::granules_are address_space::return_granules(arena& home, range granules, range used,
                                                            bool is_read_write,
                                                            std::uint32_t flags) noexcept {
-    if (used.is_empty()) {
+    const bool is_relaxed = (flags & relaxed_space) != 0;
+    if (used.is_empty() && !is_relaxed) {
         return granules_are::open;
     }
     const bool foreign = (flags & holds_mappings) != 0;
-    if (!foreign && cover(used, is_read_write) == 0) {
+    if (!foreign && is_relaxed) {
+        if (const granules_are now = park(home, granules, used, is_read_write);
+            now != granules_are::stuck) {
+            return now;
+        }
+    } else if (!foreign && cover(used, is_read_write) == 0) {
         return granules_are::open;
     }
     if (prim::replace_by_reserved(granules.begin, granules.size()) == 0 ||
         (!foreign && prim::discard(granules.begin, granules.size()) == 0 &&
          prim::protect(granules.begin, granules.size(), access::none) == 0)) {
         set_closed(home, granules);
+        loose_.fetch_sub(home.change(home.dirty, granules, false), std::memory_order_relaxed);
         return granules_are::closed;
     }
     return granules_are::stuck;
@@ -314,7 +322,7 @@ address_space::granules_are address_space::return_granules(arena& home, range gr
 
 // What a thread of the parent was opening when it forked, in the child: nobody's, so it is closed.
 void address_space::settle_half_open(arena& a) noexcept {
-    if (a.kind.load(std::memory_order_relaxed) != arena_kind::guarded) {
+    if (!a.is_for_small()) {
         return;
     }
     const address base = a.begin.load(std::memory_order_relaxed);
@@ -334,11 +342,11 @@ void address_space::settle_half_open(arena& a) noexcept {
 // ---- taking ---------------------------------------------------------------------------------------
 
 address_space::place address_space::take_from(arena_kind kind, std::uint32_t count,
-                                              std::uint32_t alignment, owner_id owner,
+                                              std::uint32_t alignment, owner_id owner, bool commits,
                                               bool may_make) noexcept {
     const auto take = [&](arena& a) -> place {
-        place got{a.take(count, alignment), &a};
-        if (got.begin != 0 && kind == arena_kind::guarded &&
+        place got{a.take(count, alignment, commits), &a};
+        if (got.begin != 0 && a.is_for_small() &&
             !open_or_close(got, {got.begin, got.begin + count * granule_size}, true)) {
             got.begin = 0;
             may_make = false; // the kernel refused, not the arena
@@ -365,17 +373,22 @@ address_space::place address_space::take_from(arena_kind kind, std::uint32_t cou
     return {};
 }
 
-result<address_space::place> address_space::take_anywhere(byte_count size,
-                                                          owner_id owner) noexcept {
+result<address_space::place> address_space::take_anywhere(byte_count size, owner_id owner,
+                                                          bool commits) noexcept {
     const byte_count granules = round_up(size, granule_size) >> granule_shift;
     if (granules > largest_from_arena) {
         return map_placed(size, owner);
     }
     const auto count = static_cast<std::uint32_t>(granules);
     bool may_make = true;
-    if (count <= largest_guarded &&
-        guards_.load(std::memory_order_relaxed) != guards::unknown_to_kernel) {
-        const place got = take_from(arena_kind::guarded, count, 1, owner, true);
+    if (count <= largest_guarded && is_relaxed_) {
+        const place got = take_from(arena_kind::relaxed, count, 1, owner, commits, true);
+        if (got.begin != 0) {
+            return got;
+        }
+    } else if (count <= largest_guarded &&
+               guards_.load(std::memory_order_relaxed) != guards::unknown_to_kernel) {
+        const place got = take_from(arena_kind::guarded, count, 1, owner, commits, true);
         if (got.begin != 0) {
             return got;
         }
@@ -384,7 +397,7 @@ result<address_space::place> address_space::take_anywhere(byte_count size,
     }
     // What is large begins at a huge page, and at an entry of the map's upper levels.
     const std::uint32_t alignment = count >= chunk_granules ? chunk_granules : 1;
-    const place got = take_from(arena_kind::plain, count, alignment, owner, may_make);
+    const place got = take_from(arena_kind::plain, count, alignment, owner, commits, may_make);
     return got.begin != 0 ? result<place>{got} : map_placed(size, owner);
 }
 
@@ -392,6 +405,12 @@ result<address_space::place> address_space::take_anywhere(byte_count size,
 // for a plain one. False: neither, and given back.
 bool address_space::open_or_close(place& got, range granules, bool may_open) noexcept {
     got.guarded = may_open && (got.home->is_open(granules) || open_granules(*got.home, granules));
+    got.relaxed =
+        got.guarded && got.home->kind.load(std::memory_order_relaxed) == arena_kind::relaxed;
+    if (got.relaxed && got.home->any(got.home->warm, granules)) {
+        loose_.fetch_sub(got.home->change(got.home->warm, granules, false),
+                         std::memory_order_relaxed);
+    }
     if (got.guarded) {
         return true;
     }
@@ -409,14 +428,16 @@ bool address_space::open_or_close(place& got, range granules, bool may_open) noe
 result<address_space::place> address_space::take_from_arena(arena& home, range where,
                                                             owner_id owner) noexcept {
     const range granules{where.begin, round_up(where.end, granule_size)};
-    if (!home.where().contains(granules) || !home.take_at(granules)) {
+    const bool is_relaxed = home.kind.load(std::memory_order_relaxed) == arena_kind::relaxed;
+    if (!home.where().contains(granules) ||
+        (!home.take_at(granules) &&
+         (!is_relaxed || drop_loose() == 0 || !home.take_at(granules)))) {
         return errc::invalid_address;
     }
     place got{where.begin, &home};
     const bool is_own =
         home.owner.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(owner);
-    if (home.kind.load(std::memory_order_relaxed) == arena_kind::guarded &&
-        !open_or_close(got, granules, is_own)) {
+    if (home.is_for_small() && !open_or_close(got, granules, is_own)) {
         return failure{errc::out_of_address_space, 12 /* ENOMEM */};
     }
     return got;

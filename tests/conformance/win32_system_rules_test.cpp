@@ -189,7 +189,7 @@ TEST(win32_system_rules, A15_the_commit_limit_is_1455) {
     const mrv_status s = mrv_virtual_alloc2(f.owner, nullptr, 17 << 20, MEM_RESERVE | MEM_COMMIT, 4,
                                             eProcessCritical, &out);
     EXPECT_EQ(mrv_win32_error(s), 1455u);
-    EXPECT_EQ(mrv_win32_error(mrv_virtual_alloc2(f.owner, nullptr, std::size_t{1} << 46,
+    EXPECT_EQ(mrv_win32_error(mrv_virtual_alloc2(f.owner, nullptr, std::size_t{1} << 36,
                                                  MEM_RESERVE, 4, eTaskCritical, &out)),
               0u);
     EXPECT_EQ(mrv_virtual_free2(f.host, out, 0, MEM_RELEASE), MRV_OK);

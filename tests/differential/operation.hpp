@@ -115,8 +115,6 @@ public:
     decoder(Numbers& numbers, page_model& model, const std::uint64_t (&slot_base)[slots])
         : n_(numbers), model_(model), slot_base_(slot_base) {}
 
-    bool with_large_pages = false;
-
     operation next() {
         const std::uint64_t what = n_.up_to(100);
         if (what < 35) {
@@ -319,8 +317,11 @@ private:
         o.type = one_in(20) ? one_of(odd) : one_of(types);
         fit(o);
         o.value = protection();
-        if (!with_large_pages && one_in(100)) {
-            o.type |= 0x20000000;
+        if (one_in(100)) {
+            o.type = (o.type & ~0x1000u) | 0x20000000; // A4: not without COMMIT
+        } else if (one_in(50)) {
+            o.type = one_in(4) ? 0x502000 : 0x402000; // A3: 1314
+            o.value = one_in(8) ? o.value : 4;
         }
         if (one_in(10)) {
             return anywhere(o);
@@ -366,7 +367,7 @@ private:
         return o;
     }
     operation free() {
-        static constexpr std::uint32_t odd[] = {0, 0xc000, 0x10000, 0x8001, 0x1000};
+        static constexpr std::uint32_t odd[] = {0, 0xc000, 0x10000, 0x8010, 0x1000};
         operation o = somewhere({verb::free});
         if (one_in(40)) {
             // Slots are few, and what they hold may be large.

@@ -105,11 +105,8 @@ public:
             }
             privileged = true;
         }
-        if ((type & large) != 0) {
-            if ((type & commit) == 0 || (type & watch) != 0) {
-                return refuse(87); // A4
-            }
-            privileged = true;
+        if ((type & large) != 0 && ((type & commit) == 0 || (type & watch) != 0)) {
+            return refuse(87); // A4; what is well formed depends on the system, and is not drawn
         }
         if (!is_valid(protect) || a >= top || size == 0 || size > top - a) {
             return refuse(87); // A5, A6
@@ -143,9 +140,6 @@ public:
             }
             add(base, end, (type & commit) != 0);
             return {0, base};
-        }
-        if (!resets && privileged) {
-            return refuse(1314);
         }
         const std::uint64_t begin = down(a);
         const std::uint64_t end = up(a + size);
@@ -526,11 +520,11 @@ public:
     static const page_record& at(const reservation& r, std::uint64_t a) {
         return r.pages[(a - r.base) / page];
     }
-    // Free, but in the last granule of a reservation (S4), where nobody else is: behind a large one,
-    // which lies in no arena, anybody may be.
+    // Free, but in the last granule of a reservation (S4), where nobody else is: behind a large or a
+    // watched one, which lies in no arena, anybody may be.
     static constexpr std::uint64_t most_in_arena = 0x8000000;
     bool has_tail(const reservation& r) const {
-        return r.end - r.base <= most_in_arena || r.base - begin_ < end_ - begin_;
+        return (r.end - r.base <= most_in_arena && !r.watched) || r.base - begin_ < end_ - begin_;
     }
     const reservation* tail_of(std::uint64_t a) const {
         for (const auto& r : all_) {

@@ -325,6 +325,7 @@ private:
         const page_model::reservation* r = model_.find(page_model::down(a));
         const std::uint64_t whole = r == nullptr ? 0 : r->end - r->base;
         const std::uint64_t base = r == nullptr ? 0 : r->base;
+        const bool in_no_arena = r != nullptr && !model_.has_tail(*r);
         const unsigned error = error_of(h_.manager->VirtualFree(pointer(a), o.size, o.type));
         if (decommit_may_be_refused && o.type == 0x4000 && is_refused_at_limit(error, false)) {
             touch_range(a, o.size);
@@ -338,9 +339,9 @@ private:
         if (error == 0 && o.size == 0) {
             touch_range(base, whole);
         }
-        if (error == 0 && o.type == 0x8000 && whole > page_model::most_in_arena) {
+        if (error == 0 && o.type == 0x8000 && in_no_arena) {
             for (std::uint64_t& s : slot_base_) {
-                s = s == base ? 0 : s; // not in an arena: others may get the address
+                s = s == base ? 0 : s; // others may get the address
             }
             touched_ = {0, 0};
         }

@@ -44,19 +44,12 @@ std::uint64_t mix(std::uint64_t x) {
     return x ^ x >> 31;
 }
 
-bool has_large_pages() {
-    std::ifstream in("/proc/sys/vm/nr_hugepages");
-    unsigned long n = 0;
-    return in >> n && n != 0;
-}
-
 bool live(report& r, std::uint64_t operations) {
     test_host h;
     std::string what = h.good ? "" : "no host";
     twin t(h, 0, plant::none);
     random_numbers numbers(r.life_seed);
     decoder<random_numbers> draw(numbers, t.model(), t.slot_bases());
-    draw.with_large_pages = has_large_pages();
     r.quick = t.asks_kernel_always();
     r.watches = h.watches;
     for (r.in_life = 0; what.empty() && r.in_life < operations;) {

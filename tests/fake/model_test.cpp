@@ -15,6 +15,7 @@
 #include <random>
 #include <string>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
@@ -255,6 +256,54 @@ TEST(fake_kernel, keeps_bytes_and_model_in_step) {
     EXPECT_EQ(*reinterpret_cast<char*>(to), 9);
     EXPECT_EQ(*reinterpret_cast<char*>(from), 0);
     EXPECT_TRUE(is_mapped(from));
+    stop();
+}
+
+// MADV_GUARD_INSTALL: no mapping is split, an access fails whatever the mapping allows, contents are gone
+// afterwards; the same on the real kernel.
+TEST(model, guard_markers) {
+    if (!start({})) {
+        GTEST_SKIP() << "skipped: the universe of the modelled kernel is not free here";
+    }
+    address a = 0;
+    ASSERT_EQ(reserve(0, 8 * page_size, placement::anywhere, &a), 0);
+    const auto can_read = [](address page) {
+        char byte = 0;
+        const iovec to{&byte, 1};
+        const iovec from{reinterpret_cast<void*>(page), 1};
+        return process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1;
+    };
+    const std::size_t before = mapping_count();
+    if (install_guard(a, 4 * page_size) != 0) {
+        stop();
+        GTEST_SKIP() << "skipped: this kernel has no guard markers";
+    }
+    ASSERT_EQ(protect(a, 8 * page_size, access::read_write), 0);
+    EXPECT_EQ(mapping_count(), before);
+    std::memset(reinterpret_cast<void*>(a + 4 * page_size), 1, 4 * page_size);
+    ASSERT_EQ(install_guard(a + 5 * page_size, page_size), 0);
+    ASSERT_EQ(remove_guard(a + page_size, page_size), 0);
+    for (unsigned i = 0; i < 8; ++i) {
+        const address page = a + i * page_size;
+        const bool open = i == 1 || i == 4 || i > 5;
+        EXPECT_EQ(is_guarded(page), !open) << i;
+        EXPECT_EQ(access_at(page), open ? access::read_write : access::none) << i;
+        EXPECT_EQ(can_read(page), open) << i;
+    }
+    ASSERT_EQ(remove_guard(a, 8 * page_size), 0);
+    EXPECT_EQ(*reinterpret_cast<char*>(a + 4 * page_size), 1);
+    EXPECT_EQ(*reinterpret_cast<char*>(a + 5 * page_size), 0);
+    ASSERT_EQ(install_guard(a, page_size), 0);
+    ASSERT_EQ(replace_by_reserved(a, page_size), 0);
+    EXPECT_FALSE(is_guarded(a));
+    settings old;
+    old.guards = false;
+    set_limits(old);
+    EXPECT_EQ(install_guard(a, page_size), EINVAL);
+    EXPECT_EQ(unmap(a, 8 * page_size), 0);
+    EXPECT_EQ(install_guard(a, page_size), EINVAL);
+    set_limits({});
+    EXPECT_EQ(install_guard(a, page_size), ENOMEM) << "a hole";
     stop();
 }
 

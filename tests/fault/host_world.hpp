@@ -179,10 +179,12 @@ public:
 
     // Of the worlds made from now on.
     static inline bool guard_pages = true;
+    static inline bool relaxed = false;
 
     host_world() {
         manager::host::settings settings;
         settings.memory.guard_pages = guard_pages;
+        settings.memory.relaxed = relaxed;
         const auto made = manager::host::create(settings);
         if (!made) {
             throw std::string("no host");
@@ -468,9 +470,11 @@ private:
         if (got == vm::kernel_access(code, guarded)) {
             return true;
         }
+        if (guarded && code == vm::page_code::reserved_writable) {
+            return !allows(got, access::write); // and no access, or a marker
+        }
         if (guarded && vm::is_reserved(code)) {
-            return how != strictness::as_before &&
-                   (code != vm::page_code::reserved_writable || !allows(got, access::write));
+            return how != strictness::as_before;
         }
         if (vm::is_committed(code)) {
             return how == strictness::torn;
@@ -502,8 +506,9 @@ private:
                 const bool is_sure =
                     how == strictness::as_before ||
                     (how == strictness::degraded && (f.flags & vm::may_be_open) == 0);
+                const bool is_strict = (f.flags & vm::relaxed_space) == 0;
                 for (address page = piece.begin;
-                     wrong.empty() && is_sure && is_guarded(f) && page < piece.end;
+                     wrong.empty() && is_sure && is_strict && is_guarded(f) && page < piece.end;
                      page += page_size) {
                     const bool readable = can_read(page);
                     if (readable != allows(vm::use_of(f.code), access::read)) {
@@ -528,7 +533,7 @@ private:
                         } else if (f.index == 0 &&
                                    ((l->allowed != access::none &&
                                      l->allowed != access::read_write) ||
-                                    (l->allowed != access::none && can_read(page)) ||
+                                    (l->allowed != access::none && !relaxed && can_read(page)) ||
                                     !l->is_private_anonymous)) {
                             wrong =
                                 text_of("page %lx of an arena, in no reservation: %s, access %d",

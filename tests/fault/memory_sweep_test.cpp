@@ -34,7 +34,11 @@ void mixed_committed(host_world& w) {
 void with_slack(host_world& w) {
     w.a = w.reserved(granule);
     w.commit_filled(w.a + bytes_of(2), 4);
-    const bool guarded = (w.at(w.a).flags & vm::guarded_space) != 0;
+    const std::uint32_t flags = w.at(w.a).flags;
+    const bool guarded = (flags & (vm::guarded_space | vm::relaxed_space)) == vm::guarded_space;
+    if ((flags & vm::relaxed_space) != 0) {
+        w.must(w.protect(w.a + bytes_of(2), bytes_of(4), w32::page_readonly), "protect");
+    }
     prim::faulty::arm(
         guarded ? prim::faulty::fault{1, ENOMEM, prim::faulty::mode::once, SYS_madvise}
                 : prim::faulty::fault{1, ENOMEM, prim::faulty::mode::forever, SYS_mprotect});
@@ -336,11 +340,18 @@ std::vector<host_script> memory_scripts() {
     return list;
 }
 
-// Every script on a kernel that has markers and on one that has none.
-class memory_sweep : public testing::TestWithParam<std::tuple<std::size_t, bool>> {
+// Every script with markers, without (as on a kernel that has none), and with relaxed faulting.
+enum class held : unsigned char { guarded, noguard, relaxed };
+class memory_sweep : public testing::TestWithParam<std::tuple<std::size_t, held>> {
 protected:
-    void SetUp() override { host_world::guard_pages = std::get<1>(GetParam()); }
-    void TearDown() override { host_world::guard_pages = true; }
+    void SetUp() override {
+        host_world::guard_pages = std::get<1>(GetParam()) != held::noguard;
+        host_world::relaxed = std::get<1>(GetParam()) == held::relaxed;
+    }
+    void TearDown() override {
+        host_world::guard_pages = true;
+        host_world::relaxed = false;
+    }
     static host_script tested() { return memory_scripts()[std::get<0>(GetParam())]; }
 };
 
@@ -356,10 +367,14 @@ TEST_P(memory_sweep, pairs_of_faults) {
 
 INSTANTIATE_TEST_SUITE_P(fault, memory_sweep,
                          testing::Combine(testing::Range<std::size_t>(0, memory_scripts().size()),
-                                          testing::Bool()),
+                                          testing::Values(held::guarded, held::noguard,
+                                                          held::relaxed)),
                          [](const auto& tested) {
                              return memory_scripts()[std::get<0>(tested.param)].name +
-                                    std::string(std::get<1>(tested.param) ? "" : "_noguard");
+                                    std::string(std::get<1>(tested.param) == held::guarded ? ""
+                                                : std::get<1>(tested.param) == held::noguard
+                                                    ? "_noguard"
+                                                    : "_relaxed");
                          });
 
 } // namespace

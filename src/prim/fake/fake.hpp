@@ -17,6 +17,8 @@
 //   - neighbours merge when access and flags agree. Linux also asks whether their touched pages have
 //     a common history; `merges = false` is its worst case.
 //   - the total of all mappings is limited as by RLIMIT_AS: ENOMEM.
+//   - guard markers (MADV_GUARD_INSTALL): of private anonymous memory, whatever its access; they need
+//     and split no mapping, stay when the access changes, move with mremap and go with the mapping.
 // Not modelled: low memory (MAP_32BIT has none), huge pages, mseal, growing stacks.
 #pragma once
 
@@ -31,6 +33,7 @@ struct settings {
     std::size_t mapping_limit = 65530;      // max_map_count
     byte_count size_limit = ~byte_count{0}; // RLIMIT_AS, of what the model holds
     bool merges = true;
+    bool guards = true; // false: a kernel before 6.13
 };
 
 struct vma {
@@ -56,9 +59,11 @@ void set_limits(const settings& s) noexcept;
 std::size_t mapping_count() noexcept;
 byte_count mapped_bytes() noexcept;
 std::vector<vma> mappings();
-// What the model allows at this page; access::none where nothing is mapped, see is_mapped.
+// What the model allows at this page; access::none where nothing is mapped, see is_mapped, or where a
+// marker lies.
 access access_at(address page) noexcept;
 bool is_mapped(address page) noexcept;
+bool is_guarded(address page) noexcept;
 
 // The n-th (from 1) modelled call with this number (SYS_*) fails with `error`; 0: none.
 void fail(long number, long nth, int error) noexcept;

@@ -10,6 +10,7 @@ namespace memreeve::prim::fake {
 void model::reset(const settings& s) {
     limits_ = s;
     vmas_.clear();
+    guards_.clear();
     bytes_ = 0;
     refused_for_count_ = 0;
     refused_for_size_ = 0;
@@ -119,6 +120,7 @@ int model::unmap(range r) {
         (void)split(i, r.begin, false);
         ++i;
     }
+    (void)take_guards(r);
     while (i != vmas_.end() && i->second.where.begin < r.end) {
         if (i->second.where.end > r.end) {
             (void)split(i, r.end, false);
@@ -213,6 +215,39 @@ int model::set_wiped_on_fork(range r) {
     return e == ENOMEM && changed.size() < r.size() && is_fully_mapped(r) ? EAGAIN : e;
 }
 
+int model::set_guards(range r, bool on) {
+    if (!limits_.guards) {
+        return EINVAL;
+    }
+    // What lies in front of a hole, or of memory that takes none, is done.
+    for (address page = r.begin; page < r.end; page += page_size) {
+        const vma* v = find(page);
+        if (v == nullptr || v->shared || v->has_file) {
+            return v == nullptr ? ENOMEM : EINVAL;
+        }
+        if (on) {
+            guards_.insert(page);
+        } else {
+            guards_.erase(page);
+        }
+    }
+    return 0;
+}
+
+std::set<address> model::take_guards(range r) {
+    const auto first = guards_.lower_bound(r.begin);
+    const auto last = guards_.lower_bound(r.end);
+    std::set<address> taken(first, last);
+    guards_.erase(first, last);
+    return taken;
+}
+
+void model::put_guards(const std::set<address>& pages, address from, address to) {
+    for (const address page : pages) {
+        guards_.insert(page - from + to);
+    }
+}
+
 int model::move_leaving_source(range from, address to, vma& source) {
     const vma* v = find(from.begin);
     if (v == nullptr || v->where.end < from.end) {
@@ -228,7 +263,10 @@ int model::move_leaving_source(range from, address to, vma& source) {
     source = *v;
     vma target = source;
     target.where = {to, to + from.size()};
-    return map(target);
+    const std::set<address> guards = take_guards(from);
+    const int e = map(target);
+    put_guards(guards, from.begin, e == 0 ? to : from.begin);
+    return e;
 }
 
 int model::move(range from, range to, vma& source) {
@@ -242,10 +280,10 @@ int model::move(range from, range to, vma& source) {
     source = *v;
     vma target = source;
     target.where = to;
-    if (const int e = map(target); e != 0) {
-        return e;
-    }
-    return unmap(from);
+    const std::set<address> guards = take_guards(from);
+    const int e = map(target);
+    put_guards(guards, from.begin, e == 0 ? to.begin : from.begin);
+    return e != 0 ? e : unmap(from);
 }
 
 int model::grow_in_place(range from, byte_count new_size, vma& grown) {

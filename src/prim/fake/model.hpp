@@ -7,6 +7,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 
 namespace memreeve::prim::fake {
 
@@ -26,6 +27,9 @@ public:
     int set_wiped_on_fork(range r);
     // Every page mapped? madvise(MADV_DONTNEED) and its like.
     bool is_fully_mapped(range r) const;
+    // MADV_GUARD_INSTALL, MADV_GUARD_REMOVE.
+    int set_guards(range r, bool on);
+    bool is_guarded(address page) const { return guards_.count(page) != 0; }
     // mremap(MAYMOVE | FIXED | DONTUNMAP); `source` receives what moved.
     int move_leaving_source(range from, address to, vma& source);
     // mremap without DONTUNMAP, to a place that is free or to be replaced.
@@ -51,9 +55,12 @@ private:
     int refuse_count();
     int change(range r, range& changed, vma (*edit)(vma, access), access argument);
     byte_count mapped_in(range r) const;
+    std::set<address> take_guards(range r);
+    void put_guards(const std::set<address>& pages, address from, address to);
 
     settings limits_;
     std::map<address, vma> vmas_; // by begin
+    std::set<address> guards_;    // pages
     byte_count bytes_ = 0;
     std::size_t refused_for_count_ = 0;
     std::size_t refused_for_size_ = 0;

@@ -4,6 +4,7 @@
 #include "prim/prim.hpp"
 
 #include <atomic>
+#include <cerrno>
 #include <mutex>
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -151,6 +152,19 @@ long model_madvise(const call& k) {
             return -e;
         }
         return insist(real(k));
+    }
+    constexpr long guard_install = 102;
+    constexpr long guard_remove = 103;
+    if (k.c == guard_install || k.c == guard_remove) {
+        const int e = kernel.set_guards(r, k.c == guard_install);
+        if (e != 0) {
+            return -e;
+        }
+        const long result = real(k);
+        if (result != 0) { // a kernel before 6.13 below the model
+            (void)kernel.set_guards(r, false);
+        }
+        return result;
     }
     // The mapped parts are dealt with and the hole reported; holes are mapped in reality.
     const bool whole = kernel.is_fully_mapped(r);
@@ -324,12 +338,17 @@ std::vector<vma> mappings() {
 access access_at(address page) noexcept {
     const std::lock_guard lock(mutex);
     const vma* v = kernel.find(page);
-    return v == nullptr ? access::none : v->allowed;
+    return v == nullptr || kernel.is_guarded(page) ? access::none : v->allowed;
 }
 
 bool is_mapped(address page) noexcept {
     const std::lock_guard lock(mutex);
     return kernel.find(page) != nullptr;
+}
+
+bool is_guarded(address page) noexcept {
+    const std::lock_guard lock(mutex);
+    return kernel.is_guarded(page);
 }
 
 void fail(long number, long nth, int error) noexcept {
@@ -351,6 +370,9 @@ std::size_t refused_for_size() noexcept {
 
 long sys(long number, long a, long b, long c, long d, long e, long f) noexcept {
     const fake::call k{number, a, b, c, d, e, f};
+    if (fake::running.load() && number == SYS_userfaultfd) {
+        return -ENOSYS; // no memory of its marks
+    }
     if (!fake::running.load() || !fake::is_modelled(k)) {
         return fake::real(k);
     }

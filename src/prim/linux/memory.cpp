@@ -110,6 +110,47 @@ int unlock(address where, byte_count size) noexcept {
     return code(sys(SYS_munlock, number(where), number(size)));
 }
 
+int zero(address where, byte_count size, page_count most, page_count* kept) noexcept {
+    constexpr page_count at_once = 512;
+    unsigned char there[at_once];
+    *kept = 0;
+    for (address end = where + size; where < end;) {
+        const page_count left = pages_of(end - where);
+        const page_count count = left < at_once ? left : at_once;
+        const int e = code(sys(SYS_mincore, number(where), number(bytes_of(count)),
+                               static_cast<long>(reinterpret_cast<address>(there))));
+        page_count resident = 0;
+        page_count changes = 0;
+        for (page_count i = 0; e == 0 && i < count; ++i) {
+            resident += there[i] & 1;
+            changes += i != 0 && ((there[i] ^ there[i - 1]) & 1) != 0 ? 1 : 0;
+        }
+        // A call for each gap costs more than a few faults.
+        if (e != 0 || resident == 0 || *kept + resident > most || changes > 64) {
+            if (const int d = discard(where, bytes_of(count)); d != 0) {
+                return d;
+            }
+        } else {
+            for (page_count i = 0; i < count;) {
+                page_count last = i + 1;
+                while (last < count && ((there[last] ^ there[i]) & 1) == 0) {
+                    ++last;
+                }
+                const address at = where + bytes_of(i);
+                if ((there[i] & 1) != 0) {
+                    __builtin_memset(reinterpret_cast<void*>(at), 0, bytes_of(last - i));
+                } else if (const int d = discard(at, bytes_of(last - i)); d != 0) {
+                    return d;
+                }
+                i = last;
+            }
+            *kept += resident;
+        }
+        where += bytes_of(count);
+    }
+    return 0;
+}
+
 int replace_by_reserved(address where, byte_count size) noexcept {
     return code(map_anonymous(where, size, PROT_NONE, MAP_FIXED));
 }

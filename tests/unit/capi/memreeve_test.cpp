@@ -108,8 +108,6 @@ TEST(capi, options_that_make_no_sense) {
     o.pressure_source = 9;
     EXPECT_EQ(mrv_host_create(&o, &host), MRV_E_INVALID_ARGUMENT);
     o.pressure_source = 0;
-    o.faulting = MRV_FAULTING_RELAXED;
-    EXPECT_EQ(mrv_host_create(&o, &host), MRV_E_NOT_SUPPORTED);
     o.faulting = 7;
     EXPECT_EQ(mrv_host_create(&o, &host), MRV_E_INVALID_ARGUMENT);
     o.faulting = 0;
@@ -131,6 +129,42 @@ TEST(capi, figures_are_written_up_to_the_callers_size) {
     EXPECT_EQ(f.size, offsetof(mrv_host_figures, charged_bytes));
     f.size = 3;
     EXPECT_EQ(mrv_host_snapshot(host, &f), MRV_E_INVALID_ARGUMENT);
+    EXPECT_EQ(mrv_host_destroy(host), MRV_OK);
+}
+
+// Relaxed faulting: what was decommitted may still be touched, stays for a while, is said, and is zero
+// when it comes back.
+TEST(capi, relaxed_faulting) {
+    mrv_host_options o{};
+    o.size = sizeof o;
+    o.faulting = MRV_FAULTING_RELAXED;
+    mrv_host* host = nullptr;
+    ASSERT_EQ(mrv_host_create(&o, &host), MRV_OK);
+    mrv_owner* owner = nullptr;
+    IHostMemoryManager* memory = nullptr;
+    ASSERT_EQ(mrv_owner_create(host, nullptr, nullptr, &owner), MRV_OK);
+    ASSERT_EQ(mrv_owner_memory_manager(owner, &memory), MRV_OK);
+    const auto warm = [&] {
+        mrv_owner_figures f{};
+        f.size = sizeof f;
+        EXPECT_EQ(mrv_owner_stats(owner, &f), MRV_OK);
+        return f.warm_bytes;
+    };
+    void* p = nullptr;
+    ASSERT_EQ(memory->VirtualAlloc(nullptr, 65536, 0x3000, 4, eTaskCritical, &p), S_OK);
+    EXPECT_EQ(warm(), 0u);
+    std::memset(p, 7, 65536);
+    ASSERT_EQ(memory->VirtualFree(p, 65536, 0x4000), S_OK);
+    EXPECT_EQ(warm(), 65536u);
+    static_cast<volatile char*>(p)[5] = 1;
+    ASSERT_EQ(memory->VirtualAlloc(p, 65536, 0x1000, 4, eTaskCritical, &p), S_OK);
+    EXPECT_EQ(static_cast<char*>(p)[5], 0);
+    EXPECT_EQ(static_cast<char*>(p)[65535], 0);
+    ASSERT_EQ(memory->VirtualFree(p, 0, 0x8000), S_OK);
+    EXPECT_EQ(memory->NeedsVirtualAddressSpace(nullptr, 65536), S_OK);
+    EXPECT_EQ(warm(), 0u);
+    memory->Release();
+    EXPECT_EQ(mrv_owner_destroy(owner), MRV_OK);
     EXPECT_EQ(mrv_host_destroy(host), MRV_OK);
 }
 

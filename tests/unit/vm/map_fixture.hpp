@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 
 namespace memreeve::vm {
 
@@ -48,6 +49,15 @@ struct map_fixture : testing::Test {
         nodes.open(node_area.begin(), node_space, region_map::node_unit, grow);
         reservations.open(reservation_area.begin(), reservation_space, sizeof(reservation), grow);
         map.open(static_cast<std::atomic<std::uint64_t>*>(root.at), &nodes, &reservations);
+    }
+    // An empty map again, over empty memory.
+    void begin_anew() {
+        for (const area* a : {&root, &node_area, &reservation_area}) {
+            madvise(a->at, a->size, MADV_DONTNEED);
+        }
+        std::destroy_at(&map);
+        std::construct_at(&map);
+        SetUp();
     }
     void TearDown() override { EXPECT_STREQ(map.check_invariants(), nullptr); }
 
