@@ -129,9 +129,8 @@ mrv_status mrv_host_create(const mrv_host_options* options, mrv_host** out) noex
     *out = nullptr;
     mrv_host_options o;
     budget::tree::limits limits;
-    constexpr std::uint32_t known_flags =
-        MRV_HOST_FORBID_WRITE_EXECUTE | MRV_HOST_LENIENT_LEVELS | MRV_HOST_NO_GUARD_PAGES |
-        MRV_HOST_WATCH_BY_FAULTS;
+    constexpr std::uint32_t known_flags = MRV_HOST_FORBID_WRITE_EXECUTE | MRV_HOST_LENIENT_LEVELS |
+                                          MRV_HOST_NO_GUARD_PAGES | MRV_HOST_WATCH_BY_FAULTS;
     if (!read_options(options, &o) || !host_limits(o, &limits) ||
         o.pressure_source > MRV_PRESSURE_BUDGET || o.faulting > MRV_FAULTING_RELAXED ||
         (o.flags & ~known_flags) != 0 || o.reserved != 0) {

@@ -7,6 +7,9 @@
 #include "com/hresult.hpp"
 #include "manager/thread_owner.hpp"
 
+#include <cstddef>
+#include <cstdint>
+
 namespace memreeve::com {
 
 namespace {
@@ -17,6 +20,25 @@ address address_of(const void* p) noexcept { return reinterpret_cast<address>(p)
 void* pointer_to(address a) noexcept { return reinterpret_cast<void*>(a); }
 
 HRESULT translated(const result<void>& r) noexcept { return r ? S_OK : to_hresult(r.error()); }
+
+// Field by field, the padding zero: the buffer may be unaligned, and a structure filled so and then
+// copied stalls the copy.
+[[gnu::always_inline]] inline void write_answer(void* buffer,
+                                                const manager::region_info& r) noexcept {
+    using out = MEMORY_BASIC_INFORMATION;
+    static_assert(sizeof(out) == 48);
+    auto* const bytes = static_cast<unsigned char*>(buffer);
+    const auto put = [bytes](std::size_t at, auto value) noexcept {
+        __builtin_memcpy(bytes + at, &value, sizeof value);
+    };
+    put(offsetof(out, BaseAddress), std::uint64_t{r.base});
+    put(offsetof(out, AllocationBase), std::uint64_t{r.allocation_base});
+    put(offsetof(out, AllocationProtect), std::uint64_t{r.allocation_protect});
+    put(offsetof(out, RegionSize), std::uint64_t{r.size});
+    put(offsetof(out, State), r.state);
+    put(offsetof(out, Protect), r.protect);
+    put(offsetof(out, Type), std::uint64_t{r.type});
+}
 
 } // namespace
 
@@ -86,21 +108,17 @@ HRESULT host_memory_manager::VirtualQuery(void* lpAddress, void* lpBuffer, SIZE_
     if (lpBuffer == nullptr) {
         return to_hresult(errc::no_access); // Q2
     }
-    const auto region = manager_.virtual_query(address_of(lpAddress));
-    if (!region) {
-        return to_hresult(region.error());
+    manager::region_info ours;
+    if (manager_.query_ours(address_of(lpAddress), ours)) {
+        write_answer(lpBuffer, ours);
+    } else {
+        const auto region = manager_.query_closely(address_of(lpAddress));
+        if (!region) {
+            return to_hresult(region.error());
+        }
+        write_answer(lpBuffer, *region);
     }
-    MEMORY_BASIC_INFORMATION out;
-    __builtin_memset(&out, 0, sizeof out); // the padding too
-    out.BaseAddress = pointer_to(region->base);
-    out.AllocationBase = pointer_to(region->allocation_base);
-    out.AllocationProtect = region->allocation_protect;
-    out.RegionSize = region->size;
-    out.State = region->state;
-    out.Protect = region->protect;
-    out.Type = region->type;
-    __builtin_memcpy(lpBuffer, &out, sizeof out); // the buffer may be unaligned
-    *pResult = sizeof out;
+    *pResult = sizeof(MEMORY_BASIC_INFORMATION);
     return S_OK;
 }
 

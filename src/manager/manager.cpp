@@ -187,6 +187,17 @@ result<void> manager::virtual_free(address where, byte_count size, std::uint32_t
 
 result<std::uint32_t> manager::virtual_protect(address where, byte_count size,
                                                std::uint32_t protect, bool has_old_out) noexcept {
+    // What the pages have already is answered by the map alone, before the arguments are looked at
+    // closely: these are good ones (V1 to V3). Pages that another request is changing still have
+    // their old state (decision 18).
+    std::uint32_t old = 0;
+    const vm::page_code plain = vm::plain_code(protect);
+    if (plain != vm::page_code::outside && has_old_out && size != 0 &&
+        fits_user_space(where, size) &&
+        (plain != vm::page_code::rwx || options_.allow_write_execute) &&
+        has_already(span_of(where, size), plain, &old)) {
+        return old;
+    }
     const auto q = vm::decode_protect(where, size, protect, has_old_out);
     if (!q) {
         return q.error();
@@ -195,14 +206,8 @@ result<std::uint32_t> manager::virtual_protect(address where, byte_count size,
     if (writes_and_executes && !options_.allow_write_execute) {
         return errc::forbidden;
     }
-    // What the pages have already: the map says so in one reading, and nothing is to be done. Equal
-    // codes are equal in effect, an armed guard included. Pages that another request is changing
-    // still have their old state (decision 18).
-    if (!q->protect.is_write_copy) {
-        const vm::found f = space_.find(q->span.begin);
-        if (f.index != 0 && f.code == q->protect.code && q->span.end <= f.run_end) {
-            return vm::encode_protection(f.code, f.protect);
-        }
+    if (vm::is_guarded(q->protect.code) && has_already(q->span, q->protect.code, &old)) {
+        return old; // re-armed where it is armed
     }
     const operation inside(*this);
     vm::planned p;
@@ -212,14 +217,14 @@ result<std::uint32_t> manager::virtual_protect(address where, byte_count size,
         }
         return r.error();
     }
-    const std::uint32_t old = vm::encode_protection(p.old_code(), p.allocation_protect());
+    old = vm::encode_protection(p.old_code(), p.allocation_protect());
     if (auto r = carry_out(p, criticality::process); !r) {
         return r.error();
     }
     return old;
 }
 
-result<region_info> manager::virtual_query(address where) noexcept {
+result<region_info> manager::query_closely(address where) noexcept {
     if (where >= top_address) {
         return errc::invalid_argument; // Q3
     }
@@ -244,26 +249,15 @@ result<region_info> manager::virtual_query(address where) noexcept {
             v.code = piece.code;
         }
     }
-    region_info r;
-    r.base = v.at;
-    r.allocation_base = v.base;
-    r.allocation_protect = v.protect;
-    r.size = v.run_end - v.at;
-    r.type = vm::win32::mem_private;
-    if (vm::is_committed(v.code)) {
-        r.state = vm::win32::mem_commit;
-        r.protect = vm::encode_protection(v.code, v.protect);
-        if (v.code == vm::page_code::replaced) {
-            prim::mapping m;
-            r.type = vm::win32::mem_mapped;
-            if (const int e = prim::find_mapping(v.at, &m); e != 0) {
-                return failure{errc::out_of_address_space, e};
-            }
-            r.protect =
-                m.where.contains(v.at) ? vm::encode_access(m.allowed) : vm::win32::page_noaccess;
+    region_info r = describe(v);
+    if (v.code == vm::page_code::replaced) {
+        prim::mapping m;
+        r.type = vm::win32::mem_mapped;
+        if (const int e = prim::find_mapping(v.at, &m); e != 0) {
+            return failure{errc::out_of_address_space, e};
         }
-    } else {
-        r.state = vm::win32::mem_reserve;
+        r.protect =
+            m.where.contains(v.at) ? vm::encode_access(m.allowed) : vm::win32::page_noaccess;
     }
     return r;
 }

@@ -26,6 +26,7 @@
 #include "manager/sensors.hpp"
 #include "manager/warm_ranges.hpp"
 #include "vm/address_space.hpp"
+#include "vm/protection.hpp"
 
 #include <cstdint>
 
@@ -59,7 +60,21 @@ public:
     result<std::uint32_t> virtual_protect(address where, byte_count size, std::uint32_t protect,
                                           bool has_old_out) noexcept;
     // Rules Q; any address (decision 15).
-    result<region_info> virtual_query(address where) noexcept;
+    result<region_info> virtual_query(address where) noexcept {
+        region_info ours;
+        return query_ours(where, ours) ? result<region_info>(ours) : query_closely(where);
+    }
+    // The same in two steps: what the map alone answers, and everything.
+    bool query_ours(address where, region_info& out) const noexcept {
+        vm::run_view v;
+        if (where >= top_address || !space_.query(where, v) || v.code == vm::page_code::replaced ||
+            needs_record(v)) {
+            return false;
+        }
+        out = describe(v);
+        return true;
+    }
+    result<region_info> query_closely(address where) noexcept;
 
     // ---- what Win32 has and the interface has not (virtual_memory.cpp) --------------------------
     // VirtualAlloc2: virtual_alloc, and placeholders (rules PH). virtual_free knows their bits.
@@ -144,6 +159,31 @@ public:
 
 private:
     class operation; // counts itself begun and done in the image record
+
+    // Split by placeholders, or in large pages: only the record says what belongs together.
+    static bool needs_record(const vm::run_view& v) noexcept {
+        return v.has_flags && (v.flags & (vm::placeholder | vm::large_pages)) != 0;
+    }
+    static region_info describe(const vm::run_view& v) noexcept {
+        const bool committed = vm::is_committed(v.code);
+        return {v.at,
+                v.base,
+                v.protect,
+                v.run_end - v.at,
+                committed ? vm::win32::mem_commit : vm::win32::mem_reserve,
+                committed ? vm::encode_protection(v.code, v.protect) : 0,
+                vm::win32::mem_private};
+    }
+    // Every page of `span` is one of ours with this code, committed.
+    bool has_already(range span, vm::page_code code, std::uint32_t* value) const noexcept {
+        vm::run_view v;
+        if (!space_.query(span.begin, v) || v.code != code || v.run_end < span.end ||
+            needs_record(v)) {
+            return false;
+        }
+        *value = vm::encode_protection(code, v.protect);
+        return true;
+    }
 
     // charge, apply, keep; the difference goes into the owner's books.
     result<void> take(owner_id who, page_count pages, criticality level,

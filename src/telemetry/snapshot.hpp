@@ -209,8 +209,8 @@ bool take_picture(image_record& image, smaps_reader& reader, memory_view view, u
             of[k] = books(static_cast<owner_kind>(k));
         }
         std::atomic_thread_fence(std::memory_order_acquire);
-        const bool quiet = before.is_quiet() && !reader.is_torn() &&
-                           operations_begun(image) == before.begun;
+        const bool quiet =
+            before.is_quiet() && !reader.is_torn() && operations_begun(image) == before.begun;
         if (!quiet && !last) {
             wait(n);
             continue;

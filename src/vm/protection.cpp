@@ -46,28 +46,6 @@ constexpr bool is_in_order() noexcept {
 }
 static_assert(is_in_order());
 
-// Per page code.
-struct value_table {
-    std::uint16_t of[16];
-};
-constexpr value_table make_values() noexcept {
-    value_table values{};
-    for (auto& value : values.of) {
-        value = win32::page_noaccess;
-    }
-    for (const row& r : table) {
-        if (r.plain != page_code::outside) {
-            values.of[static_cast<unsigned>(r.plain)] = static_cast<std::uint16_t>(r.value);
-        }
-        if (r.guarded != page_code::outside) {
-            values.of[static_cast<unsigned>(r.guarded)] =
-                static_cast<std::uint16_t>(r.value | win32::page_guard);
-        }
-    }
-    return values;
-}
-constexpr value_table values = make_values();
-
 } // namespace
 
 result<protection> decode_protection(std::uint32_t value) noexcept {
@@ -94,10 +72,6 @@ result<protection> decode_protection(std::uint32_t value) noexcept {
     p.is_write_copy = r->plain == page_code::outside;
     p.code = (value & page_guard) != 0 ? r->guarded : r->plain;
     return p;
-}
-
-std::uint32_t encode_protection(page_code code, std::uint32_t allocation_protect) noexcept {
-    return values.of[static_cast<unsigned>(code)] | (allocation_protect & win32::page_cache_bits);
 }
 
 std::uint32_t encode_access(access a) noexcept {

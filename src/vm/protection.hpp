@@ -5,6 +5,7 @@
 #include "base/access.hpp"
 #include "base/result.hpp"
 #include "vm/page_state.hpp"
+#include "vm/win32.hpp"
 
 #include <cstdint>
 
@@ -32,7 +33,26 @@ constexpr page_code plain_code(std::uint32_t value) noexcept {
 
 // The PAGE_* value of a committed page, cache bits of its reservation included (P6, Q9).
 // Precondition: is_committed(code).
-std::uint32_t encode_protection(page_code code, std::uint32_t allocation_protect) noexcept;
+inline std::uint32_t encode_protection(page_code code, std::uint32_t allocation_protect) noexcept {
+    using namespace win32;
+    constexpr std::uint16_t values[16] = {page_noaccess,
+                                          page_noaccess,
+                                          page_noaccess,
+                                          page_noaccess,
+                                          page_noaccess,
+                                          page_readonly,
+                                          page_readwrite,
+                                          page_execute,
+                                          page_execute_read,
+                                          page_execute_readwrite,
+                                          page_readonly | page_guard,
+                                          page_readwrite | page_guard,
+                                          page_execute | page_guard,
+                                          page_execute_read | page_guard,
+                                          page_execute_readwrite | page_guard,
+                                          page_noaccess};
+    return values[static_cast<unsigned>(code)] | (allocation_protect & page_cache_bits);
+}
 
 // PAGE_* for what the kernel says of memory that is not ours; a private writable file mapping is
 // write-copy on Windows, but the pages it would copy may be copied already, so it says READWRITE.

@@ -38,7 +38,7 @@ struct free_request {
     placeholder_change change = placeholder_change::none; // rules PH
     range span{};                                         // the pages named; empty when size was 0
     address where = 0;                                    // page of the address given
-    bool whole = false; // size 0: the whole reservation, `where` must be its base (F6)
+    bool whole = false;    // size 0: the whole reservation, `where` must be its base (F6)
     bool untagged = false; // what carries a tag (a heap's) counts as not ours
 };
 
