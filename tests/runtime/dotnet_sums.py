@@ -12,7 +12,7 @@ MOMENTS = ("started", "arrays", "native", "busy", "collected")
 app = dotnet_app()
 for name, environment in (("workstation", {}), ("server", {"DOTNET_gcServer": "1"}),
                           ("W^X off", {"DOTNET_EnableWriteXorExecute": "0"})):
-    p = start([dotnet(), os.path.join(app, "app.dll"), "moments"], "-q", "--limit", "400M", stdin=subprocess.PIPE,
+    p = start([dotnet(), os.path.join(app, "app.dll"), "moments"], "-q", "--limit", "1G", stdin=subprocess.PIPE,
               stdout=subprocess.PIPE, env={**os.environ, **environment})
     quiet = 0
     for moment in MOMENTS:
