@@ -197,8 +197,8 @@ typedef struct mrv_owner_figures {
     uint64_t refusals[3];
     uint64_t notifications[3];
     uint64_t
-        warm_bytes; /* relaxed faulting: kept though decommitted or released, charged to nobody,
-                            at most; given back before a request is refused */
+        warm_bytes; /* relaxed faulting: kept though decommitted or released, at most; charged to
+                            nobody. What was released is given back before a request is refused. */
 } mrv_owner_figures;
 
 /* A consistent picture: pages that threads hold prepaid are given back first, and it is taken with no
@@ -328,12 +328,14 @@ MRV_API mrv_status mrv_virtual_unlock(mrv_host* host, void* base, size_t size) M
 typedef enum mrv_fault {
     MRV_FAULT_NOT_OURS = 0, /* nothing was done: pass the signal on */
     MRV_FAULT_GUARD = 1,    /* a guard page of ours; it is cleared, the access may be retried */
-    MRV_FAULT_WATCHED = 2   /* the first write to a page that is watched by faults; retry it */
+    MRV_FAULT_WATCHED = 2,  /* the first write to a page that is watched by faults; retry it */
+    MRV_FAULT_OVER = 3      /* another thread has dealt with it meanwhile; retry the access */
 } mrv_fault;
 
 /* For an embedder's SIGSEGV handler: was it a guard page of ours, or a page watched by faults, and is
- * it dealt with? Asks every host of the process. `info` is the handler's siginfo_t * (void, because plain C11 has no such type),
- * `ucontext` its third argument, which may be null (then no write is recognised). Async-signal-safe. */
+ * it dealt with? Asks every host of the process. `info` is the handler's siginfo_t * (void, because
+ * plain C11 has no such type), `ucontext` its third argument, which may be null (then no write is
+ * recognised, and nothing another thread has dealt with). Async-signal-safe. */
 MRV_API mrv_fault mrv_handle_fault(const void* info, void* ucontext) MRV_NOEXCEPT;
 
 /* What Windows raises as 0x80000001. */
@@ -359,7 +361,7 @@ typedef void (*mrv_guard_fn)(void* context, const mrv_guard_hit* hit);
  * same just now). */
 MRV_API mrv_status mrv_install_fault_handler(mrv_guard_fn function, void* context) MRV_NOEXCEPT;
 /* Puts back the handler that was found last, if ours is still the one installed; else ours only passes
- * on from now on. Errors: BUSY. */
+ * on from now on. Errors: BUSY, NOT_SUPPORTED (none of ours is installed). */
 MRV_API mrv_status mrv_remove_fault_handler(void) MRV_NOEXCEPT;
 
 #ifdef __cplusplus

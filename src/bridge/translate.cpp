@@ -314,8 +314,13 @@ long map_memory(state& s, address where, byte_count size, int prot, int flags, i
         }
         return got;
     }
+    const auto is_hole_of_ours = [&]() noexcept {
+        const vm::found f = s.memory().space().find(where);
+        return f.index != 0 && f.code == vm::page_code::dead;
+    };
     if (!has_file && is_plain_anonymous(flags, prot) &&
-        (where == 0 || is_aligned(where, granule_size) || (flags & MAP_32BIT) != 0) &&
+        (where == 0 || is_aligned(where, granule_size) || (flags & MAP_32BIT) != 0 ||
+         (no_replace && is_hole_of_ours())) &&
         fits_user_space(where, size)) {
         const long got = map_anonymous(s, where, size, prot, flags);
         if (got > 0) {
@@ -453,6 +458,41 @@ long protect_memory(state& s, address where, byte_count size, int prot) noexcept
 
 // ---- madvise ---------------------------------------------------------------------------------------
 
+namespace {
+
+constexpr int guard_install = 102; // MADV_GUARD_INSTALL, MADV_GUARD_REMOVE: Linux 6.13
+constexpr int guard_remove = 103;
+
+// The kernel keeps these with its mapping, and so beyond the end of our reservation.
+constexpr bool is_kept_by_mapping(int advice) noexcept {
+    switch (advice) {
+    case MADV_RANDOM:
+    case MADV_SEQUENTIAL:
+    case MADV_MERGEABLE:
+    case MADV_HUGEPAGE:
+    case MADV_NOHUGEPAGE:
+    case MADV_DONTDUMP:
+    case MADV_WIPEONFORK: return true;
+    default: return false;
+    }
+}
+
+// Then the space is to be mapped anew before somebody else gets it.
+long advise_ours(state& s, range part, int advice) noexcept {
+    if (advice == guard_install || advice == guard_remove) {
+        return -EINVAL; // markers are ours to put on and take off; a kernel before 6.13 says the same
+    }
+    if (is_kept_by_mapping(advice)) {
+        vm::address_space& space = s.memory().space();
+        if (const std::uint32_t index = space.find(part.begin).index; index != 0) {
+            space.map().at(index).flags.fetch_or(vm::altered_mapping, std::memory_order_acq_rel);
+        }
+    }
+    return prim::pass_madvise(part.begin, part.size(), advice);
+}
+
+} // namespace
+
 long advise_memory(state& s, address where, byte_count size, int advice) noexcept {
     constexpr int dontneed_locked = 24;
     if (!is_aligned(where, page_size) || size == 0 || !fits_user_space(where, size)) {
@@ -477,9 +517,7 @@ long advise_memory(state& s, address where, byte_count size, int advice) noexcep
             return pass(part); // the program's own mapping
         }
         if (!vm::is_charged(code)) {
-            return drops || advice == MADV_FREE
-                       ? 0
-                       : prim::pass_madvise(part.begin, part.size(), advice);
+            return drops || advice == MADV_FREE ? 0 : advise_ours(s, part, advice);
         }
         IHostMemoryManager& host = s.host(owner_kind::gc);
         if (drops && code == vm::page_code::noaccess) {
@@ -494,7 +532,7 @@ long advise_memory(state& s, address where, byte_count size, int advice) noexcep
                        ? 0
                        : -ENOMEM;
         }
-        return prim::pass_madvise(part.begin, part.size(), advice);
+        return advise_ours(s, part, advice);
     };
     return for_each_piece(s, where, round_up(where + size, page_size), true, ours, pass);
 }

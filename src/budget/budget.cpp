@@ -171,7 +171,7 @@ result<void> tree::try_take(owner_id who, page_count pages, criticality level,
     if (pages == 0) {
         return {};
     }
-    if (take_credit(who, pages)) {
+    if (is_within(who, level) && take_credit(who, pages)) {
         out.arm(this, who, pages);
         return {};
     }
@@ -191,6 +191,18 @@ result<void> tree::try_take(owner_id who, page_count pages, criticality level,
         return {};
     }
     return errc::over_budget;
+}
+
+// Credit is charged already, but maybe at a level that may have more (decision 3).
+bool tree::is_within(owner_id who, criticality level) const noexcept {
+    for (owner_id up = who; up != owner_id::none; up = parent_of(up)) {
+        const account& a = at(up);
+        const page_count held = held_of(a.usage.load(std::memory_order_relaxed));
+        if (!has_room(a, held, touched_against(a, level), 0, level)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 result<void> tree::admit(owner_id who, page_count pages, criticality level) noexcept {

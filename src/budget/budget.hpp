@@ -102,6 +102,7 @@ private:
     bool hold(owner_id who, page_count pages, criticality level) noexcept;
     void raise_held(owner_id who, page_count pages) noexcept;
     void lower_held(owner_id who, page_count pages) noexcept;
+    bool is_within(owner_id who, criticality level) const noexcept;
     bool take_credit(owner_id who, page_count pages) noexcept;
     void park_credit(owner_id who, page_count pages) noexcept;
     bool return_to_credit(owner_id who, page_count& pages) noexcept;

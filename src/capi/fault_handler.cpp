@@ -29,10 +29,11 @@ struct question {
 
 bool ask(mrv_host& h, std::uintptr_t about) noexcept {
     auto& q = *reinterpret_cast<question*>(about);
-    switch (h.core->memory().deal_with_fault(q.fault.where, q.fault.kind == 1)) {
+    switch (h.core->memory().deal_with_fault(q.fault.where, q.fault.tried)) {
     case manager::manager::fault_was::not_ours: break;
     case manager::manager::fault_was::guard: q.answer = MRV_FAULT_GUARD; break;
     case manager::manager::fault_was::watched: q.answer = MRV_FAULT_WATCHED; break;
+    case manager::manager::fault_was::over: q.answer = MRV_FAULT_OVER; break;
     }
     return q.answer != MRV_FAULT_NOT_OURS;
 }

@@ -85,6 +85,11 @@ bool host::close_owner(owner_id who) noexcept {
     if (books_.tree().entered(who).reserved != 0 || !manager_.space().give_back_arenas_of(who)) {
         return false;
     }
+    // What the kernel would not take back is in them until it is settled, and would be the next owner's.
+    const budget::book_figures left = books_.tree().entered(who);
+    if (left.writable != 0 || left.slack != 0) {
+        return false;
+    }
     books_.tree().close_account(who);
     return true;
 }

@@ -262,17 +262,22 @@ result<region_info> manager::query_closely(address where) noexcept {
     return r;
 }
 
-manager::fault_was manager::deal_with_fault(address where, bool is_write) noexcept {
+manager::fault_was manager::deal_with_fault(address where, access tried) noexcept {
     const operation inside(*this);
     vm::differences d;
     owner_id who = owner_id::none;
-    if (!space_.clear_guard(where, d, who)) {
-        return is_write && space_.note_write(where) ? fault_was::watched : fault_was::not_ours;
-    }
-    if (who != owner_id::none) {
+    if (space_.clear_guard(where, d, who)) {
+        if (who == owner_id::none) {
+            return fault_was::over;
+        }
         enter(who, d);
+        return fault_was::guard;
     }
-    return fault_was::guard;
+    if (allows(tried, access::write) && space_.note_write(where)) {
+        return fault_was::watched;
+    }
+    return tried != access::none && space_.permits(where, tried) ? fault_was::over
+                                                                 : fault_was::not_ours;
 }
 
 // ---- load, foreign memory ---------------------------------------------------------------------------

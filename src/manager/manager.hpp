@@ -141,11 +141,13 @@ public:
     void settle_after_fork(telemetry::image_record& image) noexcept;
 
     // A fault at `where` on a page of ours: was it an armed guard, which is cleared, one shot, or the
-    // first write to a page that is watched by faults, which is remembered? Async-signal-safe.
-    enum class fault_was : unsigned char { not_ours, guard, watched };
-    fault_was deal_with_fault(address where, bool is_write) noexcept;
+    // first write to a page that is watched by faults, which is remembered? `over`: another thread has
+    // dealt with it meanwhile, so that the access need only be tried again; told only where `tried`,
+    // what the access was, is known (else none). Async-signal-safe.
+    enum class fault_was : unsigned char { not_ours, guard, watched, over };
+    fault_was deal_with_fault(address where, access tried) noexcept;
     bool handle_fault(address where) noexcept {
-        return deal_with_fault(where, false) == fault_was::guard;
+        return deal_with_fault(where, access::none) != fault_was::not_ours;
     }
 
     vm::address_space& space() noexcept { return space_; }

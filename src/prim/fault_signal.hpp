@@ -3,6 +3,7 @@
 // for it (decision 8); the bridge never does.
 #pragma once
 
+#include "base/access.hpp"
 #include "base/units.hpp"
 
 namespace memreeve::prim {
@@ -11,7 +12,8 @@ struct memory_fault {
     address where = 0; // the exact byte, or the page where the machine says no more
     unsigned kind =
         0; // 0 read, 1 write, 8 execute (ExceptionInformation[0]); 0 where it is not said
-    bool is_fault = false; // raised by an access of this thread, not sent by somebody
+    access tried = access::none; // the same; none where it is not said
+    bool is_fault = false;       // raised by an access of this thread, not sent by somebody
 };
 // `info` is a siginfo_t, `context` a ucontext_t or null. Async-signal-safe.
 memory_fault fault_of(const void* info, const void* context) noexcept;

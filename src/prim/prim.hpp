@@ -47,6 +47,8 @@ int protect(address where, byte_count size, access allowed) noexcept;
 int discard(address where, byte_count size) noexcept;
 // Contents may be dropped when memory is short (MADV_FREE).
 int discard_lazily(address where, byte_count size) noexcept;
+// A touch brings one page there. EINVAL: no touch ever brings more.
+int forgo_huge_pages(address where, byte_count size) noexcept;
 // Drops contents and marks the pages: every access faults, whatever the mapping allows, and no mapping
 // is split. Inaccessible private anonymous memory may be marked too. EINVAL: the kernel is older than
 // 6.13, or pages are locked. A prefix may be done on failure.

@@ -167,9 +167,10 @@ owner_books books_of(const Tree& accounts, owner_id who) noexcept {
 }
 
 // A picture taken with no operation in flight (decision 4), from a text that is not torn: tried at
-// most `tries` times, then taken all the same and marked in_flight. A program too busy for the first polite_tries is asked to begin
-// no operation while the next ones are made (image_record::held_until_ns), four tries on and four off:
-// a thread that a runtime stopped within an operation comes out of it only when others go on.
+// most `tries` times, then taken all the same and marked in_flight. A program too busy for the first
+// polite_tries is asked to begin no operation while the next ones are made
+// (image_record::held_until_ns), four tries on and four off: a thread that a runtime stopped within an
+// operation comes out of it only when others go on.
 //   pump(reader)  feeds the whole smaps text; false when it cannot be read
 //   books(kind)   the owner's books
 //   wait(n)       called after try n; a thread that was stopped within an operation takes a while

@@ -717,6 +717,14 @@ bool address_space::clear_guard(address a, differences& diff, owner_id& owner) n
     return true;
 }
 
+// Only reserved pages carry markers, so that what this says of a committed page holds in the kernel.
+bool address_space::permits(address a, access tried) const noexcept {
+    const found f = find(round_down(a, page_size));
+    prim::mapping m;
+    return f.index != 0 && is_charged(f.code) && allows(use_of(f.code), tried) &&
+           prim::find_mapping(f.at, &m) == 0 && m.where.contains(f.at) && allows(m.allowed, tried);
+}
+
 // ---- fork -------------------------------------------------------------------------------------------
 
 void address_space::settle_after_fork(const fork_visitor& v) noexcept {
@@ -747,7 +755,10 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
             // Being made or released by a thread that is not here: nobody's, so it holds nothing.
             const std::uint32_t there = find(r.base()).index;
             const range where = r.where();
-            if ((there != 0 && there != i) || where.is_empty()) {
+            // Given back already, and somebody else's by now.
+            const bool is_others =
+                (there != 0 && there != i) || map_.next_base(where.begin, where.end) < where.end;
+            if (is_others || where.is_empty()) {
                 continue;
             }
             arena* home = arena_of(where.begin);
@@ -783,7 +794,8 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
             return;
         }
         if ((r.flags.load(std::memory_order_relaxed) & relaxed_space) != 0) {
-            if (arena* home = arena_of(run.begin); home != nullptr) {
+            // Contents of what is committed stay: another request of the parent may have been at them.
+            if (arena* home = arena_of(run.begin); home != nullptr && is_reserved(code)) {
                 loosen(*home, run);
             }
         } else if (is_marked) {

@@ -220,8 +220,11 @@ public:
     result<page_count> written_pages(range span, bool reset, void** out, page_count most) noexcept;
 
     // ---- guards, foreign pages, fork ---------------------------------------------------------------
-    // One shot: an armed guard on the page of `a` is cleared. False: no guard of ours there.
+    // One shot: an armed guard on the page of `a` is cleared. False: no guard of ours there. `owner` none:
+    // another thread has met it first.
     bool clear_guard(address a, differences& diff, owner_id& owner) noexcept;
+    // Is the page of `a` committed for such an access, and held so by the kernel?
+    bool permits(address a, access tried) const noexcept;
     // The program put a mapping of its own over pages of ours (MAP_FIXED, a file). Between plan and
     // keep the caller maps; target `replaced`.
     result<void> plan_replace(range span, planned& out) noexcept;

@@ -114,7 +114,7 @@ result<address_space::place> address_space::take_own_mapping(const planned& p) n
         home->give({p.span_.begin, round_up(p.span_.end, granule_size)});
         return failure{errc::out_of_address_space, e};
     }
-    map_.at(p.index_).flags.fetch_or(holds_mappings, std::memory_order_acq_rel);
+    map_.at(p.index_).flags.fetch_or(holds_mappings | altered_mapping, std::memory_order_acq_rel);
     return got;
 }
 

@@ -62,6 +62,9 @@ enum reservation_flag : std::uint32_t {
     locked = 256,
     // Watched without the kernel's help (fault_watch.cpp); in `tag` where the bits are.
     watched_by_faults = 512,
+    // The program has told the kernel something of its pages that outlives them (madvise): its space is
+    // mapped anew when it is released.
+    altered_mapping = 1024,
     // In what find() answers alone: the piece is a placeholder, or (with index 0) vacant.
     bare_piece = 1 << 15,
 };

@@ -210,6 +210,7 @@ bool address_space::return_space(const reservation& r, range used, bool is_read_
     if (home == nullptr) {
         return unmap_placed(where);
     }
+    used = (flags & altered_mapping) != 0 ? where : used;
     const range granules{where.begin, round_up(where.end, granule_size)};
     if ((flags & guarded_space) != 0) {
         const granules_are now = return_granules(*home, granules, used, is_read_write, flags);
@@ -231,7 +232,7 @@ bool address_space::close_off(range used, std::uint32_t flags) noexcept {
     if (used.is_empty()) {
         return true;
     }
-    const bool foreign = (flags & holds_mappings) != 0;
+    const bool foreign = (flags & (holds_mappings | altered_mapping)) != 0;
     return (!foreign && prim::discard(used.begin, used.size()) == 0 &&
             prim::protect(used.begin, used.size(), access::none) == 0) ||
            prim::replace_by_reserved(used.begin, used.size()) == 0;

@@ -125,6 +125,10 @@ arena* address_space::make_arena(owner_id owner, arena_kind kind, std::uint32_t 
         return nullptr;
     }
     a.owner.store(static_cast<std::uint32_t>(owner), std::memory_order_relaxed);
+    if (kind == arena_kind::relaxed) {
+        // Nothing keeps one touch from bringing 2 MiB of what nobody has committed. EINVAL: never does.
+        static_cast<void>(prim::forgo_huge_pages(base, size));
+    }
     if (kind == arena_kind::guarded && !try_guards(base)) {
         kind = arena_kind::plain;
     }
@@ -150,6 +154,10 @@ bool address_space::unmap_arena(arena& a) noexcept {
     }
     if (listener_.removed != nullptr) {
         listener_.removed(listener_.context, whole);
+    }
+    if (a.kind.load(std::memory_order_relaxed) == arena_kind::relaxed) {
+        loose_.fetch_sub(a.change(a.warm, a.where(), false) + a.change(a.dirty, a.where(), false),
+                         std::memory_order_relaxed);
     }
     const std::int64_t open = a.opened.load(std::memory_order_relaxed);
     tell_slack(static_cast<owner_id>(a.owner.load(std::memory_order_relaxed)),
@@ -301,7 +309,7 @@ address_space::granules_are address_space::return_granules(arena& home, range gr
     if (used.is_empty() && !is_relaxed) {
         return granules_are::open;
     }
-    const bool foreign = (flags & holds_mappings) != 0;
+    const bool foreign = (flags & (holds_mappings | altered_mapping)) != 0;
     if (!foreign && is_relaxed) {
         if (const granules_are now = park(home, granules, used, is_read_write);
             now != granules_are::stuck) {

@@ -98,6 +98,9 @@ memory_fault fault_of(const void* info, const void* context) noexcept {
         const auto code = static_cast<unsigned long long>(
             static_cast<const ucontext_t*>(context)->uc_mcontext.gregs[REG_ERR]);
         f.kind = (code & by_fetch) != 0 ? 8 : (code & by_write) != 0 ? 1 : 0;
+        f.tried = f.kind == 8   ? access::read_execute
+                  : f.kind == 1 ? access::read_write
+                                : access::read;
     }
 #else
     (void)context;

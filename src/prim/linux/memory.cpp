@@ -102,6 +102,10 @@ int install_guard(address where, byte_count size) noexcept {
     return advise(where, size, MADV_GUARD_INSTALL);
 }
 
+int forgo_huge_pages(address where, byte_count size) noexcept {
+    return advise(where, size, MADV_NOHUGEPAGE);
+}
+
 int remove_guard(address where, byte_count size) noexcept {
     return advise(where, size, MADV_GUARD_REMOVE);
 }

@@ -4,6 +4,7 @@
 #include "support/test_host.hpp"
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <csetjmp>
 #include <csignal>
@@ -210,6 +211,36 @@ TEST_F(fault_handler, what_nobody_handles_ends_the_process) {
     ASSERT_EQ(waitpid(child, &status, 0), child);
     ASSERT_TRUE(WIFSIGNALED(status));
     EXPECT_EQ(WTERMSIG(status), SIGSEGV);
+}
+
+// Whoever meets it second finds the page open, or about to be: the access is tried again.
+TEST_F(fault_handler, G2_one_of_two_threads_is_told_of_a_guard_both_meet) {
+    static std::atomic<unsigned> guards;
+    guards = 0;
+    ASSERT_EQ(mrv_install_fault_handler([](void*, const mrv_guard_hit*) { ++guards; }, nullptr),
+              MRV_OK);
+    constexpr unsigned rounds = 3000;
+    std::atomic<unsigned> begun{0};
+    std::atomic<unsigned> done{0};
+    std::thread other([&] {
+        for (unsigned round = 1; round <= rounds; ++round) {
+            while (begun < round) {
+            }
+            write_byte(guarded + 8);
+            done = round;
+        }
+    });
+    for (unsigned round = 1; round <= rounds; ++round) {
+        DWORD old = 0;
+        EXPECT_EQ(memory->VirtualProtect(guarded, page, PAGE_READWRITE | PAGE_GUARD, &old), S_OK);
+        begun = round;
+        write_byte(guarded);
+        while (done < round) {
+        }
+    }
+    other.join();
+    EXPECT_EQ(guards, rounds);
+    EXPECT_EQ(seen.first, 0u);
 }
 
 TEST_F(fault_handler, a_signal_that_somebody_sends_is_passed_on) {
