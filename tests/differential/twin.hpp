@@ -258,6 +258,9 @@ private:
         if (a == 0 && !into && type != 0x80000 && type != 0x1000000) {
             type = 0;
         }
+        if (!alone_ && a == 0) {
+            type &= ~0x100000u; // TOP_DOWN: the highest addresses are what the others name
+        }
         if (into && size > 0x40000000 && size <= page_model::top) {
             size = 0x40000000; // what a page array can take
         }
