@@ -11,8 +11,6 @@ namespace memreeve::vm {
 namespace {
 
 constexpr int is_taken = 17; // EEXIST
-constexpr int not_permitted = 1;
-constexpr int out_of_memory = 12;
 // What the initial stack may grow by at least, and what it is left at most, below where it is now.
 constexpr byte_count stack_room_least = byte_count{128} << 20;
 constexpr byte_count stack_room_most = byte_count{16} << 30;
