@@ -208,6 +208,10 @@ private:
         if (o.space >= 2 && o.what != verb::place && slot_base_[(o.space - 2) % slots] == 0) {
             return {}; // a slot that an operation taken out had filled
         }
+        if (!alone_ && o.space >= 2 && o.what != verb::place &&
+            model_.find(page_model::down(a)) == nullptr) {
+            return {}; // released, or behind its end: another thread's by now
+        }
         before_ = state_at(a);
         switch (o.what) {
         case verb::alloc:
