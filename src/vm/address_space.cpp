@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Plans, applies, keeps. Pages of guarded reservations: address_space_guarded.cpp. Where addresses
-// come from and go to: space_supply.cpp, space_supply_arenas.cpp.
+// come from and go to: space_supply.cpp, space_supply_arenas.cpp. Guards that are met:
+// address_space_faults.cpp. After a fork: address_space_fork.cpp.
 #include "vm/address_space.hpp"
 
 #include "base/check.hpp"
@@ -688,133 +689,6 @@ void address_space::keep_release(planned& p) noexcept {
     p.diff_.writable += more;
     p.diff_.slack += more;
     owe(p.index_);
-}
-
-// ---- guards ---------------------------------------------------------------------------------------
-
-bool address_space::clear_guard(address a, differences& diff, owner_id& owner) noexcept {
-    const range page = span_of(a, 1);
-    const found f = map_.find(page.begin);
-    if (f.index == 0 || !is_guarded(f.code)) {
-        return false;
-    }
-    switch (map_.claim(f.index, f.life, page)) {
-    case claim_outcome::claimed: break;
-    case claim_outcome::busy: return true; // being changed right now: let the access try again
-    case claim_outcome::changed:
-    case claim_outcome::no_memory: return false;
-    }
-    planned p;
-    p.begin(this, planned::kind::commit, f, page, page_code::outside);
-    page_code code = f.code;
-    map_.for_each_run(page, [&](range, page_code c, bool) { code = c; });
-    if (!is_guarded(code)) {
-        return true; // somebody else met the guard first; p gives up the claim
-    }
-    p.target_ = without_guard(code);
-    p.kernel_ = use_of(p.target_);
-    count(p);
-    if (!apply_access(p)) {
-        return false;
-    }
-    diff = p.diff_;
-    owner = f.owner;
-    keep(p);
-    return true;
-}
-
-// Only reserved pages carry markers, so that what this says of a committed page holds in the kernel.
-bool address_space::permits(address a, access tried) const noexcept {
-    const found f = find(round_down(a, page_size));
-    prim::mapping m;
-    return f.index != 0 && is_charged(f.code) && allows(use_of(f.code), tried) &&
-           prim::find_mapping(f.at, &m) == 0 && m.where.contains(f.at) && allows(m.allowed, tried);
-}
-
-// ---- fork -------------------------------------------------------------------------------------------
-
-void address_space::settle_after_fork(const fork_visitor& v) noexcept {
-    for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_relaxed); ++i) {
-        arena& a = arenas_[i];
-        const auto before = static_cast<owner_id>(a.owner.load(std::memory_order_relaxed));
-        const owner_id now = v.remap(v.context, before);
-        a.owner.store(static_cast<std::uint32_t>(now), std::memory_order_relaxed);
-        if (a.state.load(std::memory_order_relaxed) != 2) {
-            continue;
-        }
-        differences d;
-        d.writable = a.opened.load(std::memory_order_relaxed) * std::int64_t{pages_per_granule};
-        d.slack = d.writable;
-        v.tell(v.context, now, d);
-        settle_half_open(a);
-    }
-    for (std::uint32_t i = 1; i < reservations_.used(); ++i) {
-        reservation& r = map_.at(i);
-        const auto before = static_cast<owner_id>(r.owner.load(std::memory_order_relaxed));
-        r.owner.store(static_cast<std::uint32_t>(v.remap(v.context, before)),
-                      std::memory_order_relaxed);
-        if (map_.holds(i)) {
-            differences d;
-            d.reserved = static_cast<std::int64_t>(r.pages.load(std::memory_order_relaxed));
-            v.tell(v.context, static_cast<owner_id>(r.owner.load(std::memory_order_relaxed)), d);
-        } else if (r.stage() != reservation_stage::free && !arena_at(r.base()).is_empty()) {
-            // Being made or released by a thread that is not here: nobody's, so it holds nothing.
-            const std::uint32_t there = find(r.base()).index;
-            const range where = r.where();
-            // Given back already, and somebody else's by now.
-            const bool is_others =
-                (there != 0 && there != i) || map_.next_base(where.begin, where.end) < where.end;
-            if (is_others || where.is_empty()) {
-                continue;
-            }
-            arena* home = arena_of(where.begin);
-            const range granules{where.begin, round_up(where.end, granule_size)};
-            if (home != nullptr &&
-                home->kind.load(std::memory_order_relaxed) == arena_kind::relaxed &&
-                home->is_open(granules)) {
-                loosen(*home, granules);
-                static_cast<void>(prim::protect(where.begin, where.size(), access::read_write));
-            } else if (home != nullptr && home->is_open(granules)) {
-                static_cast<void>(cover(where, false));
-            } else {
-                static_cast<void>(prim::discard(where.begin, where.size()));
-                static_cast<void>(prim::protect(where.begin, where.size(), access::none));
-            }
-        }
-    }
-    map_.settle_after_fork([&](range run, std::uint32_t index, page_code code, bool claimed) {
-        const reservation& r = map_.at(index);
-        if (r.stage() != reservation_stage::live) {
-            return;
-        }
-        const bool is_marked = (r.flags.load(std::memory_order_relaxed) & guarded_space) != 0;
-        const auto n = static_cast<std::int64_t>(run.pages());
-        differences d;
-        d.committed = is_committed(code) ? n : 0;
-        d.writable = n * (int{is_kernel_writable(code, is_marked)} - int{is_marked});
-        d.slack = n * (int{is_slack(code, is_marked)} - int{is_marked});
-        if (d.committed != 0 || d.writable != 0 || d.slack != 0) {
-            v.tell(v.context, static_cast<owner_id>(r.owner.load(std::memory_order_relaxed)), d);
-        }
-        if (!claimed) {
-            return;
-        }
-        if ((r.flags.load(std::memory_order_relaxed) & relaxed_space) != 0) {
-            // Contents of what is committed stay: another request of the parent may have been at them.
-            if (arena* home = arena_of(run.begin); home != nullptr && is_reserved(code)) {
-                loosen(*home, run);
-            }
-        } else if (is_marked) {
-            static_cast<void>(kernel_access(code, true) == use_of(code)
-                                  ? prim::remove_guard(run.begin, run.size())
-                                  : prim::install_guard(run.begin, run.size()));
-        } else if (is_reserved(code)) {
-            static_cast<void>(prim::discard(run.begin, run.size()));
-        }
-        if (code != page_code::replaced) {
-            static_cast<void>(prim::protect(run.begin, run.size(), kernel_access(code, is_marked)));
-        }
-    });
 }
 
 } // namespace memreeve::vm
