@@ -29,6 +29,13 @@ public:
     void on_last_release() noexcept;
 
 private:
+    // Calls of their own, with the same arguments: so the quick way keeps nothing for them.
+    [[gnu::noinline]] HRESULT alloc_otherwise(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
+                                              void** ppMem) noexcept;
+    [[gnu::noinline]] HRESULT alloc_after_empty(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
+                                                void** ppMem) noexcept;
+    [[gnu::noinline]] HRESULT free_otherwise(void* pMem) noexcept;
+
     host_malloc(host_memory_manager& maker, manager::record_pool& records) noexcept
         : maker_(maker), records_(records), heap_(maker.memory(), maker.owner()) {}
 
