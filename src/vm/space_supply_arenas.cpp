@@ -158,11 +158,10 @@ bool address_space::unmap_arena(arena& a) noexcept {
     if (a.kind.load(std::memory_order_relaxed) == arena_kind::relaxed) {
         loose_.fetch_sub(a.change(a.warm, a.where(), false) + a.change(a.dirty, a.where(), false),
                          std::memory_order_relaxed);
+    } else {
+        set_warm(a, a.where(), false); // of plain ones none is
     }
     const std::int64_t open = a.opened.load(std::memory_order_relaxed);
-    if (a.kind.load(std::memory_order_relaxed) == arena_kind::guarded) {
-        set_warm(a, a.where(), false);
-    }
     tell_slack(static_cast<owner_id>(a.owner.load(std::memory_order_relaxed)),
                -open * std::int64_t{pages_per_granule});
     return true;

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cstring>
 #include <random>
 #include <thread>
 
@@ -26,6 +28,16 @@ page_count resident_pages(range r) {
         n += p & 1u;
     }
     return n;
+}
+
+// Read directly: a child must not ask through a file that its parent opened.
+bool reads_zeroes(address where, byte_count size) {
+    for (address at = where; at < where + size; at += 8) {
+        if (*reinterpret_cast<volatile std::uint64_t*>(at) != 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 class warm : public testing::Test {
@@ -199,6 +211,82 @@ TEST_F(warm, threads_see_zeroes_while_it_is_dropped) {
     EXPECT_EQ(kept(w), 0u);
     expect_only_open(w);
     EXPECT_EQ(w.invariants(strictness::as_before), "");
+}
+
+// What is warm in the parent is the child's too, whatever another thread had in hand at the fork: zeroes,
+// exact books and nothing to be read that is not committed.
+TEST_F(warm, forks_with_warm_pages_in_hand) {
+    host_world w;
+    std::atomic<bool> ends{false};
+    std::atomic<address> in_hand[2]{};
+    std::vector<std::thread> threads;
+    for (std::atomic<address>& current : in_hand) {
+        threads.emplace_back([&] {
+            while (!ends.load()) {
+                address a = 0;
+                if (!w.alloc(0, granule_size, w32::mem_reserve, w32::page_readwrite, &a).done) {
+                    continue;
+                }
+                current = a;
+                for (int again = 0; again < 3; ++again) {
+                    static_cast<void>(
+                        w.alloc(a, granule_size, w32::mem_commit, w32::page_readwrite));
+                    std::memset(reinterpret_cast<void*>(a), 0x5a, granule_size);
+                    static_cast<void>(w.free(a, granule_size, w32::mem_decommit));
+                }
+                static_cast<void>(w.free(a, 0, w32::mem_release));
+            }
+        });
+    }
+    const address kept_at = dirty(w, granule_size);
+    w.must(w.free(kept_at, granule_size, w32::mem_decommit), "decommit");
+    for (int round = 0; round < 100; ++round) {
+        const pid_t child = fork();
+        ASSERT_GE(child, 0);
+        if (child == 0) {
+            // The books are the parent's: only the addresses are looked at here.
+            w.memory().space().settle_after_fork(
+                {[](void*, owner_id who) noexcept { return who; },
+                 [](void*, owner_id, const vm::differences&) noexcept {}, nullptr});
+            w.commit(kept_at, 16);
+            if (!reads_zeroes(kept_at, granule_size)) {
+                _exit(11);
+            }
+            for (const std::atomic<address>& current : in_hand) {
+                const address a = current;
+                if (w.at(a).index != 0 &&
+                    (!w.free(a, granule_size, w32::mem_decommit).done ||
+                     !w.alloc(a, granule_size, w32::mem_commit, w32::page_readwrite).done ||
+                     !reads_zeroes(a, granule_size))) {
+                    _exit(10);
+                }
+            }
+            for (int i = 0; i < 64; ++i) {
+                address a = 0;
+                if (!w.alloc(0, granule_size, w32::mem_reserve | w32::mem_commit,
+                             w32::page_readwrite, &a)
+                         .done ||
+                    !reads_zeroes(a, granule_size)) {
+                    _exit(12);
+                }
+                w.fill(a, 16);
+                w.must(w.free(a, granule_size, w32::mem_decommit), "decommit");
+                if (i % 2 == 0) {
+                    w.must(w.free(a, 0, w32::mem_release), "release");
+                }
+            }
+            w.memory().drop_warm();
+            _exit(kept(w) == 0 ? 0 : 13);
+        }
+        int status = 0;
+        ASSERT_EQ(waitpid(child, &status, 0), child);
+        ASSERT_TRUE(WIFEXITED(status)) << "round " << round << " signal " << WTERMSIG(status);
+        ASSERT_EQ(WEXITSTATUS(status), 0) << "round " << round;
+    }
+    ends = true;
+    for (std::thread& t : threads) {
+        t.join();
+    }
 }
 
 } // namespace
