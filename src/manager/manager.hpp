@@ -21,6 +21,7 @@
 #include "heap/page_source.hpp"
 #include "manager/extents.hpp"
 #include "manager/ledger.hpp"
+#include "manager/living_heaps.hpp"
 #include "manager/options.hpp"
 #include "manager/region_info.hpp"
 #include "manager/sensors.hpp"
@@ -103,6 +104,11 @@ public:
     bool keep_warm(address begin) noexcept;
     warm_range take_warm(owner_id who, page_count from, page_count to, std::uint64_t tag) noexcept;
     byte_count drop_warm() noexcept;
+    // Under pressure: everything that is kept and not used goes back, of all heaps too. Bytes.
+    byte_count relieve() noexcept;
+    // What relieve() has given back so far, and trimming before refusals.
+    byte_count given_back() const noexcept { return given_back_.load(std::memory_order_relaxed); }
+    living_heaps& heaps() noexcept { return heaps_; }
     // What may be there without being used, in pages: 16 MiB, and a 64th of the smallest limit.
     page_count warm_bound(owner_id who) noexcept;
     result<void> resize_pages(address begin, range now, byte_count size, bool executable,
@@ -201,6 +207,8 @@ private:
     sensors sensors_{};
     extents extents_{};
     warm_ranges warm_{};
+    living_heaps heaps_{};
+    std::atomic<byte_count> given_back_{0};
     ledger* books_ = nullptr;
     telemetry::image_record* image_ = nullptr;
     options options_{};

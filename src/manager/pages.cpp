@@ -2,6 +2,7 @@
 #include "manager/pages.hpp"
 
 #include "budget/charge.hpp"
+#include "manager/manager.hpp"
 #include "manager/operation.hpp"
 #include "prim/prim.hpp"
 #include "vm/win32.hpp"
