@@ -6,13 +6,14 @@
 // ratio is the median of the rounds' ratios. Best of five slices of 15 ms of CPU time; waiting for
 // the other thread is left out.
 #include "heap_contest.hpp"
+#include "heap_programs.hpp"
 #include "measure.hpp"
 #include "program_run.hpp"
+#include "subjects.hpp"
 
 #include <unistd.h>
 
 #include <cmath>
-#include <filesystem>
 
 namespace {
 
@@ -20,6 +21,7 @@ using namespace memreeve::bench;
 
 constexpr const char* ours = "memreeve";
 constexpr const char* yardstick = "mimalloc";
+constexpr const char* yardstick_library = "libmimalloc.so.2";
 const std::vector<std::string> one_thread = {"pair", "small", "mixed"};
 const std::vector<std::string> all_rows = {"pair", "small",  "mixed", "large",
                                            "two",  "larson", "xmt"};
@@ -47,7 +49,7 @@ std::vector<contender> all_there(const paths& p) {
     constexpr struct {
         const char* name;
         const char* library;
-    } peers[] = {{yardstick, "libmimalloc.so.2"},
+    } peers[] = {{yardstick, yardstick_library},
                  {"jemalloc", "libjemalloc.so.2"},
                  {"tcmalloc", "libtcmalloc_minimal.so.4"}};
     for (const auto& peer : peers) {
@@ -234,10 +236,7 @@ int main(int argc, char** argv) {
     if (!out.wants({"heap_"})) {
         return 0;
     }
-    std::error_code ignored;
-    const auto here = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
-    const paths p{(here / "heap_driver").string(),
-                  (here.parent_path() / "lib/libmemreeve.so").string()};
+    const paths p{own_folder() + "/heap_driver", own_folder() + "/../lib/libmemreeve.so"};
     for (const std::string& file : {p.driver, p.library}) {
         if (access(file.c_str(), R_OK) != 0) {
             std::fprintf(stderr, "bench_heap: %s is not built\n", file.c_str());
@@ -250,5 +249,7 @@ int main(int argc, char** argv) {
     pair_instructions(out, p, c);
     debug_blocks(out, p, a.rounds);
     resident(out, p, c);
+    measure_programs(out, yardstick, yardstick_library, c.find(yardstick) ? "" : missing(yardstick),
+                     a.rounds);
     return 0;
 }
