@@ -20,6 +20,7 @@ namespace {
 using namespace memreeve::bench;
 
 constexpr const char* ours = "memreeve";
+constexpr const char* governed_name = "governed";
 constexpr const char* yardstick = "mimalloc";
 constexpr const char* yardstick_library = "libmimalloc.so.2";
 const std::vector<std::string> one_thread = {"pair", "small", "mixed"};
@@ -27,7 +28,7 @@ const std::vector<std::string> all_rows = {"pair", "small",  "mixed", "large",
                                            "two",  "larson", "xmt"};
 
 struct paths {
-    std::string driver, library;
+    std::string driver, library, memreeve;
 };
 
 struct goal {
@@ -43,9 +44,9 @@ std::string missing(const char* name) {
            "libtcmalloc-minimal4)";
 }
 
-// Memreeve and every malloc that is there; the last is the C library's own.
+// Ours first, and every other malloc that is there; our own too, as governed programs have it.
 std::vector<contender> all_there(const paths& p) {
-    std::vector<contender> all = {{ours, "host:" + p.library, {}}};
+    std::vector<contender> all = {{ours, "host:" + p.library}};
     constexpr struct {
         const char* name;
         const char* library;
@@ -59,7 +60,10 @@ std::vector<contender> all_there(const paths& p) {
             std::printf("# %s\n", missing(peer.name).c_str());
         }
     }
-    all.push_back({"glibc", "malloc", {}});
+    all.push_back({"glibc", "malloc"});
+    if (access(p.memreeve.c_str(), X_OK) == 0) {
+        all.push_back({governed_name, "malloc", {}, false, {p.memreeve, "run", "-q", "--"}});
+    }
     return all;
 }
 
@@ -67,7 +71,7 @@ void against_mimalloc(report& out, contest& c) {
     const auto peer = c.find(yardstick);
     for (const goal& g : goals) {
         const std::string metric = std::string("heap_") + g.row;
-        if (!out.wants({metric})) {
+        if (!out.wants_metric(metric)) {
             continue;
         }
         if (!peer) {
@@ -82,10 +86,14 @@ void against_mimalloc(report& out, contest& c) {
             out.skipped(metric.c_str(), times.why.c_str());
         }
     }
-    constexpr const char* geomean = "heap_1t_geomean";
-    if (!out.wants({geomean})) {
+}
+
+// Of the three rows of one thread.
+void geomean(report& out, contest& c, const char* metric, std::size_t of, double most) {
+    if (!out.wants_metric(metric)) {
         return;
     }
+    const auto peer = c.find(yardstick);
     double product = 1;
     std::string why = peer ? "" : missing(yardstick);
     for (const std::string& row : one_thread) {
@@ -93,23 +101,23 @@ void against_mimalloc(report& out, contest& c) {
             why = c.row(row).why;
         }
         if (why.empty()) {
-            product *= c.row(row).ratio(0, *peer);
+            product *= c.row(row).ratio(of, *peer);
         }
     }
-    why.empty() ? out.value(geomean, std::cbrt(product), "ratio", "mimalloc; pair, small, mixed",
-                            c.rounds(), 0.75)
-                : out.skipped(geomean, why.c_str());
+    why.empty() ? out.value(metric, std::cbrt(product), "ratio", "mimalloc; pair, small, mixed",
+                            c.rounds(), most)
+                : out.skipped(metric, why.c_str());
 }
 
 // The row that is worst against the best of the other mallocs but the C library's.
 void worst_row(report& out, contest& c) {
     constexpr const char* metric = "heap_worst_row";
-    if (!out.wants({metric})) {
+    if (!out.wants_metric(metric)) {
         return;
     }
     double worst = 0;
     std::string which;
-    std::string why = c.contenders().size() > 2 ? "" : "none of the other mallocs is installed";
+    std::string why = "none of the other mallocs is installed";
     for (const std::string& row : all_rows) {
         const row_times& times = c.row(row);
         if (!times.why.empty()) {
@@ -118,13 +126,14 @@ void worst_row(report& out, contest& c) {
         }
         double against_best = 0;
         std::string best;
-        for (std::size_t i = 1; i + 1 < c.contenders().size(); ++i) {
-            if (times.ratio(0, i) > against_best) {
+        for (std::size_t i = 1; i < c.contenders().size(); ++i) {
+            if (c.contenders()[i].is_peer && times.ratio(0, i) > against_best) {
                 against_best = times.ratio(0, i);
                 best = c.contenders()[i].name;
             }
         }
         if (against_best > worst) {
+            why.clear();
             worst = against_best;
             which = row + " against " + best;
         }
@@ -133,9 +142,23 @@ void worst_row(report& out, contest& c) {
                 : out.skipped(metric, why.c_str());
 }
 
+void drift(report& out, contest& c) {
+    constexpr const char* metric = "heap_drift";
+    if (!out.wants_metric(metric)) {
+        return;
+    }
+    if (!c.drift()) {
+        c.row("two");
+    }
+    if (c.drift()) {
+        out.value(metric, *c.drift(), "blocks, bytes", "the books when all is free again",
+                  c.rounds(), 0);
+    }
+}
+
 void pair_instructions(report& out, const paths& p, const contest& c) {
     constexpr const char* metric = "heap_pair_instructions";
-    if (!out.wants({metric})) {
+    if (!out.wants_metric(metric)) {
         return;
     }
     const instructions counted = instructions_of(p.driver, c.contenders().front(), "pair");
@@ -156,14 +179,60 @@ void pair_instructions(report& out, const paths& p, const contest& c) {
     out.value(metric, counted.each, "instructions", others.c_str(), 1, 60);
 }
 
+// The same heap built without a part of it (benchmarks/CMakeLists.txt): instructions of a pair are
+// exact, the time of two builds differs by some percent for where their code lies.
+void variants(report& out, const paths& p, unsigned rounds) {
+    constexpr struct {
+        const char* metric;
+        const char* library;
+        const char* reference;
+        double most;
+    } all[] = {
+        {"heap_accounting", "libheap_unaccounted.so", "compiled without accounting", 1.03},
+        {"heap_hardened", "libheap_unchecked.so", "compiled without checks", 1.05},
+    };
+    for (const auto& v : all) {
+        if (!out.wants_metric(v.metric)) {
+            continue;
+        }
+        const std::string library = own_folder() + "/../lib/" + v.library;
+        if (access(library.c_str(), R_OK) != 0) {
+            out.skipped(v.metric, "the variant is not built");
+            continue;
+        }
+        contest c(p.driver, {{ours, "host:" + p.library}, {v.reference, "host:" + library}},
+                  rounds);
+        double product = 1;
+        std::string why;
+        for (const std::string& row : one_thread) {
+            why = why.empty() ? c.row(row).why : why;
+            product *= why.empty() ? c.row(row).ratio(0, 1) : 1;
+        }
+        if (!why.empty()) {
+            out.skipped(v.metric, why.c_str());
+            continue;
+        }
+        std::string reference = std::string(v.reference) + "; pair, small, mixed";
+        const instructions with = instructions_of(p.driver, c.contenders()[0], "pair");
+        const instructions without = instructions_of(p.driver, c.contenders()[1], "pair");
+        if (with.why.empty() && without.why.empty()) {
+            char text[96];
+            std::snprintf(text, sizeof text, "; a pair takes %.0f and %.0f instructions", with.each,
+                          without.each);
+            reference += text;
+        }
+        out.value(v.metric, std::cbrt(product), "ratio", reference.c_str(), rounds, v.most);
+    }
+}
+
 // DebugAlloc on a pair (gated, as the sketch it is measured by) and on the other two rows.
 void debug_blocks(report& out, const paths& p, unsigned rounds) {
     constexpr const char* against_check = "heap_debugalloc_vs_malloc_check";
     if (!out.wants({"heap_debugalloc", against_check})) {
         return;
     }
-    std::vector<contender> all = {{ours, "host:" + p.library, {}},
-                                  {"DebugAlloc", "debug:" + p.library, {}}};
+    std::vector<contender> all = {{ours, "host:" + p.library},
+                                  {"DebugAlloc", "debug:" + p.library}};
     const auto checked =
         preloaded(p.driver, "MALLOC_CHECK_=3", "libc_malloc_debug.so.0", {"MALLOC_CHECK_=3"});
     if (checked) {
@@ -175,7 +244,7 @@ void debug_blocks(report& out, const paths& p, unsigned rounds) {
         const std::string suffix = gated ? "" : "_" + row;
         const auto value = [&](const std::string& metric, std::size_t to, const char* reference,
                                double most) {
-            if (!out.wants({metric})) {
+            if (!out.wants_metric(metric)) {
                 return;
             }
             const row_times& times = c.row(row);
@@ -197,7 +266,7 @@ void debug_blocks(report& out, const paths& p, unsigned rounds) {
 void resident(report& out, const paths& p, const contest& c) {
     constexpr const char* full = "heap_rss_per_live";
     constexpr const char* thinned = "heap_rss_per_live_thinned";
-    if (!out.wants({full})) {
+    if (!out.wants_metric(full)) {
         return;
     }
     const char* const names[] = {"rss_per_live", "thinned_rss_per_live"};
@@ -206,7 +275,7 @@ void resident(report& out, const paths& p, const contest& c) {
                                 "three quarters of them freed, trimmed"};
     std::string why;
     for (const contender& one : c.contenders()) {
-        const program_run run = run_program({p.driver, one.heap, "rss"}, one.environment);
+        const program_run run = run_program(command_of(p.driver, one, {"rss"}), one.environment);
         for (int i = 0; i < 2; ++i) {
             const auto value = value_of(run.output, names[i]);
             if (one.name == ours) {
@@ -236,7 +305,8 @@ int main(int argc, char** argv) {
     if (!out.wants({"heap_"})) {
         return 0;
     }
-    const paths p{own_folder() + "/heap_driver", own_folder() + "/../lib/libmemreeve.so"};
+    const paths p{own_folder() + "/heap_driver", own_folder() + "/../lib/libmemreeve.so",
+                  own_folder() + "/memreeve"};
     for (const std::string& file : {p.driver, p.library}) {
         if (access(file.c_str(), R_OK) != 0) {
             std::fprintf(stderr, "bench_heap: %s is not built\n", file.c_str());
@@ -245,8 +315,14 @@ int main(int argc, char** argv) {
     }
     contest c(p.driver, all_there(p), a.rounds);
     against_mimalloc(out, c);
+    geomean(out, c, "heap_1t_geomean", 0, 0.75);
     worst_row(out, c);
+    if (const auto governed = c.find(governed_name)) {
+        geomean(out, c, "heap_governed_1t_geomean", *governed, -1);
+    }
+    drift(out, c);
     pair_instructions(out, p, c);
+    variants(out, p, a.rounds);
     debug_blocks(out, p, a.rounds);
     resident(out, p, c);
     measure_programs(out, yardstick, yardstick_library, c.find(yardstick) ? "" : missing(yardstick),

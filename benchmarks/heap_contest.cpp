@@ -4,6 +4,8 @@
 #include "measure.hpp"
 #include "program_run.hpp"
 
+#include <cmath>
+
 namespace memreeve::bench {
 
 namespace {
@@ -37,7 +39,7 @@ std::optional<double> value_of(const std::string& output, const std::string& nam
 std::optional<contender> preloaded(const std::string& driver, const std::string& name,
                                    const std::string& library,
                                    const std::vector<std::string>& more) {
-    contender c{name, "malloc", more};
+    contender c{name, "malloc", more, true, {}};
     c.environment.push_back("LD_PRELOAD=" + library);
     // The loader's complaint about a missing library is not ours to show.
     const program_run plain =
@@ -49,6 +51,14 @@ std::optional<contender> preloaded(const std::string& driver, const std::string&
         return {};
     }
     return c;
+}
+
+std::vector<std::string> command_of(const std::string& driver, const contender& c,
+                                    const std::vector<std::string>& arguments) {
+    std::vector<std::string> words = c.launcher;
+    words.insert(words.end(), {driver, c.heap});
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    return words;
 }
 
 double row_times::median_ns(std::size_t of) const { return median(ns[of]); }
@@ -82,13 +92,16 @@ row_times contest::measure(const std::string& row) {
         for (std::size_t i = 0; i < contenders_.size(); ++i) {
             const std::size_t which = (i + r) % contenders_.size();
             const contender& c = contenders_[which];
-            const program_run run = run_program({driver_, c.heap, row}, c.environment);
+            const program_run run = run_program(command_of(driver_, c, {row}), c.environment);
             const auto ns = value_of(run.output, "ns");
             if (!run.ok || !ns) {
                 times.why = c.name + " " + (run.ok ? "printed no figure" : run.why);
                 return times;
             }
-            drift_ += static_cast<std::int64_t>(value_of(run.output, "drift").value_or(0));
+            if (const auto blocks = value_of(run.output, "drift_blocks")) {
+                drift_ = drift_.value_or(0) + std::fabs(*blocks) +
+                         std::fabs(value_of(run.output, "drift_bytes").value_or(0));
+            }
             times.ns[which].push_back(*ns);
         }
     }
@@ -109,10 +122,12 @@ instructions instructions_of(const std::string& driver, const contender& c,
     constexpr std::uint64_t fewer = 10'000, more = 110'000;
     std::uint64_t counts[2] = {};
     for (const std::uint64_t length : {fewer, more}) {
-        const program_run run =
-            run_program({"valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
-                         "--log-fd=1", driver, c.heap, row, "--exactly", std::to_string(length)},
-                        c.environment);
+        contender counted = c;
+        counted.launcher.insert(
+            counted.launcher.end(),
+            {"valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--log-fd=1"});
+        const program_run run = run_program(
+            command_of(driver, counted, {row, "--exactly", std::to_string(length)}), c.environment);
         std::uint64_t& count = counts[length == more];
         count = collected(run.output);
         if (!run.ok || count == 0) {

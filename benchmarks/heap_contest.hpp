@@ -12,8 +12,10 @@ namespace memreeve::bench {
 
 struct contender {
     std::string name;
-    std::string heap;                     // heap_driver's first argument
-    std::vector<std::string> environment; // "NAME=value"
+    std::string heap;                       // heap_driver's first argument
+    std::vector<std::string> environment{}; // "NAME=value"
+    bool is_peer = false;                   // one of those that ours is to be as good as
+    std::vector<std::string> launcher{};    // put before heap_driver
 };
 
 // The contender `name`, whose malloc comes with a preloaded `library`; nothing when the loader does not
@@ -31,6 +33,10 @@ struct row_times {
     double ratio(std::size_t of, std::size_t to) const; // median of the rounds' ratios
 };
 
+// heap_driver's command line for it.
+std::vector<std::string> command_of(const std::string& driver, const contender& c,
+                                    const std::vector<std::string>& arguments);
+
 class contest {
 public:
     contest(std::string driver, std::vector<contender> contenders, unsigned rounds)
@@ -41,8 +47,9 @@ public:
     const std::vector<contender>& contenders() const { return contenders_; }
     std::optional<std::size_t> find(const std::string& name) const;
     unsigned rounds() const { return rounds_; }
-    // Of all runs: bytes that an owner of ours was charged with after its heap was gone.
-    std::int64_t drift() const { return drift_; }
+    // Of all runs so far: blocks and bytes by which the books were off when all was free again;
+    // nothing: there was no run of ours.
+    std::optional<double> drift() const { return drift_; }
 
 private:
     row_times measure(const std::string& row);
@@ -50,7 +57,7 @@ private:
     std::string driver_;
     std::vector<contender> contenders_;
     unsigned rounds_;
-    std::int64_t drift_ = 0;
+    std::optional<double> drift_;
     std::map<std::string, row_times> rows_;
 };
 

@@ -35,7 +35,7 @@ void measure_programs(report& out, const char* name, const char* library,
     const temporary_folder folder;
     for (const named_program& p : programs) {
         const std::string metric = std::string("heap_programs_") + p.name;
-        if (!out.wants({metric})) {
+        if (!out.wants_metric(metric)) {
             continue;
         }
         std::string why = access(memreeve.c_str(), X_OK) != 0 ? "memreeve is not built" : why_not;

@@ -3,8 +3,8 @@
 //   heap_driver <heap> <row> [--slices N] [--slice-ms N]    nanoseconds per operation, best slice
 //   heap_driver <heap> <row> --exactly N                     N operations and no clock: for callgrind
 // <heap>: malloc, host:<libmemreeve.so> or debug:<libmemreeve.so>; <row>: workloads.hpp, or rss.
-// It prints one line of name=value words. `drift`: bytes that the owner is charged with once the heap
-// is gone and was not before. Other mallocs are preloaded: `object` names the file whose it is.
+// It prints name=value words. Drift is how far the books are off when all is free again. Other mallocs
+// are preloaded: `object` names the file whose it is.
 #include "heaps.hpp"
 #include "workloads.hpp"
 
@@ -180,7 +180,9 @@ bool run_hosted(const task& t, const char* library) {
     if (!run(t, heap)) {
         return false;
     }
-    std::printf("drift=%lld\n", static_cast<long long>(heap.close()));
+    const auto [blocks, bytes] = heap.close();
+    std::printf("drift_blocks=%lld drift_bytes=%lld\n", static_cast<long long>(blocks),
+                static_cast<long long>(bytes));
     return true;
 }
 

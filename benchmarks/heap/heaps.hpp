@@ -75,11 +75,21 @@ public:
             give_up(library, "CreateMalloc failed");
         }
     }
-    // What the owner is charged with that was not charged before there was a heap; the heap is gone.
-    std::int64_t close() {
+    // When all blocks are free again: how far the books are off.
+    struct drift {
+        std::int64_t blocks; // requests for one that were counted, less the frees
+        std::int64_t bytes; // charged to the owner once the heap is gone and not before it was made
+    };
+    drift close() {
+        mrv_host_figures figures{};
+        figures.size = sizeof figures;
+        call<decltype(&mrv_host_snapshot)>("mrv_host_snapshot")(host_, &figures);
+        constexpr int malloc_requests = 4, free_requests = 5;
         heap_->Release();
         heap_ = nullptr;
-        return static_cast<std::int64_t>(charged() - charged_before_);
+        return {static_cast<std::int64_t>(figures.requests[malloc_requests] -
+                                          figures.requests[free_requests]),
+                static_cast<std::int64_t>(charged() - charged_before_)};
     }
     host_heap(const host_heap&) = delete;
     host_heap& operator=(const host_heap&) = delete;

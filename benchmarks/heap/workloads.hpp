@@ -73,7 +73,9 @@ public:
     slots(Heap& heap, const pattern& p) : heap_(heap), pattern_(p), live_(p.slots()) {}
     ~slots() {
         for (void* block : live_) {
-            heap_.free(block);
+            if (block != nullptr) {
+                heap_.free(block);
+            }
         }
     }
     slots(const slots&) = delete;
