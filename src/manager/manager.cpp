@@ -65,7 +65,12 @@ result<void> manager::open(ledger& books, telemetry::image_record& image,
     return space_.open({on_added, on_removed, this});
 }
 
-void manager::close() noexcept { space_.close(); }
+void manager::close() noexcept {
+    space_.close();
+    if (const range records = runs_.close(); !records.is_empty()) {
+        static_cast<void>(prim::unmap(records.begin, records.size()));
+    }
+}
 
 void manager::enter(owner_id who, const vm::differences& d) noexcept {
     tree().enter(who, image_->lanes.lane_of_this_thread(),
@@ -465,6 +470,7 @@ void manager::settle_after_fork(telemetry::image_record& image) noexcept {
         kept.owner = remapping::remap(&r, kept.owner);
         return kept;
     });
+    runs_.settle_after_fork([&](owner_id owner) { return remapping::remap(&r, owner); });
 }
 
 } // namespace memreeve::manager

@@ -16,11 +16,19 @@ static_assert(2 * number_bits == heap::page_source::thread_bits);
 } // namespace
 
 result<heap::taken> manager_pages::take(const heap::wish& w) noexcept {
+    if (w.beside_others && !w.executable && w.room <= w.size) {
+        const result<heap::taken> run = manager_->take_run(who_, w);
+        if (run || run.error().code != errc::out_of_address_space) {
+            return run;
+        }
+    }
     return manager_->take_pages(who_, w);
 }
 
 void manager_pages::give_back(address begin) noexcept {
-    if (!manager_->keep_warm(begin)) {
+    if (const page_run r = manager_->run_at(begin); r.pages != 0) {
+        manager_->give_back_run(r);
+    } else if (!manager_->keep_warm(begin)) {
         manager_->give_back_pages(begin);
     }
 }
@@ -29,6 +37,9 @@ byte_count manager_pages::trim() noexcept { return manager_->drop_warm(); }
 
 result<void> manager_pages::resize(address begin, range now, byte_count size, bool executable,
                                    criticality level) noexcept {
+    if (const page_run r = manager_->run_at(begin); r.pages != 0) {
+        return manager_->resize_run(r, pages_of(round_up(size, page_size)), level);
+    }
     return manager_->resize_pages(begin, now, size, executable, level);
 }
 
@@ -40,6 +51,10 @@ std::uint64_t manager_pages::tag_of(address where, address* begin) noexcept {
     const vm::found f = manager_->space().find(where);
     if (f.index == 0 || f.tag == 0) {
         return 0;
+    }
+    if (const page_run r = manager_->run_of(f, where); r.pages != 0) {
+        *begin = manager_->address_of(r);
+        return manager_->tag_of(r);
     }
     *begin = f.whole.begin;
     return f.tag;
@@ -121,7 +136,9 @@ bool manager::keep_warm(address begin) noexcept {
         (vm::only_flags(f.flags) & ~(vm::guarded_space | vm::relaxed_space)) != 0) {
         return false;
     }
-    const page_count bound = warm_bound(f.owner);
+    page_count bound = warm_bound(f.owner);
+    const page_count in_runs = runs_.is_open() ? runs_.warm_of(f.owner) : 0;
+    bound = in_runs < bound ? bound - in_runs : 0;
     if (pages > bound) {
         return false;
     }
@@ -153,7 +170,8 @@ warm_range manager::take_warm(owner_id who, page_count from, page_count to,
 }
 
 byte_count manager::drop_warm() noexcept {
-    byte_count dropped = space_.drop_loose();
+    byte_count dropped =
+        space_.drop_loose() + bytes_of(drop_runs(owner_id::none, ~page_count{0} >> 1));
     while (!warm_.is_empty()) {
         const warm_range r = warm_.take_any();
         if (r.begin == 0) {
