@@ -11,18 +11,19 @@ constexpr std::uint32_t ones(std::uint64_t bits) noexcept {
 
 } // namespace
 
-bool page_runs::open(address at, std::uint32_t chunks) noexcept {
-    // Before the address: who sees that finds this. Two who open at once have the same number.
+bool page_runs::set_place(address at, std::uint32_t chunks) noexcept {
     capacity_ = chunks;
     address none = 0;
-    return heads_.compare_exchange_strong(none, at, std::memory_order_acq_rel);
+    return place_.compare_exchange_strong(none, at, std::memory_order_acq_rel);
 }
 
 range page_runs::close() noexcept {
-    const address at = heads_.exchange(0, std::memory_order_acq_rel);
+    const range all = place();
+    heads_.store(0, std::memory_order_relaxed);
+    place_.store(0, std::memory_order_relaxed);
     high_.store(0, std::memory_order_relaxed);
     warm_.store(0, std::memory_order_relaxed);
-    return at == 0 ? range{} : range{at, at + bytes_for(capacity_)};
+    return all;
 }
 
 // ---- chunks -----------------------------------------------------------------------------------------

@@ -69,9 +69,18 @@ public:
         return heads_bytes + chunks * sizeof(record);
     }
     bool is_open() const noexcept { return heads_.load(std::memory_order_acquire) != 0; }
-    // `at` has room for `chunks`, its first heads_bytes are accessible. False: another is there.
-    bool open(address at, std::uint32_t chunks) noexcept;
-    // Nobody may be inside. What is to be unmapped: bytes_for(capacity).
+    // Where the records are to be: `at` has room for `chunks`, and is not accessible yet. False: another
+    // place is known already.
+    bool set_place(address at, std::uint32_t chunks) noexcept;
+    range place() const noexcept {
+        const address at = place_.load(std::memory_order_acquire);
+        return at == 0 ? range{} : range{at, at + bytes_for(capacity_)};
+    }
+    // The first heads_bytes of the place are accessible.
+    void open() noexcept {
+        heads_.store(place_.load(std::memory_order_acquire), std::memory_order_release);
+    }
+    // Nobody may be inside. What is to be unmapped.
     range close() noexcept;
 
     // ---- chunks -----------------------------------------------------------------------------------
@@ -204,8 +213,9 @@ private:
     template <class Word, class F>
     static void each_run(std::uint32_t words, Word&& word, F&& f) noexcept;
 
-    std::atomic<address> heads_{0};
-    std::uint32_t capacity_ = 0;
+    std::atomic<address> heads_{0}; // place_, once it may be read
+    std::atomic<address> place_{0};
+    std::uint32_t capacity_ = 0;         // set before place_, by all alike
     std::atomic<std::uint32_t> high_{0}; // one past the last that was in use
     std::atomic<page_count> warm_{0};
 };

@@ -342,11 +342,13 @@ result<heap::taken> manager::move_pages(owner_id who, address begin, range now,
         return r.error();
     }
     const address to = space.span().begin;
+    const page_run run = run_at(begin);
     const auto moved = [&]() -> result<void> {
         vm::free_request all;
-        all.release = true;
-        all.whole = true;
+        all.release = run.pages == 0;
+        all.whole = run.pages == 0;
         all.where = begin;
+        all.span = now;
         vm::planned old;
         if (auto r = space_.plan_free(all, false, old); !r) {
             return r;
@@ -384,9 +386,19 @@ result<heap::taken> manager::move_pages(owner_id who, address begin, range now,
         tree().at(who).heap.fetch_add(static_cast<page_count>(fresh.diff().committed),
                                       std::memory_order_relaxed);
         const owner_id payer = old.owner();
+        if (!space_.apply(old)) { // a run's: empty, whatever the kernel lets it be
+            space_.map()
+                .at(space_.find(begin).index)
+                .flags.fetch_or(vm::may_be_open, std::memory_order_acq_rel);
+        }
         space_.keep(old);
         enter(payer, old.diff());
         tree().refund(payer, old.diff().to_refund - kept);
+        if (run.pages != 0) {
+            runs_.set_backed(run, false);
+            runs_.retract(run);
+            runs_.let_go(run);
+        }
         tree().at(payer).heap.fetch_sub(before, std::memory_order_relaxed);
         return {};
     }();

@@ -24,22 +24,28 @@ constexpr byte_count limit_share = 16;
 
 } // namespace
 
+// What has been reserved stays when the next step fails, for whoever tries again.
 bool manager::open_runs() noexcept {
-    const byte_count most = prim::address_space_limit() / limit_share / chunk_bytes;
-    const auto chunks =
-        static_cast<std::uint32_t>(most < page_runs::chunk_limit ? most : page_runs::chunk_limit);
-    const byte_count size = page_runs::bytes_for(chunks);
-    address at = 0;
-    if (prim::reserve(0, size, prim::placement::anywhere, &at) != 0) {
+    if (runs_.place().is_empty()) {
+        const byte_count most = prim::address_space_limit() / limit_share / chunk_bytes;
+        const auto chunks = static_cast<std::uint32_t>(
+            most < page_runs::chunk_limit ? most : page_runs::chunk_limit);
+        const byte_count size = page_runs::bytes_for(chunks);
+        address at = 0;
+        if (prim::reserve(0, size, prim::placement::anywhere, &at) != 0) {
+            return false;
+        }
+        if (runs_.set_place(at, chunks)) {
+            static_cast<void>(
+                extents_.add({at, at + size}, owner_id::none, telemetry::extent_kind::records, 0));
+        } else {
+            static_cast<void>(prim::unmap(at, size));
+        }
+    }
+    if (prim::protect(runs_.place().begin, page_runs::heads_bytes, access::read_write) != 0) {
         return false;
     }
-    if (prim::protect(at, page_runs::heads_bytes, access::read_write) != 0 ||
-        !runs_.open(at, chunks)) {
-        static_cast<void>(prim::unmap(at, size));
-        return runs_.is_open();
-    }
-    static_cast<void>(
-        extents_.add({at, at + size}, owner_id::none, telemetry::extent_kind::records, 0));
+    runs_.open();
     return true;
 }
 
