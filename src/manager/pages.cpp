@@ -386,12 +386,11 @@ result<heap::taken> manager::move_pages(owner_id who, address begin, range now,
         tree().at(who).heap.fetch_add(static_cast<page_count>(fresh.diff().committed),
                                       std::memory_order_relaxed);
         const owner_id payer = old.owner();
-        if (!space_.apply(old)) { // a run's: empty, whatever the kernel lets it be
-            space_.map()
-                .at(space_.find(begin).index)
-                .flags.fetch_or(vm::may_be_open, std::memory_order_acq_rel);
+        if (run.pages != 0) {
+            space_.keep_emptied(old);
+        } else {
+            space_.keep(old);
         }
-        space_.keep(old);
         enter(payer, old.diff());
         tree().refund(payer, old.diff().to_refund - kept);
         if (run.pages != 0) {
