@@ -70,6 +70,9 @@ void manager::close() noexcept {
         prim::unmap(seats.begin, seats.size());
     }
     space_.close();
+    if (const range records = runs_.close(); !records.is_empty()) {
+        static_cast<void>(prim::unmap(records.begin, records.size()));
+    }
 }
 
 void manager::enter(owner_id who, const vm::differences& d) noexcept {
@@ -477,6 +480,7 @@ void manager::settle_after_fork(telemetry::image_record& image) noexcept {
         kept.owner = remapping::remap(&r, kept.owner);
         return kept;
     });
+    runs_.settle_after_fork([&](owner_id owner) { return remapping::remap(&r, owner); });
 }
 
 } // namespace memreeve::manager

@@ -630,6 +630,11 @@ void address_space::keep(planned& p) noexcept {
     p.kind_ = planned::kind::none;
 }
 
+void address_space::keep_emptied(planned& p) noexcept {
+    p.stuck_ = prim::protect(p.span_.begin, p.span_.size(), access::none) != 0;
+    keep(p);
+}
+
 void address_space::keep_decommit(planned& p) noexcept {
     mark_pages(p.span_, p.index_, false); // WW7
     if (!p.stuck_ && !p.bare_) {

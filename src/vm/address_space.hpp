@@ -180,6 +180,9 @@ public:
 
     result<void> apply(planned& p) noexcept;
     void keep(planned& p) noexcept;
+    // Instead of apply() and keep() for the decommit of unguarded pages whose contents have been moved
+    // away: only their access is left to change, and that may fail as it may in apply().
+    void keep_emptied(planned& p) noexcept;
 
     // ---- what is where ---------------------------------------------------------------------------
     // A piece of an area counts as a reservation. Where one was released `index` is 0 and `flags` has
