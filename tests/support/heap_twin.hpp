@@ -528,7 +528,7 @@ private:
         if (left != 0) {
             return "the heap's last release was not the last";
         }
-        std::string wrong = around ? std::string() : compare_charges(owner);
+        std::string wrong = compare_charges(owner);
         const budget::tree::limits none;
         if (!host_->set_limits(owners_[owner].id, none)) {
             return "a limit was not accepted";
@@ -562,7 +562,7 @@ private:
                 return say("owner %u is charged %llu bytes, above its limit of %llu", o,
                            number(bytes_of(is)), number(owners_[o].limit));
             }
-            if (std::string wrong = around ? std::string() : compare_charges(o); !wrong.empty()) {
+            if (std::string wrong = compare_charges(o); !wrong.empty()) {
                 return wrong;
             }
         }
