@@ -51,7 +51,7 @@ expect_equal(said, "torn down\n", "teardown, naked")
 expect_equal(r.out, said, "teardown, governed")
 
 library = os.path.join(BIN, "tests", "guest.so")
-count = 1000
+count = 5000
 _, r = both("unload", library, str(count))
 words = r.out.split()
 expect(words[:1] == ["growth"] and int(words[1]) <= 64, f"growth in KiB over {count} loadings: {words}")

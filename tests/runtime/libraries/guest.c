@@ -23,7 +23,8 @@ __attribute__((visibility("default"))) void* guest_work(size_t size) {
     char* block = malloc(size + 1);
     if (block != NULL) {
         memset(block, 'g', size + 1);
-        void* mine = __atomic_exchange_n(&held[0], NULL, __ATOMIC_ACQ_REL); /* threads are in here */
+        void* mine =
+            __atomic_exchange_n(&held[0], NULL, __ATOMIC_ACQ_REL); /* threads are in here */
         free(__atomic_exchange_n(&held[0], realloc(mine, size + 200), __ATOMIC_ACQ_REL));
     }
     return block;

@@ -35,9 +35,7 @@ static void require(int holds, const char* what) {
     }
 }
 
-static unsigned next(unsigned* seed) {
-    return (*seed = *seed * 1664525u + 1013904223u) >> 8;
-}
+static unsigned next(unsigned* seed) { return (*seed = *seed * 1664525u + 1013904223u) >> 8; }
 
 /* Its size, then bytes that follow from it. */
 static unsigned char* get_block(size_t size) {
@@ -89,15 +87,18 @@ static long anonymous_kib(void) {
 
 /* ---- threads ---------------------------------------------------------------------------------- */
 
+/* Every thread does the same, so that growth is what threads leave behind. */
 static void* short_life(void* number) {
-    unsigned seed = (unsigned)(size_t)number;
-    unsigned char* mine[6];
-    for (unsigned i = 0; i < 6; ++i) {
-        mine[i] = get_block(a_size(&seed) % 3000);
+    static const size_t sizes[] = {1, 24, 40, 100, 100, 250, 700, 900, 1500, 2900, 6000, 40000};
+    enum { count = sizeof sizes / sizeof *sizes };
+    const unsigned n = (unsigned)(size_t)number;
+    unsigned char* mine[count];
+    for (unsigned i = 0; i < count; ++i) {
+        mine[i] = get_block(sizes[i]);
     }
-    for (unsigned i = 0; i < 6; ++i) {
-        if (i % 3 == 0) { /* for another thread to free */
-            end_block(atomic_exchange(&table[next(&seed) % 64], mine[i]));
+    for (unsigned i = 0; i < count; ++i) {
+        if (i % 3 == n % 3) { /* for another thread to free */
+            end_block(atomic_exchange(&table[i * 8 + n % 8], mine[i]));
         } else {
             end_block(mine[i]);
         }
@@ -173,7 +174,8 @@ static void live_as_child(unsigned n, unsigned char* mine) {
     }
     if (n % 3 == 0) {
         pthread_t one;
-        require(pthread_create(&one, NULL, childs_own, NULL) == 0 && pthread_join(one, NULL) == 0, "a thread");
+        require(pthread_create(&one, NULL, childs_own, NULL) == 0 && pthread_join(one, NULL) == 0,
+                "a thread");
     }
     for (int i = 0; i < 100; ++i) {
         unsigned char* b = get_block(a_size(&seed));
@@ -354,10 +356,10 @@ static int unload(const char* path, unsigned count) {
         guest_function f = NULL;
         memcpy(&f, &work, sizeof f);
         free(left[n % 16]); /* of a library that is gone */
-        left[n % 16] = f(n % 4000);
+        left[n % 16] = f(n % 16 * 100);
         pthread_join(other, NULL);
         dlclose(library);
-        if (n == count / 4) {
+        if (n == count / 2) { /* every class has the pages it needs */
             before = anonymous_kib();
         }
     }
