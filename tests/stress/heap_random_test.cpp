@@ -62,7 +62,7 @@ void complain(std::vector<heap_operation> list, std::string what) {
 
 TEST(heap_random, heaps_agree_with_the_model) {
     const std::uint64_t seed = seed_of_run();
-    const std::uint64_t lives = std::getenv("MEMREEVE_LONG") != nullptr ? 4000 : 60;
+    const std::uint64_t lives = std::getenv("MEMREEVE_LONG") != nullptr ? 4000 : 30;
     figures all;
     for (std::uint64_t life = 0; life < lives; ++life) {
         const std::vector<heap_operation> list = draw(seed + life);
