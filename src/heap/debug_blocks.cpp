@@ -398,6 +398,7 @@ void heap::explain_block(const found& f, address block, misuse& m) noexcept {
                  : origin != 0    ? d.named(f.block).size.load(std::memory_order_relaxed)
                                   : d.block_size - debug_room;
         m.kind = m.where == block ? misuse_kind::freed : misuse_kind::inside_free;
+        m.was_live = origin != 0;
         return;
     }
     if (m.where != block) {

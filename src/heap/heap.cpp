@@ -32,14 +32,14 @@ result<heap*> heap::create(page_source& source, options o) noexcept {
     const std::uint32_t number = last_number.fetch_add(1, std::memory_order_relaxed) + 1;
     const std::uint64_t tag = std::uint64_t{number} << 32 | records_tag;
     const byte_count bytes = round_up(own_bytes(sizeof(heap)), page_size);
-    const result<taken> got =
-        source.take({.size = bytes, .tag = tag, .level = criticality::process});
+    const result<taken> got = source.take(
+        {.size = bytes, .guard = records_guard, .tag = tag, .level = criticality::process});
     if (!got) {
         return got.error();
     }
-    auto* made = ::new (reinterpret_cast<void*>(got->begin)) heap(source, o, number);
+    auto* made = ::new (reinterpret_cast<void*>(got->pages)) heap(source, o, number);
     made->records_.start(source, tag,
-                         reinterpret_cast<void*>(got->begin + round_up(sizeof(heap), unit_size)));
+                         reinterpret_cast<void*>(got->pages + round_up(sizeof(heap), unit_size)));
     return made;
 }
 
@@ -62,7 +62,7 @@ void heap::destroy() noexcept {
     directory_.give_back(source_);
     records_.give_back();
     page_source& source = source_;
-    source.give_back(reinterpret_cast<address>(this));
+    source.give_back(reinterpret_cast<address>(this) - records_guard);
 }
 
 // Up to `wanted` blocks for the caller, of the slab that those share who have none of their own.

@@ -139,6 +139,8 @@ public:
     // Gives back what is kept although no block lies in it; the bytes given back.
     byte_count trim() noexcept;
     options settings() const noexcept { return options_; }
+    // No other heap of this process has or had it.
+    std::uint32_t number() const noexcept { return number_; }
 
     // In the only thread of a fork's child, before anything else: what the caches of the parent's other
     // threads hold is lost to the child. `source` gives the child's tallies from now on.

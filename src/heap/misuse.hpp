@@ -28,6 +28,7 @@ struct misuse {
     address block = 0;       // where the block begins; 0: there is none
     byte_count size = 0;     // of the block
     byte_count offset = 0;
+    bool was_live = true;  // freed: false when the block may never have been handed out
     bool is_named = false; // made by allocate_debug at:
     const char* file = nullptr;
     int line = 0;

@@ -20,6 +20,7 @@
 #include "budget/budget.hpp"
 #include "heap/page_source.hpp"
 #include "manager/extents.hpp"
+#include "manager/heap_registry.hpp"
 #include "manager/ledger.hpp"
 #include "manager/options.hpp"
 #include "manager/region_info.hpp"
@@ -151,6 +152,7 @@ public:
     }
 
     vm::address_space& space() noexcept { return space_; }
+    heap_registry& heaps() noexcept { return heaps_; }
     extents& known() noexcept { return extents_; }
     sensors& system() noexcept { return sensors_; }
     ledger& books() noexcept { return *books_; }
@@ -201,6 +203,7 @@ private:
     sensors sensors_{};
     extents extents_{};
     warm_ranges warm_{};
+    heap_registry heaps_{};
     ledger* books_ = nullptr;
     telemetry::image_record* image_ = nullptr;
     options options_{};
