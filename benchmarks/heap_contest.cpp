@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "heap_contest.hpp"
 
-#include "measure.hpp"
 #include "program_run.hpp"
 
 #include <cmath>
@@ -63,12 +62,12 @@ std::vector<std::string> command_of(const std::string& driver, const contender& 
 
 double row_times::median_ns(std::size_t of) const { return median(ns[of]); }
 
-double row_times::ratio(std::size_t of, std::size_t to) const {
+quartiles row_times::ratios(std::size_t of, std::size_t to) const {
     std::vector<double> ratios;
     for (std::size_t r = 0; r < ns[of].size(); ++r) {
         ratios.push_back(ns[of][r] / ns[to][r]);
     }
-    return median(ratios);
+    return quartiles_of(std::move(ratios));
 }
 
 std::optional<std::size_t> contest::find(const std::string& name) const {
