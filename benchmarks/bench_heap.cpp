@@ -23,6 +23,13 @@ constexpr const char* ours = "memreeve";
 constexpr const char* governed_name = "governed";
 constexpr const char* yardstick = "mimalloc";
 constexpr const char* yardstick_library = "libmimalloc.so.2";
+struct peer {
+    const char* name;
+    const char* library;
+};
+constexpr peer peers[] = {{yardstick, yardstick_library},
+                          {"jemalloc", "libjemalloc.so.2"},
+                          {"tcmalloc", "libtcmalloc_minimal.so.4"}};
 const std::vector<std::string> averaged = {"pair", "small", "mixed"};
 const std::vector<std::string> rows_of_one_thread = {"pair", "small", "mixed", "large"};
 const std::vector<std::string> rows_of_two_threads = {"two", "larson", "xmt"};
@@ -47,17 +54,11 @@ std::string missing(const char* name) {
 // Ours first, and every other malloc that is there; our own too, as governed programs have it.
 std::vector<contender> all_there(const paths& p) {
     std::vector<contender> all = {{ours, "host:" + p.library}};
-    constexpr struct {
-        const char* name;
-        const char* library;
-    } peers[] = {{yardstick, yardstick_library},
-                 {"jemalloc", "libjemalloc.so.2"},
-                 {"tcmalloc", "libtcmalloc_minimal.so.4"}};
-    for (const auto& peer : peers) {
-        if (auto c = preloaded(p.driver, peer.name, peer.library)) {
+    for (const peer& other : peers) {
+        if (auto c = preloaded(p.driver, other.name, other.library)) {
             all.push_back(*c);
         } else {
-            std::printf("# %s\n", missing(peer.name).c_str());
+            std::printf("# %s\n", missing(other.name).c_str());
         }
     }
     all.push_back({"glibc", "malloc"});
@@ -119,13 +120,18 @@ void worst_row(report& out, contest& c, const char* metric, const std::vector<st
     }
     double worst = 0;
     std::string which;
-    std::string why = "none of the other mallocs is installed";
+    std::string why;
+    for (const peer& p : peers) {
+        why = why.empty() && !c.find(p.name) ? missing(p.name) : why;
+    }
     for (const std::string& row : rows) {
-        const row_times& times = c.row(row);
-        if (!times.why.empty()) {
-            why = times.why;
+        if (why.empty()) {
+            why = c.row(row).why;
+        }
+        if (!why.empty()) {
             break;
         }
+        const row_times& times = c.row(row);
         double against_best = 0;
         std::string best;
         for (std::size_t i = 1; i < c.contenders().size(); ++i) {
@@ -135,7 +141,6 @@ void worst_row(report& out, contest& c, const char* metric, const std::vector<st
             }
         }
         if (against_best > worst) {
-            why.clear();
             worst = against_best;
             which = row + " against " + best;
         }

@@ -40,13 +40,17 @@ std::optional<contender> preloaded(const std::string& driver, const std::string&
                                    const std::vector<std::string>& more) {
     contender c{name, "malloc", more, true, {}};
     c.environment.push_back("LD_PRELOAD=" + library);
-    // The loader's complaint about a missing library is not ours to show.
-    const program_run plain =
-        run_program({"sh", "-c", "exec \"$0\" malloc pair --exactly 1 2>/dev/null", driver});
-    const program_run with = run_program(
-        {"sh", "-c", "exec \"$0\" malloc pair --exactly 1 2>/dev/null", driver}, c.environment);
-    if (!plain.ok || !with.ok ||
-        text_of(plain.output, "object") == text_of(with.output, "object")) {
+    const auto object = [&](const std::vector<std::string>& environment) {
+        // The loader's complaint about a library that is missing is not ours to show.
+        std::vector<std::string> words = {"/bin/sh", "-c",
+                                          "exec 2>/dev/null; exec /usr/bin/env \"$@\"", "sh"};
+        words.insert(words.end(), environment.begin(), environment.end());
+        words.insert(words.end(), {driver, "malloc", "pair", "--exactly", "1"});
+        return text_of(run_program(words).output, "object");
+    };
+    const auto plain = object({});
+    const auto with = object(c.environment);
+    if (!plain || !with || plain == with) {
         return {};
     }
     return c;
