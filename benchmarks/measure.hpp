@@ -130,6 +130,9 @@ public:
                                 std::min(name.size(), only_.size())) == 0;
         });
     }
+    bool wants_metric(const std::string& metric) const {
+        return metric.compare(0, only_.size(), only_) == 0;
+    }
     // Not measured here; `why` says the reason.
     void skipped(const char* metric, const char* why) {
         line(metric, "\"skipped\"", "", why, 0, -1);
@@ -138,7 +141,7 @@ public:
 private:
     void line(const char* metric, const char* v, const char* unit, const char* reference,
               unsigned rounds, double goal) {
-        if (std::strncmp(metric, only_.c_str(), only_.size()) != 0) {
+        if (!wants_metric(metric)) {
             return;
         }
         std::string text = std::string("{\"metric\":\"") + metric + "\",\"value\":" + v +

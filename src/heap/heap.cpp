@@ -187,14 +187,16 @@ result<descriptor*> heap::new_descriptor(std::uint32_t bin_index, std::uint32_t 
 // Pages for a descriptor in our hands that has none.
 result<void> heap::back(descriptor& d, byte_count bytes, form f, criticality level) noexcept {
     const bool large = d.block_size == 0;
-    const result<taken> got =
-        source_.take({.size = bytes,
-                      .most = large ? bytes + bytes / 8 : bytes,
-                      .alignment = f.alignment > granule_size ? f.alignment : granule_size,
-                      .tag = tag_for(d.unit),
-                      .executable = options_.executable,
-                      .may_be_used = !f.zeroed,
-                      .level = level});
+    const result<taken> got = source_.take({.size = bytes,
+                                            .most = large ? bytes + bytes / 8 : bytes,
+                                            .alignment = !large                    ? granule_size
+                                                         : f.alignment > page_size ? f.alignment
+                                                                                   : page_size,
+                                            .tag = tag_for(d.unit),
+                                            .executable = options_.executable,
+                                            .may_be_used = !f.zeroed,
+                                            .beside_others = large || bytes >= granule_size,
+                                            .level = level});
     if (!got) {
         return got.error();
     }
@@ -204,10 +206,8 @@ result<void> heap::back(descriptor& d, byte_count bytes, form f, criticality lev
     d.hint.store(static_cast<std::uint32_t>(pages_of(got->pages - got->begin)),
                  std::memory_order_relaxed);
     d.base.store(got->begin, std::memory_order_release);
-    if (!large) {
+    if (!large) { // a large block may share its granule
         directory_.enter(source_, tag_for(records_tag), {got->begin, got->begin + bytes}, d, level);
-    } else {
-        directory_.enter_if_known(got->pages, d);
     }
     d.used.store(0, std::memory_order_release);
     return {};

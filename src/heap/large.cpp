@@ -176,7 +176,6 @@ result<address> heap::resize_large(descriptor& d, byte_count new_size, criticali
     }
     d.hint.store(0, std::memory_order_relaxed);
     d.base.store(moved->begin, std::memory_order_release);
-    directory_.enter_if_known(moved->pages, d);
     settle(after);
     return moved->pages;
 }

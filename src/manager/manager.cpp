@@ -65,7 +65,15 @@ result<void> manager::open(ledger& books, telemetry::image_record& image,
     return space_.open({on_added, on_removed, this});
 }
 
-void manager::close() noexcept { space_.close(); }
+void manager::close() noexcept {
+    if (const range seats = heaps_.release(); !seats.is_empty()) {
+        prim::unmap(seats.begin, seats.size());
+    }
+    space_.close();
+    if (const range records = runs_.close(); !records.is_empty()) {
+        static_cast<void>(prim::unmap(records.begin, records.size()));
+    }
+}
 
 void manager::enter(owner_id who, const vm::differences& d) noexcept {
     tree().enter(who, image_->lanes.lane_of_this_thread(),
@@ -81,7 +89,7 @@ result<void> manager::take(owner_id who, page_count pages, criticality level,
         return {};
     }
     auto r = tree().try_take(who, pages, level, out);
-    if (!r && drop_warm() != 0) {
+    if (!r && relieve() != 0) {
         r = tree().try_take(who, pages, level, out);
     }
     if (!r && books_->fold_dead()) {
@@ -95,6 +103,12 @@ result<void> manager::take(owner_id who, page_count pages, criticality level,
         tree().count_refusal(who, level); // once, however often it was asked for
     }
     return r;
+}
+
+byte_count manager::relieve() noexcept {
+    const byte_count given = drop_warm() + heaps_.trim();
+    given_back_.fetch_add(given, std::memory_order_relaxed);
+    return given;
 }
 
 result<void> manager::carry_out(vm::planned& p, criticality level) noexcept {
@@ -296,7 +310,7 @@ result<void> manager::needs_address_space(address where, byte_count size) noexce
     if (!fits_user_space(where, size)) {
         return errc::out_of_address_space;
     }
-    static_cast<void>(drop_warm());
+    static_cast<void>(relieve());
     space_.settle_owed();
     space_.give_back_empty_arenas();
     const byte_count wanted = size == 0 ? granule_size : round_up(size, page_size);
@@ -460,11 +474,13 @@ void manager::settle_after_fork(telemetry::image_record& image) noexcept {
     image.stacks.copy_from(image_->stacks); // libc uses them again
     image_ = &image;
     extents_ = extents(&image);
+    heaps_.settle_after_fork();
     space_.settle_after_fork({remapping::remap, remapping::tell, &r});
     warm_.settle_after_fork([&](warm_range kept) {
         kept.owner = remapping::remap(&r, kept.owner);
         return kept;
     });
+    runs_.settle_after_fork([&](owner_id owner) { return remapping::remap(&r, owner); });
 }
 
 } // namespace memreeve::manager

@@ -4,37 +4,41 @@
 #pragma once
 
 #include "heap/heap.hpp"
-#include "manager/pages.hpp"
+#include "manager/manager.hpp"
 #include "prim/prim.hpp"
+
+#include <new>
 
 namespace memreeve::manager {
 
 class owner_heap {
 public:
-    owner_heap(manager& m, owner_id who) noexcept : pages_(m, who) {}
+    owner_heap(manager& m, owner_id who) noexcept : manager_(m), who_(who) {}
     owner_heap(const owner_heap&) = delete;
     owner_heap& operator=(const owner_heap&) = delete;
 
     // Once, before anything else. Errors: out_of_address_space, over_budget, forbidden.
     result<void> open(bool thread_safe, bool executable) noexcept {
+        heap_seat* const found = manager_.heaps().claim();
+        seat_ = found != nullptr ? found : &spare_;
+        new (&seat_->pages) manager_pages(manager_, who_);
         const auto made =
-            heap::heap::create(pages_, {thread_safe, executable, prim::single_thread_flag()});
+            heap::heap::create(seat_->pages, {thread_safe, executable, prim::single_thread_flag()});
         if (!made) {
+            living_heaps::give_up(*seat_);
             return made.error();
         }
-        heap_ = *made;
+        heap_ = seat_->heap = *made;
+        living_heaps::go_live(*seat_);
         return {};
     }
     // Gives back every page. Nobody may be inside.
-    void close() noexcept {
-        heap_->destroy();
-        static_cast<void>(pages_.trim());
-    }
+    void close() noexcept { living_heaps::close(*seat_); }
 
     // In the only thread of a fork's child, once the manager has settled: what follows is charged to
     // `who` and counted in the child's record.
     void change_owner(owner_id who) noexcept {
-        pages_.change_owner(who);
+        seat_->pages.change_owner(who);
         heap_->settle_after_fork();
     }
 
@@ -64,7 +68,7 @@ public:
     }
     result<void> free(address block) noexcept { return heap_->free(block); }
     // Also where a range of the heap was, or may come to be: what lies there is no other heap's block.
-    bool owns(address where) noexcept { return heap_->owns(where) || pages_.is_ours(where); }
+    bool owns(address where) noexcept { return heap_->owns(where) || seat_->pages.is_ours(where); }
     byte_count size_of(address block) noexcept { return heap_->size_of(block); }
     heap::heap_stats stats() noexcept { return heap_->stats(); }
     byte_count trim() noexcept { return heap_->trim(); }
@@ -73,7 +77,10 @@ public:
     }
 
 private:
-    manager_pages pages_;
+    manager& manager_;
+    owner_id who_;
+    heap_seat spare_{}; // where the table of seats has none
+    heap_seat* seat_ = nullptr;
     heap::heap* heap_ = nullptr;
 };
 

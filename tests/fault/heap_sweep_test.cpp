@@ -17,8 +17,17 @@ outcome com_outcome(HRESULT hr) {
     return {hr == S_OK, text_of("0x%08x", static_cast<unsigned>(hr))};
 }
 
-void with_heap(host_world& w) {
+void with_new_heap(host_world& w) {
     w.must(com_outcome(w.com->CreateMalloc(thread_safe, &w.heap)), "CreateMalloc");
+}
+// And there are places for large blocks: a request that does without them, because they could not be
+// had, leaves them to be made later (`alloc_first_large`).
+void with_heap(host_world& w) {
+    with_new_heap(w);
+    void* block = nullptr;
+    w.must(com_outcome(w.heap->Alloc(1 << 20, eProcessCritical, &block)), "Alloc");
+    w.must(com_outcome(w.heap->Free(block)), "Free");
+    static_cast<void>(static_cast<com::host_malloc*>(w.heap)->blocks().trim());
 }
 void end_heap(host_world& w) {
     w.heap->Release();
@@ -105,6 +114,12 @@ std::vector<host_script> heap_scripts() {
     list.push_back(allocating("alloc_second", 40, 1));
     list.push_back(allocating("alloc_new_slab", 2000, 200));
     list.push_back(allocating("alloc_medium", 20000, 0));
+    {
+        host_script s = allocating("alloc_first_large", 1 << 20, 0);
+        s.prepare = with_new_heap;
+        s.may_lose_address_space = true;
+        list.push_back(s);
+    }
     list.push_back(allocating("alloc_large", 1 << 20, 0));
     list.push_back(allocating("alloc_large_again", 1 << 20, 2));
     {
@@ -276,9 +291,10 @@ std::vector<host_script> heap_scripts() {
         const char* name;
         std::size_t from, to;
     } changes[] = {
-        {"resize_small_grows", 40, 3000},          {"resize_small_to_large", 3000, 100000},
-        {"resize_large_moves", 1 << 20, 3 << 20},  {"resize_large_copies", 50000, 120000},
-        {"resize_large_shrinks", 1 << 20, 100000}, {"resize_large_to_small", 50000, 100}};
+        {"resize_small_grows", 40, 3000},         {"resize_small_to_large", 3000, 100000},
+        {"resize_large_grows", 1 << 20, 3 << 20}, {"resize_large_moves", 1 << 20, 3 << 20},
+        {"resize_large_copies", 50000, 120000},   {"resize_large_shrinks", 1 << 20, 100000},
+        {"resize_large_to_small", 50000, 100}};
     for (const auto& change : changes) {
         host_script s = allocating(change.name, change.from, 0);
         const auto prepare = s.prepare;
@@ -286,6 +302,10 @@ std::vector<host_script> heap_scripts() {
             prepare(w);
             w.must(com_outcome(w.heap->Alloc(change.from, eProcessCritical, &w.block)), "Alloc");
             std::memset(w.block, 0x21, change.from);
+            if (std::string(change.name) != "resize_large_grows") {
+                void* behind = nullptr; // in its way
+                w.must(com_outcome(w.heap->Alloc(40000, eProcessCritical, &behind)), "Alloc");
+            }
         };
         s.never_refused = change.to < change.from;
         s.run = [=](host_world& w) {
