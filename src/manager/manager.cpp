@@ -5,6 +5,7 @@
 #include "budget/charge.hpp"
 #include "manager/foreign.hpp"
 #include "manager/operation.hpp"
+#include "manager/owner_heap.hpp"
 #include "prim/prim.hpp"
 #include "vm/win32.hpp"
 
@@ -66,9 +67,6 @@ result<void> manager::open(ledger& books, telemetry::image_record& image,
 }
 
 void manager::close() noexcept {
-    if (const range seats = heaps_.release(); !seats.is_empty()) {
-        prim::unmap(seats.begin, seats.size());
-    }
     space_.close();
     if (const range records = runs_.close(); !records.is_empty()) {
         static_cast<void>(prim::unmap(records.begin, records.size()));
@@ -106,7 +104,11 @@ result<void> manager::take(owner_id who, page_count pages, criticality level,
 }
 
 byte_count manager::relieve() noexcept {
-    const byte_count given = drop_warm() + heaps_.trim();
+    byte_count given = drop_warm();
+    heaps_.for_each([&given](owner_heap& h) noexcept {
+        given += h.trim();
+        return true;
+    });
     given_back_.fetch_add(given, std::memory_order_relaxed);
     return given;
 }
@@ -474,7 +476,6 @@ void manager::settle_after_fork(telemetry::image_record& image) noexcept {
     image.stacks.copy_from(image_->stacks); // libc uses them again
     image_ = &image;
     extents_ = extents(&image);
-    heaps_.settle_after_fork();
     space_.settle_after_fork({remapping::remap, remapping::tell, &r});
     warm_.settle_after_fork([&](warm_range kept) {
         kept.owner = remapping::remap(&r, kept.owner);

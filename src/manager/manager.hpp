@@ -20,8 +20,8 @@
 #include "budget/budget.hpp"
 #include "heap/page_source.hpp"
 #include "manager/extents.hpp"
+#include "manager/heap_registry.hpp"
 #include "manager/ledger.hpp"
-#include "manager/living_heaps.hpp"
 #include "manager/options.hpp"
 #include "manager/page_runs.hpp"
 #include "manager/region_info.hpp"
@@ -109,7 +109,6 @@ public:
     byte_count relieve() noexcept;
     // What relieve() has given back so far, and trimming before refusals.
     byte_count given_back() const noexcept { return given_back_.load(std::memory_order_relaxed); }
-    living_heaps& heaps() noexcept { return heaps_; }
     // The same for runs (page_runs.hpp; runs.cpp). out_of_address_space: there are none to be had.
     result<heap::taken> take_run(owner_id who, const heap::wish& w) noexcept;
     // The run in use that `where` lies in; no pages: none.
@@ -169,6 +168,7 @@ public:
     }
 
     vm::address_space& space() noexcept { return space_; }
+    heap_registry& heaps() noexcept { return heaps_; }
     extents& known() noexcept { return extents_; }
     sensors& system() noexcept { return sensors_; }
     ledger& books() noexcept { return *books_; }
@@ -226,7 +226,7 @@ private:
     sensors sensors_{};
     extents extents_{};
     warm_ranges warm_{};
-    living_heaps heaps_{};
+    heap_registry heaps_{};
     std::atomic<byte_count> given_back_{0};
     page_runs runs_{};
     ledger* books_ = nullptr;

@@ -5,40 +5,41 @@
 
 #include "heap/heap.hpp"
 #include "manager/manager.hpp"
+#include "manager/misuse_report.hpp"
+#include "manager/pages.hpp"
 #include "prim/prim.hpp"
-
-#include <new>
 
 namespace memreeve::manager {
 
 class owner_heap {
 public:
-    owner_heap(manager& m, owner_id who) noexcept : manager_(m), who_(who) {}
+    owner_heap(manager& m, owner_id who) noexcept : manager_(m), who_(who), pages_(m, who) {}
     owner_heap(const owner_heap&) = delete;
     owner_heap& operator=(const owner_heap&) = delete;
 
     // Once, before anything else. Errors: out_of_address_space, over_budget, forbidden.
     result<void> open(bool thread_safe, bool executable) noexcept {
-        heap_seat* const found = manager_.heaps().claim();
-        seat_ = found != nullptr ? found : &spare_;
-        new (&seat_->pages) manager_pages(manager_, who_);
-        const auto made =
-            heap::heap::create(seat_->pages, {thread_safe, executable, prim::single_thread_flag()});
+        const auto made = heap::heap::create(pages_, {.thread_safe = thread_safe,
+                                                      .executable = executable,
+                                                      .single_threaded = prim::single_thread_flag(),
+                                                      .listener = {&tell, this}});
         if (!made) {
-            living_heaps::give_up(*seat_);
             return made.error();
         }
-        heap_ = seat_->heap = *made;
-        living_heaps::go_live(*seat_);
+        heap_ = *made;
         return {};
     }
     // Gives back every page. Nobody may be inside.
-    void close() noexcept { living_heaps::close(*seat_); }
+    void close() noexcept {
+        heap_->destroy();
+        static_cast<void>(pages_.trim());
+    }
 
     // In the only thread of a fork's child, once the manager has settled: what follows is charged to
     // `who` and counted in the child's record.
     void change_owner(owner_id who) noexcept {
-        seat_->pages.change_owner(who);
+        who_ = who;
+        pages_.change_owner(who);
         heap_->settle_after_fork();
     }
 
@@ -68,19 +69,33 @@ public:
     }
     result<void> free(address block) noexcept { return heap_->free(block); }
     // Also where a range of the heap was, or may come to be: what lies there is no other heap's block.
-    bool owns(address where) noexcept { return heap_->owns(where) || seat_->pages.is_ours(where); }
+    bool owns(address where) noexcept { return heap_->owns(where) || pages_.is_ours(where); }
     byte_count size_of(address block) noexcept { return heap_->size_of(block); }
     heap::heap_stats stats() noexcept { return heap_->stats(); }
     byte_count trim() noexcept { return heap_->trim(); }
     bool origin_of(address block, const char** file, int* line) noexcept {
         return heap_->origin_of(block, file, line);
     }
+    heap::misuse explain(address where) noexcept { return heap_->explain(where); }
+    // One line on it.
+    void report(const char* call, const heap::misuse& m) noexcept {
+        report_misuse(manager_, who_, call, m);
+    }
+    bool list_live(bool (*visit)(void* context, const heap::live_block& b) noexcept,
+                   void* context) noexcept {
+        return heap_->list_live(visit, context);
+    }
+    owner_id owner() const noexcept { return who_; }
+    std::uint32_t number() const noexcept { return heap_->number(); }
 
 private:
+    static void tell(void* self, const heap::misuse& m) noexcept {
+        static_cast<owner_heap*>(self)->report("IHostMalloc::DebugAlloc", m);
+    }
+
     manager& manager_;
     owner_id who_;
-    heap_seat spare_{}; // where the table of seats has none
-    heap_seat* seat_ = nullptr;
+    manager_pages pages_;
     heap::heap* heap_ = nullptr;
 };
 

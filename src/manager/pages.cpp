@@ -231,7 +231,7 @@ result<heap::taken> manager::take_pages(owner_id who, const heap::wish& w) noexc
         return errc::out_of_address_space;
     }
     const byte_count size = round_up(w.size, page_size);
-    const byte_count lead = w.alignment > granule_size ? w.alignment - granule_size : 0;
+    const byte_count lead = w.alignment > granule_size ? w.alignment - granule_size : 2 * w.guard;
     const byte_count room = round_up(w.room > size ? w.room : size, page_size) + lead;
     const bool all = room == size;
     const std::uint32_t protect =
@@ -261,7 +261,8 @@ result<heap::taken> manager::take_pages(owner_id who, const heap::wish& w) noexc
         return r.error();
     }
     const address begin = p.span().begin;
-    const address pages = round_up(begin, w.alignment > granule_size ? w.alignment : page_size);
+    const address pages =
+        w.alignment > granule_size ? round_up(begin, w.alignment) : begin + w.guard;
     if (!all) {
         const auto committed = [&]() -> result<void> {
             vm::planned commit;

@@ -9,7 +9,7 @@
 namespace memreeve::test {
 namespace {
 
-class living_heaps_test : public host_test {
+class heap_registry_test : public host_test {
 protected:
     void SetUp() override { open(options_for(64 * mib, 8 * mib)); }
     com_ptr<IHostMalloc> make_heap() {
@@ -37,7 +37,7 @@ protected:
     }
 };
 
-TEST_F(living_heaps_test, all_heaps_give_back_what_they_keep) {
+TEST_F(heap_registry_test, all_heaps_give_back_what_they_keep) {
     const auto one = make_heap();
     const auto other = make_heap();
     const std::uint64_t empty = figures().heap_bytes;
@@ -55,7 +55,7 @@ TEST_F(living_heaps_test, all_heaps_give_back_what_they_keep) {
     EXPECT_EQ(mrv_host_trim(nullptr, nullptr), MRV_E_NULL_POINTER);
 }
 
-TEST_F(living_heaps_test, a_request_is_not_refused_while_a_heap_keeps_what_it_does_not_use) {
+TEST_F(heap_registry_test, a_request_is_not_refused_while_a_heap_keeps_what_it_does_not_use) {
     const auto heap = make_heap();
     use_and_end(heap.get());
     ASSERT_EQ(mrv_host_trim(host, nullptr), MRV_OK);
@@ -72,7 +72,7 @@ TEST_F(living_heaps_test, a_request_is_not_refused_while_a_heap_keeps_what_it_do
     EXPECT_EQ(memory->VirtualFree(p, 0, MEM_RELEASE), S_OK);
 }
 
-TEST_F(living_heaps_test, at_low_before_it_is_told) {
+TEST_F(heap_registry_test, at_low_before_it_is_told) {
     const auto heap = make_heap();
     std::uint64_t given_when_told = 0;
     recording_callback callback;
@@ -92,7 +92,7 @@ TEST_F(living_heaps_test, at_low_before_it_is_told) {
     EXPECT_EQ(memory->VirtualFree(p, 0, MEM_RELEASE), S_OK);
 }
 
-TEST_F(living_heaps_test, heaps_come_and_go_while_all_give_back) {
+TEST_F(heap_registry_test, heaps_come_and_go_while_all_give_back) {
     std::atomic<bool> ends{false};
     std::vector<std::thread> users;
     std::vector<std::thread> others;
@@ -123,8 +123,7 @@ TEST_F(living_heaps_test, heaps_come_and_go_while_all_give_back) {
     EXPECT_EQ(snapshot().charged_bytes, 0u);
 }
 
-// 4096 have a seat; the others live too.
-TEST_F(living_heaps_test, more_heaps_than_seats) {
+TEST_F(heap_registry_test, thousands_of_heaps) {
     close();
     open(options_for(256 * mib));
     std::vector<com_ptr<IHostMalloc>> heaps;
