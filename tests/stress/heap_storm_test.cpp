@@ -343,10 +343,11 @@ private:
             const unsigned other =
                 (b.heap + 1 + static_cast<unsigned>(random.up_to(heaps - 1))) % heaps;
             void* const at = reinterpret_cast<void*>(
-                how == 0   ? b.at + 1 + random.up_to(b.usable - 1)
-                : how == 1 ? b.at
+                how == 0 && b.usable > 1 ? b.at + 1 + random.up_to(b.usable - 1)
+                : how <= 1               ? b.at
                            : reinterpret_cast<address>(&all) + random.up_to(sizeof all));
-            if (all.heap_[how == 1 ? other : b.heap]->Free(at) != HOST_E_INVALIDOPERATION) {
+            if (all.heap_[how == 1 || (how == 0 && b.usable <= 1) ? other : b.heap]->Free(at) !=
+                HOST_E_INVALIDOPERATION) {
                 all.complain("a wrong free was not refused", reinterpret_cast<address>(at));
             }
         }
