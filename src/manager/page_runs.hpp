@@ -2,21 +2,19 @@
 // Runs of pages for heaps, cut from chunks of address space: what a heap has freed stays committed and
 // serves the next run, whatever its size, without a system call or a page fault.
 //
-//   chunk      4096 pages of one owner, one reservation
-//   taken      a bit per page: it belongs to a run, or to somebody at work on it
-//   backed     a bit per page: it is committed, and charged
-//   warm       backed and not taken
-//   cold       neither
+//   chunk     4096 pages of one owner, one reservation
+//   warm      a bit per page: free, committed, charged
+//   cold      a bit per page: free, not committed
+//   neither   it belongs to a run, or to somebody at work on it
 //
-// Free runs coalesce by nature of the bitmap. A taken bit is set by compare-and-swap and then belongs to
-// whoever set it; only who holds it changes the page's backed bit. So nothing is ever waited for: a
-// thread stopped anywhere in here keeps others from the pages it holds and from nothing else (decision
-// 18). Pure: commits and decommits are the manager's (runs.cpp); the memory of the records is given
-// to it.
+// Free runs coalesce by nature of the bitmaps. A page belongs to whoever has cleared its bit. So nothing
+// is ever waited for: a thread stopped anywhere in here keeps others from the pages it holds and from
+// nothing else (decision 18). Pure: commits and decommits are the manager's (runs.cpp); the memory of
+// the records is given to it.
 //
-// The life of a chunk: vacant (every page taken, by nobody), being made, live. Who wants a live chunk to
-// end takes every page of it first. So who holds a page of a live chunk knows that it stays, and
-// whoever has found one looks again at whose it is once he holds a page.
+// The life of a chunk: vacant (no page is free), being made, live. Who wants a live chunk to end takes
+// every page of it first. So who holds a page of a live chunk knows that it stays, and whoever has
+// found one looks again at whose it is once he holds a page.
 #pragma once
 
 #include "base/units.hpp"
@@ -52,10 +50,21 @@ public:
     // What no search looks at first lies apart. Zeroed memory is a vacant chunk that was never used.
     struct alignas(page_size) record {
         static constexpr std::uint32_t words = chunk_pages / 64;
-        std::atomic<std::uint64_t> taken[words];
-        std::atomic<std::uint64_t> backed[words];
+        std::atomic<std::uint64_t> warm[words];
+        std::atomic<std::uint64_t> cold[words];
         std::atomic<std::uint16_t> lengths[chunk_pages]; // of the run that begins there; 0: none
         std::atomic<std::uint64_t> tags[chunk_pages];    // likewise
+    };
+    // Pages that the caller holds, and which of them are cold.
+    struct held {
+        page_run run{};
+        page_run cold_hull{}; // no pages: all are warm
+        std::uint64_t cold[record::words + 1];
+
+        bool is_cold(std::uint32_t page) const noexcept {
+            const std::uint32_t at = page - run.first / 64 * 64;
+            return cold_hull.pages != 0 && (cold[at / 64] >> at % 64 & 1) != 0;
+        }
     };
     static constexpr byte_count heads_bytes = chunk_limit * sizeof(head);
     static_assert(heads_bytes % page_size == 0);
@@ -92,8 +101,8 @@ public:
         return {at, at + sizeof(record)};
     }
     // It lies at `base`, wholly cold, for everybody; but its first `pages` are the caller's.
-    page_run finish_making(std::uint32_t chunk, address base, owner_id owner,
-                           std::uint32_t pages) noexcept;
+    void finish_making(std::uint32_t chunk, address base, owner_id owner, std::uint32_t pages,
+                       held& out) noexcept;
     // It could not be made. `usable`: its record can be.
     void give_up_making(std::uint32_t chunk, bool usable) noexcept;
     // Takes every page of a chunk that has no run; of them `backed` are backed. False: it has one, or is
@@ -116,21 +125,18 @@ public:
     }
 
     // ---- runs -------------------------------------------------------------------------------------
-    // Pages of this owner's chunks that are free, taken for the caller; where a warm run is long
-    // enough the shortest such, else where most fits. `alignment` in pages, of the address.
-    bool take(owner_id owner, std::uint32_t pages, std::uint32_t alignment, page_run& out) noexcept;
-    // These pages; false when one is taken, or behind the end.
-    bool take_at(const page_run& r) noexcept;
-    // At most `most` pages, backed and behind each other, of a chunk of this owner (none: of any).
+    // Free pages of this owner's chunks; where a warm run is long enough the shortest such, else where
+    // they fit best. `alignment` in pages, of the address.
+    bool take(owner_id owner, std::uint32_t pages, std::uint32_t alignment, held& out) noexcept;
+    // These pages; false when one is not free, or behind the end.
+    bool take_at(const page_run& r, held& out) noexcept;
+    // At most `most` warm pages behind each other, of a chunk of this owner (none: of any).
     bool take_warm(owner_id owner, std::uint32_t most, page_run& out) noexcept;
-    // The hull of its pages that are not backed; no pages when all are. The caller holds the run.
-    page_run cold_part(const page_run& r) const noexcept;
-    // f(first, pages) for each stretch of the run that is backed.
-    template <class F>
-    void for_each_backed(const page_run& r, F&& f) const noexcept;
-    void set_backed(const page_run& r, bool is_backed) noexcept;
-    // The caller lets go of pages, which are warm where they are backed. Their number.
-    std::uint32_t let_go(const page_run& r) noexcept;
+    // The caller lets go of pages as they were when he took them.
+    void put_back(const held& h) noexcept;
+    // The caller lets go of pages, all of them warm, or cold.
+    void let_go_warm(const page_run& r) noexcept;
+    void let_go_cold(const page_run& r) noexcept;
 
     address address_of(const page_run& r) const noexcept {
         return base_of(r.chunk) + bytes_of(r.first);
@@ -179,12 +185,13 @@ private:
                (owner == owner_id::none ||
                 h.owner.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(owner));
     }
-    bool set_taken(const page_run& r) noexcept;
-    void clear_taken(const page_run& r) noexcept;
-    std::uint32_t backed_in(const page_run& r) const noexcept;
-    bool hold(const page_run& r, owner_id owner) noexcept;
-    bool find_free(std::uint32_t chunk, bool is_warm, std::uint32_t pages, std::uint32_t alignment,
-                   page_run& out) const noexcept;
+    bool hold_warm(const page_run& r, owner_id owner) noexcept;
+    bool hold(const page_run& r, owner_id owner, held& out) noexcept;
+    void note_reached(const page_run& r) noexcept;
+    static void add(std::atomic<std::uint64_t>* bits, const page_run& r) noexcept;
+    template <class Word>
+    bool find_best(std::uint32_t words, std::uint32_t pages, std::uint32_t alignment, Word&& word,
+                   page_run& out, std::uint32_t& longest) const noexcept;
     bool find_last_warm(std::uint32_t chunk, std::uint32_t most, page_run& out) const noexcept;
     void add_warm(std::uint32_t chunk, std::uint32_t pages) noexcept {
         head_of(chunk).warm.fetch_add(pages, std::memory_order_relaxed);
@@ -252,25 +259,6 @@ void page_runs::each_run(std::uint32_t words, Word&& word, F&& f) noexcept {
 }
 
 template <class F>
-void page_runs::for_each_backed(const page_run& r, F&& f) const noexcept {
-    const record& c = of(r.chunk);
-    for (std::uint32_t page = r.first; page < r.end();) {
-        const auto is_backed = [&](std::uint32_t p) {
-            return (c.backed[p / 64].load(std::memory_order_relaxed) >> p % 64 & 1) != 0;
-        };
-        std::uint32_t end = page + 1;
-        const bool backed = is_backed(page);
-        while (end < r.end() && is_backed(end) == backed) {
-            ++end;
-        }
-        if (backed) {
-            f(page, end - page);
-        }
-        page = end;
-    }
-}
-
-template <class F>
 void page_runs::settle_after_fork(F&& remap) noexcept {
     page_count sum = 0;
     for (std::uint32_t i = 0; i < high(); ++i) {
@@ -282,8 +270,7 @@ void page_runs::settle_after_fork(F&& remap) noexcept {
         std::uint32_t warm = 0;
         for (std::uint32_t w = 0; w < record::words; ++w) {
             warm += static_cast<std::uint32_t>(
-                __builtin_popcountll(of(i).backed[w].load(std::memory_order_relaxed) &
-                                     ~of(i).taken[w].load(std::memory_order_relaxed)));
+                __builtin_popcountll(of(i).warm[w].load(std::memory_order_relaxed)));
         }
         h.warm.store(warm, std::memory_order_relaxed);
         sum += warm;

@@ -48,7 +48,7 @@ result<heap::taken> manager_pages::move(address begin, range now, const heap::wi
 }
 
 std::uint64_t manager_pages::tag_of(address where, address* begin) noexcept {
-    const vm::found f = manager_->space().find(where);
+    const vm::found f = manager_->space().find_owner(where);
     if (f.index == 0 || f.tag == 0) {
         return 0;
     }
@@ -394,9 +394,8 @@ result<heap::taken> manager::move_pages(owner_id who, address begin, range now,
         enter(payer, old.diff());
         tree().refund(payer, old.diff().to_refund - kept);
         if (run.pages != 0) {
-            runs_.set_backed(run, false);
             runs_.retract(run);
-            runs_.let_go(run);
+            runs_.let_go_cold(run);
         }
         tree().at(payer).heap.fetch_sub(before, std::memory_order_relaxed);
         return {};
