@@ -107,8 +107,7 @@ public:
     // The same for runs (page_runs.hpp; runs.cpp). out_of_address_space: there are none to be had.
     result<heap::taken> take_run(owner_id who, const heap::wish& w) noexcept;
     // The run in use that `where` lies in; no pages: none.
-    page_run run_at(address where) noexcept { return run_of(space_.find_owner(where), where); }
-    page_run run_of(const vm::found& f, address where) noexcept;
+    page_run run_at(address where) noexcept;
     std::uint64_t tag_of(const page_run& r) noexcept { return runs_.tag_of(r); }
     address address_of(const page_run& r) noexcept { return runs_.address_of(r); }
     void give_back_run(const page_run& r) noexcept;

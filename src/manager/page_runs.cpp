@@ -54,7 +54,7 @@ void page_runs::finish_making(std::uint32_t chunk, address base, owner_id owner,
     record& c = of(chunk);
     h.base.store(base, std::memory_order_relaxed);
     h.owner.store(static_cast<std::uint32_t>(owner), std::memory_order_relaxed);
-    h.longest.store(chunk_pages - pages, std::memory_order_relaxed);
+    forget_longest(chunk);
     h.reached.store((pages + 63) / 64, std::memory_order_relaxed);
     // Once each: who comes too late to an earlier life of the chunk may take bits from now on.
     for (std::uint32_t w = 0; w < record::words; ++w) {
@@ -100,7 +100,7 @@ bool page_runs::take_all(std::uint32_t chunk, owner_id owner, std::uint32_t& bac
             return false;
         }
     }
-    subtract_warm(chunk, backed);
+    subtract_warm(backed);
     head_of(chunk).life.store(being_made, std::memory_order_release);
     return true;
 }
@@ -138,7 +138,7 @@ bool page_runs::hold_warm(const page_run& r, owner_id owner) noexcept {
         add(c.warm, {r.chunk, r.first, done < r.pages ? done : r.pages});
         return false;
     }
-    subtract_warm(r.chunk, r.pages);
+    subtract_warm(r.pages);
     return true;
 }
 
@@ -173,7 +173,7 @@ bool page_runs::hold(const page_run& r, owner_id owner, held& out) noexcept {
         }
         return false;
     }
-    subtract_warm(r.chunk, warm_pages);
+    subtract_warm(warm_pages);
     out.run = r;
     out.cold_hull = {r.chunk, first, first < end ? end - first : 0};
     return true;
@@ -184,23 +184,23 @@ void page_runs::put_back(const held& h) noexcept {
     const std::uint32_t base = h.run.first / 64;
     each_word(h.run, [&](std::uint32_t w, std::uint64_t mask) {
         const std::uint64_t cold = h.cold_hull.pages != 0 ? h.cold[w - base] : 0;
-        add_warm(h.run.chunk, ones(mask & ~cold));
+        add_warm(ones(mask & ~cold));
         c.warm[w].fetch_or(mask & ~cold, std::memory_order_release);
         c.cold[w].fetch_or(cold, std::memory_order_release);
         return true;
     });
-    head_of(h.run.chunk).longest.store(chunk_pages, std::memory_order_relaxed);
+    forget_longest(h.run.chunk);
 }
 
 void page_runs::let_go_warm(const page_run& r) noexcept {
-    add_warm(r.chunk, r.pages);
+    add_warm(r.pages);
     add(of(r.chunk).warm, r);
-    head_of(r.chunk).longest.store(chunk_pages, std::memory_order_relaxed);
+    forget_longest(r.chunk);
 }
 
 void page_runs::let_go_cold(const page_run& r) noexcept {
     add(of(r.chunk).cold, r);
-    head_of(r.chunk).longest.store(chunk_pages, std::memory_order_relaxed);
+    forget_longest(r.chunk);
 }
 
 void page_runs::note_reached(const page_run& r) noexcept {
@@ -211,70 +211,68 @@ void page_runs::note_reached(const page_run& r) noexcept {
     }
 }
 
-// The shortest run of ones that `pages` fit in, or one that is nearly as short.
+// The first run of ones that the pages of `out` fit in. One that grows long enough meanwhile is missed
+// until the next is let go.
 template <class Word>
-bool page_runs::find_best(std::uint32_t words, std::uint32_t pages, std::uint32_t alignment,
-                          Word&& word, page_run& out, std::uint32_t& longest) const noexcept {
-    const std::uint32_t good = pages + pages / 16;
-    std::uint32_t best = chunk_pages + 1;
+bool page_runs::find_first(std::uint32_t words, std::atomic<std::uint32_t>& longest,
+                           std::uint32_t alignment, Word&& word, page_run& out) noexcept {
+    std::uint32_t most = 0;
+    bool found = false;
     each_run(words, word, [&](std::uint32_t first, std::uint32_t n) {
-        longest = n > longest ? n : longest;
+        most = n > most ? n : most;
         const std::uint32_t skipped = (0 - first) & (alignment - 1);
-        if (n < best && n >= skipped + pages) {
-            best = n;
-            out.first = first + skipped;
-            out.pages = pages;
-        }
-        return best > good;
+        found = n >= skipped + out.pages;
+        out.first = first + skipped;
+        return !found;
     });
-    return best <= chunk_pages;
+    if (!found) {
+        longest.store(most, std::memory_order_relaxed);
+    }
+    return found;
+}
+
+template <class Word, class Hold>
+bool page_runs::take_from(std::uint32_t words, std::atomic<std::uint32_t>& longest,
+                          std::uint32_t alignment, Word&& word, Hold&& hold, page_run& r) noexcept {
+    for (unsigned n = 0; n < tries && longest.load(std::memory_order_relaxed) >= r.pages &&
+                         find_first(words, longest, alignment, word, r);
+         ++n) {
+        if (hold()) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool page_runs::take(owner_id owner, std::uint32_t pages, std::uint32_t alignment,
                      held& out) noexcept {
-    page_run found;
-    std::uint32_t longest = 0;
     out.cold_hull = {};
-    for (std::uint32_t i = 0; i < high() && warm() >= pages; ++i) {
-        const head& h = head_of(i);
-        if (!is_of(i, owner)) {
-            continue;
-        }
-        found.chunk = i;
-        const auto is_warm = [&c = of(i)](std::uint32_t w) {
+    page_run r{0, 0, pages};
+    for (; r.chunk < high() && warm() >= pages; ++r.chunk) {
+        head& h = head_of(r.chunk);
+        const auto word = [&c = of(r.chunk)](std::uint32_t w) {
             return c.warm[w].load(std::memory_order_relaxed);
         };
-        for (unsigned n = 0; n < tries && h.warm.load(std::memory_order_relaxed) >= pages &&
-                             find_best(h.reached.load(std::memory_order_relaxed), pages, alignment,
-                                       is_warm, found, longest);
-             ++n) {
-            if (hold_warm(found, owner)) {
-                out.run = found;
-                return true;
-            }
+        if (is_of(r.chunk, owner) && take_from(
+                                         h.reached.load(std::memory_order_relaxed), h.longest_warm,
+                                         alignment, word, [&] { return hold_warm(r, owner); }, r)) {
+            out.run = r;
+            return true;
         }
     }
-    for (std::uint32_t i = 0; i < high(); ++i) {
-        head& h = head_of(i);
-        if (!is_of(i, owner)) {
-            continue;
-        }
-        found.chunk = i;
-        const auto is_free = [&c = of(i)](std::uint32_t w) {
+    for (r.chunk = 0; r.chunk < high(); ++r.chunk) {
+        const auto word = [&c = of(r.chunk)](std::uint32_t w) {
             return c.warm[w].load(std::memory_order_relaxed) |
                    c.cold[w].load(std::memory_order_relaxed);
         };
-        for (unsigned n = 0; n < tries && h.longest.load(std::memory_order_relaxed) >= pages; ++n) {
-            longest = 0;
-            if (!find_best(record::words, pages, alignment, is_free, found, longest)) {
-                // One that grows longer meanwhile is missed until the next is let go.
-                h.longest.store(longest, std::memory_order_relaxed);
-                break;
-            }
-            note_reached(found);
-            if (hold(found, owner, out)) {
-                return true;
-            }
+        if (is_of(r.chunk, owner) && take_from(
+                                         record::words, head_of(r.chunk).longest, alignment, word,
+                                         [&] {
+                                             note_reached(r);
+                                             return hold(r, owner, out);
+                                         },
+                                         r)) {
+            return true;
         }
     }
     return false;
@@ -352,12 +350,18 @@ page_run page_runs::find(std::uint32_t chunk, address where) const noexcept {
     return {};
 }
 
+page_count page_runs::warm_in(std::uint32_t chunk) const noexcept {
+    page_count sum = 0;
+    for (std::uint32_t w = 0; w < record::words; ++w) {
+        sum += ones(of(chunk).warm[w].load(std::memory_order_relaxed));
+    }
+    return sum;
+}
+
 page_count page_runs::warm_of(owner_id owner) const noexcept {
     page_count sum = 0;
     for (std::uint32_t i = 0; i < high(); ++i) {
-        if (is_of(i, owner)) {
-            sum += head_of(i).warm.load(std::memory_order_relaxed);
-        }
+        sum += is_of(i, owner) ? warm_in(i) : 0;
     }
     return sum;
 }

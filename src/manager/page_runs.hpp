@@ -42,9 +42,9 @@ public:
         std::atomic<address> base{0};
         std::atomic<std::uint32_t> owner{0};
         std::atomic<std::uint32_t> life{0};
-        std::atomic<std::uint32_t> warm{
-            0}; // pages; counted before they are there, at most too high
-        std::atomic<std::uint32_t> longest{0}; // no free run is longer, as far as known
+        // No free run is longer, and no warm one, as far as known.
+        std::atomic<std::uint32_t> longest{0};
+        std::atomic<std::uint32_t> longest_warm{0};
         std::atomic<std::uint32_t> reached{0}; // words; all pages behind them are free and cold
     };
     // What no search looks at first lies apart. Zeroed memory is a vacant chunk that was never used.
@@ -120,13 +120,11 @@ public:
     address base_of(std::uint32_t chunk) const noexcept {
         return head_of(chunk).base.load(std::memory_order_relaxed);
     }
-    page_count warm_in(std::uint32_t chunk) const noexcept {
-        return head_of(chunk).warm.load(std::memory_order_relaxed);
-    }
+    page_count warm_in(std::uint32_t chunk) const noexcept;
 
     // ---- runs -------------------------------------------------------------------------------------
-    // Free pages of this owner's chunks; where a warm run is long enough the shortest such, else where
-    // they fit best. `alignment` in pages, of the address.
+    // Free pages of this owner's chunks, warm ones if there are so many in one place; the lowest. So what
+    // is little used comes to lie at the end, in few runs. `alignment` in pages, of the address.
     bool take(owner_id owner, std::uint32_t pages, std::uint32_t alignment, held& out) noexcept;
     // These pages; false when one is not free, or behind the end.
     bool take_at(const page_run& r, held& out) noexcept;
@@ -151,6 +149,18 @@ public:
         of(r.chunk).lengths[r.first].store(static_cast<std::uint16_t>(r.pages),
                                            std::memory_order_release);
     }
+    // The chunk that `where` lies in, of the first few; chunk_limit: of none of them. is_all: there are
+    // no others.
+    std::uint32_t chunk_at(address where, bool& is_all) const noexcept {
+        const std::uint32_t n = high();
+        is_all = n <= few;
+        for (std::uint32_t i = 0; i < (is_all ? n : few); ++i) {
+            if (where - base_of(i) < bytes_of(chunk_pages)) {
+                return i;
+            }
+        }
+        return chunk_limit;
+    }
     // The published run that `where` lies in; no pages: none.
     page_run find(std::uint32_t chunk, address where) const noexcept;
     std::uint64_t tag_of(const page_run& r) const noexcept {
@@ -162,6 +172,7 @@ public:
 
     // ---- figures ----------------------------------------------------------------------------------
     page_count warm() const noexcept { return warm_.load(std::memory_order_relaxed); }
+    // Looks at every page.
     page_count warm_of(owner_id owner) const noexcept;
     // In the only thread of a fork's child: remap(owner) is its owner from now on. What other threads
     // held stays taken.
@@ -170,6 +181,7 @@ public:
 
 private:
     enum : std::uint32_t { never_used = 0, vacant, being_made, live };
+    static constexpr std::uint32_t few = 8;
     static constexpr unsigned tries = 4; // of a chunk where others took the pages found
 
     head& head_of(std::uint32_t chunk) const noexcept {
@@ -190,16 +202,22 @@ private:
     void note_reached(const page_run& r) noexcept;
     static void add(std::atomic<std::uint64_t>* bits, const page_run& r) noexcept;
     template <class Word>
-    bool find_best(std::uint32_t words, std::uint32_t pages, std::uint32_t alignment, Word&& word,
-                   page_run& out, std::uint32_t& longest) const noexcept;
+    static bool find_first(std::uint32_t words, std::atomic<std::uint32_t>& longest,
+                           std::uint32_t alignment, Word&& word, page_run& out) noexcept;
+    template <class Word, class Hold>
+    bool take_from(std::uint32_t words, std::atomic<std::uint32_t>& longest,
+                   std::uint32_t alignment, Word&& word, Hold&& hold, page_run& r) noexcept;
     bool find_last_warm(std::uint32_t chunk, std::uint32_t most, page_run& out) const noexcept;
-    void add_warm(std::uint32_t chunk, std::uint32_t pages) noexcept {
-        head_of(chunk).warm.fetch_add(pages, std::memory_order_relaxed);
+    // Counted before they are there and until they are not: never too low.
+    void add_warm(std::uint32_t pages) noexcept {
         warm_.fetch_add(pages, std::memory_order_relaxed);
     }
-    void subtract_warm(std::uint32_t chunk, std::uint32_t pages) noexcept {
-        head_of(chunk).warm.fetch_sub(pages, std::memory_order_relaxed);
+    void subtract_warm(std::uint32_t pages) noexcept {
         warm_.fetch_sub(pages, std::memory_order_relaxed);
+    }
+    void forget_longest(std::uint32_t chunk) noexcept {
+        head_of(chunk).longest.store(chunk_pages, std::memory_order_relaxed);
+        head_of(chunk).longest_warm.store(chunk_pages, std::memory_order_relaxed);
     }
 
     // Of each word of a run: f(word, the run's bits in it); false ends it.
@@ -267,13 +285,7 @@ void page_runs::settle_after_fork(F&& remap) noexcept {
             continue;
         }
         h.owner.store(static_cast<std::uint32_t>(remap(owner_of(i))), std::memory_order_relaxed);
-        std::uint32_t warm = 0;
-        for (std::uint32_t w = 0; w < record::words; ++w) {
-            warm += static_cast<std::uint32_t>(
-                __builtin_popcountll(of(i).warm[w].load(std::memory_order_relaxed)));
-        }
-        h.warm.store(warm, std::memory_order_relaxed);
-        sum += warm;
+        sum += warm_in(i);
     }
     warm_.store(sum, std::memory_order_relaxed);
 }

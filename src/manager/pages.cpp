@@ -48,13 +48,13 @@ result<heap::taken> manager_pages::move(address begin, range now, const heap::wi
 }
 
 std::uint64_t manager_pages::tag_of(address where, address* begin) noexcept {
+    if (const page_run r = manager_->run_at(where); r.pages != 0) {
+        *begin = manager_->address_of(r);
+        return manager_->tag_of(r);
+    }
     const vm::found f = manager_->space().find_owner(where);
     if (f.index == 0 || f.tag == 0) {
         return 0;
-    }
-    if (const page_run r = manager_->run_of(f, where); r.pages != 0) {
-        *begin = manager_->address_of(r);
-        return manager_->tag_of(r);
     }
     *begin = f.whole.begin;
     return f.tag;
@@ -112,7 +112,7 @@ namespace {
 
 // What the heap's tag becomes: no heap's, and not 0, so that the interface leaves the pages alone.
 constexpr std::uint64_t warm_tag = ~std::uint64_t{0};
-constexpr page_count most_warm = pages_of(16 << 20);
+constexpr page_count most_warm = pages_of(32 << 20);
 constexpr page_count warm_share = 64; // of the smallest limit
 
 } // namespace

@@ -165,10 +165,18 @@ result<heap::taken> manager::take_run(owner_id who, const heap::wish& w) noexcep
     return heap::taken{at.begin, at.begin, at.size()};
 }
 
-page_run manager::run_of(const vm::found& f, address where) noexcept {
-    return f.index != 0 && f.tag >> 32 == chunk_mark && runs_.is_open()
-               ? runs_.find(static_cast<std::uint32_t>(f.tag), where)
-               : page_run{};
+page_run manager::run_at(address where) noexcept {
+    if (!runs_.is_open()) {
+        return {};
+    }
+    bool is_all = false;
+    std::uint32_t chunk = runs_.chunk_at(where, is_all);
+    if (chunk == page_runs::chunk_limit && !is_all) {
+        const vm::found f = space_.find_owner(where);
+        chunk = f.index != 0 && f.tag >> 32 == chunk_mark ? static_cast<std::uint32_t>(f.tag)
+                                                          : page_runs::chunk_limit;
+    }
+    return chunk != page_runs::chunk_limit ? runs_.find(chunk, where) : page_run{};
 }
 
 void manager::give_back_run(const page_run& r) noexcept {
