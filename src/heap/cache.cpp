@@ -2,7 +2,6 @@
 // heap: the caches of threads, and what passes through them when the quick way does not.
 #include "heap/heap.hpp"
 
-#include <cstring>
 #include <new>
 
 namespace memreeve::heap {
@@ -172,6 +171,7 @@ void heap::forget(cache& c) noexcept {
             m->home.store(nullptr, std::memory_order_relaxed);
         }
     }
+    forget_debug(c);
     c.inside.store(0, std::memory_order_release);
 }
 
@@ -199,47 +199,23 @@ void heap::settle_after_fork() noexcept {
 // ---- requests ---------------------------------------------------------------------------------------
 
 // A refusal is final only when nothing is left to give back.
-result<address> heap::allocate_small(std::uint32_t bin_index, criticality level,
-                                     std::uint64_t origin) noexcept {
-    const result<address> got = allocate_small_once(bin_index, level, origin);
+result<address> heap::allocate_small(std::uint32_t bin_index, criticality level) noexcept {
+    const result<address> got = allocate_small_once(bin_index, level);
     if (!got && got.error().code == errc::over_budget && trim() != 0) {
-        return allocate_small_once(bin_index, level, origin);
+        return allocate_small_once(bin_index, level);
     }
     return got;
 }
 
-// names::keep, remembered by pointer.
-result<std::uint32_t> heap::name_of(const char* file, criticality level) noexcept {
-    cache* const c = file != nullptr ? enter_cache() : nullptr;
-    if (c == nullptr) {
-        return names_.keep(records_, file, level);
-    }
-    cache::known_name& known = c->name_at(file);
-    // Two words: whoever was stopped between them has left one of another name, or none.
-    if (known.pointer != file || known.kept == 0 ||
-        std::strcmp(names::text(records_, known.kept), file) != 0) {
-        const result<std::uint32_t> kept = names_.keep(records_, file, level);
-        if (!kept) {
-            leave_cache(*c);
-            return kept;
-        }
-        known = {file, *kept};
-    }
-    const std::uint32_t name = known.kept;
-    leave_cache(*c);
-    return name;
-}
-
-result<address> heap::allocate_small_once(std::uint32_t bin_index, criticality level,
-                                          std::uint64_t origin) noexcept {
+result<address> heap::allocate_small_once(std::uint32_t bin_index, criticality level) noexcept {
     cache* const c = enter_cache();
     (c != nullptr ? c->counts : shared_counts_).count_allocation();
     if (c == nullptr) {
-        return allocate_from_slab(bin_index, level, origin);
+        return allocate_from_slab(bin_index, level);
     }
-    if (bin_index >= class_count || magazine_for(*c, bin_index, level) == nullptr) {
+    if (magazine_for(*c, bin_index, level) == nullptr) {
         leave_cache(*c);
-        return allocate_from_slab(bin_index, level, origin);
+        return allocate_from_slab(bin_index, level);
     }
     c->count_known(bin_index);
     address block = pop(*c, bin_index);
@@ -280,13 +256,15 @@ result<void> heap::free_otherwise(address block) noexcept {
     if (d.block_size == 0) {
         return leave(free_large(d));
     }
+    if (d.has_origins()) {
+        return leave(free_debug(d, f.block, c));
+    }
     block_state& state = d.state_of(f.block);
     std::uint8_t live = live_state(d.bin);
     if (!state.compare_exchange_strong(live, 0, std::memory_order_acq_rel)) {
         return leave(errc::not_ours);
     }
-    if (c == nullptr || d.has_origins() ||
-        magazine_for(*c, d.bin, criticality::process) == nullptr) {
+    if (c == nullptr || magazine_for(*c, d.bin, criticality::process) == nullptr) {
         return_blocks(d, f.block / 64, std::uint64_t{1} << (f.block % 64));
         return leave({});
     }
@@ -484,6 +462,7 @@ void heap::empty(cache& c, std::uint32_t bin_index, std::uint32_t blocks) noexce
 }
 
 void heap::empty(cache& c) noexcept {
+    empty_debug(c);
     for (std::uint32_t i = 0; i < class_count; ++i) {
         magazine* const m = c.magazine_of(i);
         if (m == nullptr) {
@@ -502,7 +481,10 @@ void heap::empty(cache& c) noexcept {
 byte_count heap::trim() noexcept {
     const byte_count kept = source_.trim(); // and, below, what we give back now
     const page_count before = slab_pages_.load(std::memory_order_relaxed);
-    if (cache* const c = enter_cache(); c != nullptr) {
+    // A cache is not made for this: its pages might be refused, and whoever refuses asks for a trim.
+    if (door_.enter()) {
+        cache* const c = &door_.inner();
+        c->inside.store(1, std::memory_order_relaxed);
         empty(*c);
         leave_cache(*c);
     }

@@ -29,6 +29,8 @@
 
 namespace memreeve::heap {
 
+struct debug_cache;
+
 inline constexpr std::uint32_t bin_count = 2 * class_count; // plain, then those with origins
 
 // A free block in a magazine, taken from its slab (bit set), not live.
@@ -99,23 +101,14 @@ struct alignas(unit_size) cache {
     tally counts{};
     std::atomic<std::uint64_t> thread{
         0}; // whose: claims << thread_bits | page_source::this_thread, or 0
-    std::atomic<address> pointer{0}; // its thread pointer: where to look first, no more
-    // File names this thread came with lately (decision 17): by pointer, believed only when the
-    // contents agree.
-    struct known_name {
-        const char* pointer = nullptr;
-        std::uint32_t kept = 0;
-    };
-    known_name names[4]{};
+    std::atomic<address> pointer{0};          // its thread pointer: where to look first, no more
+    std::atomic<debug_cache*> debug{nullptr}; // from the first DebugAlloc on
     kept_block nothing[2]{}; // where a bin has no magazine: neither gives nor takes a block
     private_word<kept_block*> tops[256]{};                      // by the state of a live block
     std::uint8_t states[largest_quick / block_alignment + 1]{}; // of a live block, by its size
     private_word<const granules*> roots[directory::root_entries]{};
-    std::atomic<magazine*> magazines[class_count]{};
+    std::atomic<magazine*> magazines[class_count]{}; // bins with origins have none: see debug_cache
 
-    known_name& name_at(const char* file) noexcept {
-        return names[reinterpret_cast<address>(file) / 16 % 4];
-    }
     cache() noexcept;
 
     private_word<kept_block*>& top_of_bin(std::uint32_t bin_index) noexcept {

@@ -18,8 +18,8 @@ void directory::enter(page_source& source, std::uint64_t tag, range where, descr
         std::atomic<granules*>& root = roots_[root_of(a)];
         granules* leaf = root.load(std::memory_order_acquire);
         if (leaf == nullptr) {
-            const result<taken> got =
-                source.take({.size = sizeof(granules), .tag = tag, .level = level});
+            const result<taken> got = source.take(
+                {.size = sizeof(granules), .guard = records_guard, .tag = tag, .level = level});
             if (!got) {
                 return;
             }
@@ -45,13 +45,6 @@ void directory::enter(page_source& source, std::uint64_t tag, range where, descr
     }
 }
 
-void directory::enter_if_known(address block, descriptor& d) noexcept {
-    granules* const leaf = roots_[root_of(block)].load(std::memory_order_acquire);
-    if (leaf != nullptr && claim(*leaf, granules::place_of(block))) {
-        leaf->owner[granules::place_of(block)].store(&d, std::memory_order_release);
-    }
-}
-
 void directory::leave(range where, descriptor& d) noexcept {
     for (address a = where.begin; a < where.end; a += granule_size) {
         granules* const leaf = roots_[root_of(a)].load(std::memory_order_acquire);
@@ -66,7 +59,7 @@ void directory::give_back(page_source& source) noexcept {
     for (std::atomic<granules*>& root : roots_) {
         if (granules* const leaf = root.exchange(nullptr, std::memory_order_acq_rel);
             leaf != nullptr) {
-            source.give_back(reinterpret_cast<address>(leaf));
+            source.give_back(reinterpret_cast<address>(leaf) - records_guard);
         }
     }
     pages_.store(0, std::memory_order_relaxed);

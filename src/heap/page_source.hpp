@@ -25,11 +25,17 @@ struct wish {
     byte_count most = 0;                 // a range of up to so many is as good; 0: `size`
     byte_count room = 0;                 // of address space to grow into; at least `size`
     byte_count alignment = granule_size; // of the pages; a power of two
+    byte_count guard = 0;                // of address space that stays inaccessible, on both sides;
+                                         // with no alignment and no room
     std::uint64_t tag = 0;               // any non-zero word, found again by tag_of
     bool executable = false;             // execute too
     bool may_be_used = false;            // contents do not matter
+    bool beside_others = false;          // other ranges may begin and end in its granules
     criticality level = criticality::task;
 };
+
+// Round whatever the heap writes down for itself: who writes on past a block meets it first (A1).
+inline constexpr byte_count records_guard = page_size;
 
 // Where a thread counts what it asks of a heap.
 struct tally {
@@ -62,8 +68,8 @@ public:
     virtual void give_back(address begin) noexcept = 0;
     // Lets go of what is kept so; the bytes given back.
     virtual byte_count trim() noexcept = 0;
-    // The pages `now` of the range at `begin` become `size` bytes where they are: more are charged
-    // and zeroed, fewer are given back, and then nothing is refused for want of memory.
+    // The pages `now` of the range at `begin` become `size` bytes where they are: more are charged,
+    // fewer are given back or kept, and then nothing is refused for want of memory.
     // out_of_address_space when there is no room behind them.
     virtual result<void> resize(address begin, range now, byte_count size, bool executable,
                                 criticality level) noexcept = 0;
