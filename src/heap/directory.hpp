@@ -36,7 +36,8 @@ struct granules {
     bool find(std::size_t place, address where, block_state*& state) const noexcept {
         const address first = states[place].load(std::memory_order_relaxed);
         // What is no multiple of the grain has its lowest bits as its highest ones now.
-        const std::uint64_t grain = std::rotr(from_base(place, where), static_cast<int>(first & 63));
+        const std::uint64_t grain =
+            std::rotr(from_base(place, where), static_cast<int>(first & 63));
         state = reinterpret_cast<block_state*>(first + grain);
         return is_below_limit(place, grain);
     }
@@ -95,7 +96,7 @@ public:
         std::size_t place;
     };
     static way way_to(address where) noexcept {
-        std::uint32_t both = static_cast<std::uint32_t>(where) >> granule_shift;
+        std::uint64_t both = static_cast<std::uint32_t>(where) >> granule_shift;
 #if defined(__x86_64__)
         asm("" : "+Q"(both)); // a register whose two lowest bytes have names
 #endif
