@@ -37,6 +37,13 @@ private:
         : maker_(maker), place_(p), heap_(maker.memory(), maker.owner()) {}
     static void end(place& p) noexcept;
 
+    // Calls of their own, with the same arguments: so the quick way keeps nothing for them.
+    [[gnu::noinline]] HRESULT alloc_otherwise(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
+                                              void** ppMem) noexcept;
+    [[gnu::noinline]] HRESULT alloc_after_empty(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
+                                                void** ppMem) noexcept;
+    [[gnu::noinline]] HRESULT free_otherwise(void* pMem) noexcept;
+
     host_memory_manager& maker_;
     place& place_;
     manager::owner_heap heap_;

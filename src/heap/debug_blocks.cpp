@@ -73,8 +73,8 @@ bool has_canaries(address block, byte_count size) noexcept {
 result<address> heap::allocate_debug(byte_count size, criticality level, const char* file,
                                      int line) noexcept {
     size += size == 0; // D5
-    cache* const c = own_cache();
-    if (c != nullptr && size <= largest_debug && c->enter()) [[likely]] {
+    if (size <= largest_debug && door_.enter()) [[likely]] {
+        cache* const c = &door_.inner();
         named_state* record = nullptr;
         address carrier = 0;
         std::uint32_t name = 0;
@@ -87,7 +87,7 @@ result<address> heap::allocate_debug(byte_count size, criticality level, const c
                 carrier = m->pop(record);
             }
         }
-        c->leave();
+        door_.leave();
         if (carrier != 0) [[likely]] {
             return begin_debug_life(carrier, *record, size, origin_word(name, line));
         }
@@ -117,8 +117,8 @@ result<address> heap::allocate_debug_otherwise(byte_count size, criticality leve
 result<address> heap::allocate_debug_once(byte_count size, criticality level,
                                           std::uint64_t origin) noexcept {
     const std::uint32_t class_index = class_of(size + debug_room);
-    cache* const c = find_cache();
-    const bool is_in = c != nullptr && c->enter();
+    cache* const c = enter_cache();
+    const bool is_in = c != nullptr;
     (is_in ? c->counts : shared_counts_).count_allocation();
     debug_magazine* const m = is_in ? debug_magazine_for(*c, class_index, level) : nullptr;
     named_state* record = nullptr;
@@ -133,7 +133,7 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
             reserve_shared(class_count + class_index, wanted, promised, level);
         if (!from) {
             if (is_in) {
-                c->leave();
+                leave_cache(*c);
             }
             return from.error();
         }
@@ -155,7 +155,7 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
         }
     }
     if (is_in) {
-        c->leave();
+        leave_cache(*c);
     }
     return begin_debug_life(carrier, *record, size, origin);
 }
@@ -193,7 +193,8 @@ result<void> heap::free_debug(descriptor& d, std::uint32_t i, cache* inside) noe
     named_state& record = d.named(i);
     const address carrier = d.base.load(std::memory_order_acquire) + address{i} * d.block_size;
     const address block = carrier + debug_lead;
-    if (!end_life(record.state)) {
+    std::uint8_t live = 1;
+    if (!record.state.compare_exchange_strong(live, 0, std::memory_order_acq_rel)) {
         return errc::not_ours;
     }
     const byte_count size = record.size.load(std::memory_order_relaxed);
@@ -262,14 +263,14 @@ bool heap::is_known(debug_cache& own, const char* file, int line, std::uint32_t&
 }
 
 result<std::uint32_t> heap::name_of(const char* file, int line, criticality level) noexcept {
-    cache* const c = find_cache();
-    if (file == nullptr || c == nullptr || !c->enter()) {
+    cache* const c = file != nullptr ? enter_cache() : nullptr;
+    if (c == nullptr) {
         return names_.keep(records_, file, level);
     }
     debug_cache* const own = debug_cache_of(*c, level);
     std::uint32_t name = 0;
     if (own != nullptr && is_known(*own, file, line, name)) {
-        c->leave();
+        leave_cache(*c);
         return name;
     }
     const result<std::uint32_t> kept = names_.keep(records_, file, level);
@@ -279,7 +280,7 @@ result<std::uint32_t> heap::name_of(const char* file, int line, criticality leve
         known.pointer.store(file, std::memory_order_relaxed);
         known.kept.store(*kept, std::memory_order_relaxed);
     }
-    c->leave();
+    leave_cache(*c);
     return kept;
 }
 
