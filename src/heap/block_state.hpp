@@ -60,6 +60,12 @@ inline bool begin_life(block_state& s, std::size_t live) noexcept {
     return !carries;
 #endif
 }
+// Who of those that free a block one after the other is told true: the first one.
+inline bool end_life(block_state& s) noexcept {
+    const bool was_live = s.load(std::memory_order_relaxed) != 0;
+    s.store(0, std::memory_order_relaxed);
+    return was_live;
+}
 // As if begin_life() had not been.
 inline void undo_life(block_state& s, std::size_t live) noexcept {
     s.store(static_cast<std::uint8_t>(s.load(std::memory_order_relaxed) - live),

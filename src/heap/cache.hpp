@@ -107,7 +107,7 @@ struct alignas(unit_size) cache {
     private_word<kept_block*> tops[256]{};                      // by the state of a live block
     std::uint8_t states[largest_quick / block_alignment + 1]{}; // of a live block, by its size
     private_word<const granules*> roots[directory::root_entries]{};
-    std::atomic<magazine*> magazines[class_count]{};
+    std::atomic<magazine*> magazines[class_count]{}; // bins with origins have none: see debug_cache
 
     cache() noexcept;
 

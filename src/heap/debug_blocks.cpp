@@ -84,7 +84,7 @@ result<address> heap::allocate_debug(byte_count size, criticality level, const c
                 own->magazines[class_of(size + debug_room)].load(std::memory_order_relaxed);
             if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) [[likely]] {
                 c->counts.count_allocation();
-                carrier = m->pop(record);
+                carrier = pop(*m, record);
             }
         }
         door_.leave();
@@ -118,13 +118,12 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
                                           std::uint64_t origin) noexcept {
     const std::uint32_t class_index = class_of(size + debug_room);
     cache* const c = enter_cache();
-    const bool is_in = c != nullptr;
-    (is_in ? c->counts : shared_counts_).count_allocation();
-    debug_magazine* const m = is_in ? debug_magazine_for(*c, class_index, level) : nullptr;
+    (c != nullptr ? c->counts : shared_counts_).count_allocation();
+    debug_magazine* const m = c != nullptr ? debug_magazine_for(*c, class_index, level) : nullptr;
     named_state* record = nullptr;
     address carrier = 0;
     if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) {
-        carrier = m->pop(record);
+        carrier = pop(*m, record);
     }
     if (carrier == 0) {
         std::uint32_t promised = 0;
@@ -132,7 +131,7 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
         const result<descriptor*> from =
             reserve_shared(class_count + class_index, wanted, promised, level);
         if (!from) {
-            if (is_in) {
+            if (c != nullptr) {
                 leave_cache(*c);
             }
             return from.error();
@@ -154,10 +153,22 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
             }
         }
     }
-    if (is_in) {
+    if (c != nullptr) {
         leave_cache(*c);
     }
     return begin_debug_life(carrier, *record, size, origin);
+}
+
+// 0 when it is empty. A block that is live: as for plain ones.
+address heap::pop(debug_magazine& m, named_state*& record) noexcept {
+    while (m.count.load(std::memory_order_relaxed) != 0) {
+        const address carrier = m.pop(record);
+        if (record->state.load(std::memory_order_relaxed) == 0) [[likely]] {
+            return carrier;
+        }
+        found_late_.fetch_add(1, std::memory_order_relaxed);
+    }
+    return 0;
 }
 
 // The block is in our hands: its bit is set, it is not live.
@@ -325,6 +336,10 @@ void heap::empty(debug_magazine& m, std::uint32_t blocks) noexcept {
     for (std::uint32_t i = 0; i < blocks; ++i) {
         const address carrier = m.entries()[i].carrier.load(std::memory_order_relaxed);
         const found f = find(carrier + debug_lead);
+        if (f.slab == nullptr) { // given back by another free of the same block, and its slab too
+            found_late_.fetch_add(1, std::memory_order_relaxed);
+            continue;
+        }
         return_blocks(*f.slab, f.block / 64, std::uint64_t{1} << (f.block % 64));
     }
     for (std::uint32_t i = blocks; i < count; ++i) {

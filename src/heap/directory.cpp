@@ -45,13 +45,6 @@ void directory::enter(page_source& source, std::uint64_t tag, range where, descr
     }
 }
 
-void directory::enter_if_known(address block, descriptor& d) noexcept {
-    granules* const leaf = roots_[root_of(block)].load(std::memory_order_acquire);
-    if (leaf != nullptr && claim(*leaf, granules::place_of(block))) {
-        leaf->owner[granules::place_of(block)].store(&d, std::memory_order_release);
-    }
-}
-
 void directory::leave(range where, descriptor& d) noexcept {
     for (address a = where.begin; a < where.end; a += granule_size) {
         granules* const leaf = roots_[root_of(a)].load(std::memory_order_acquire);

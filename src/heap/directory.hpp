@@ -86,8 +86,6 @@ public:
     // `d`, a slab, has the granules of `where`, a range just taken.
     void enter(page_source& source, std::uint64_t tag, range where, descriptor& d,
                criticality level) noexcept;
-    // The same for a large block, which is worth no granules of its own.
-    void enter_if_known(address block, descriptor& d) noexcept;
     // The range is about to be given back.
     void leave(range where, descriptor& d) noexcept;
 

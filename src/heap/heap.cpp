@@ -268,12 +268,10 @@ void heap::release_pages(descriptor& d) noexcept {
     const address base = d.base.load(std::memory_order_relaxed);
     if (d.block_size != 0) {
         directory_.leave({base, base + d.bytes.load(std::memory_order_relaxed)}, d);
-    }
-    d.base.store(0, std::memory_order_release);
-    if (d.block_size != 0) {
         slab_pages_.fetch_sub(pages_of(d.bytes.load(std::memory_order_relaxed)),
                               std::memory_order_relaxed);
     }
+    d.base.store(0, std::memory_order_release);
     source_.give_back(base);
     d.used.store(descriptor::closed | descriptor::unbacked, std::memory_order_seq_cst);
 }

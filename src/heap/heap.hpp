@@ -107,8 +107,6 @@ public:
     // Gives back what is kept although no block lies in it; the bytes given back.
     byte_count trim() noexcept;
     options settings() const noexcept { return options_; }
-    // No other heap of this process has or had it.
-    std::uint32_t number() const noexcept { return number_; }
     // The quick ways by themselves, for who calls them more often than it looks here.
     door quick_door() const noexcept { return door_; }
     // What threads asked for reaches the source's tallies now and then; this brings all of it there.
@@ -118,6 +116,8 @@ public:
     std::uint64_t found_late() const noexcept {
         return found_late_.load(std::memory_order_relaxed);
     }
+    // No other heap of this process has or had it.
+    std::uint32_t number() const noexcept { return number_; }
 
     // In the only thread of a fork's child, before anything else: what the caches of the parent's other
     // threads hold is lost to the child. `source` gives the child's tallies from now on.
@@ -193,6 +193,7 @@ private:
     debug_cache* debug_cache_of(cache& c, criticality level) noexcept;
     debug_magazine* debug_magazine_for(cache& c, std::uint32_t class_index,
                                        criticality level) noexcept;
+    address pop(debug_magazine& m, named_state*& record) noexcept;
     void empty(debug_magazine& m, std::uint32_t blocks) noexcept;
     void empty_debug(cache& c) noexcept;
     static void forget_debug(cache& c) noexcept;
