@@ -93,6 +93,9 @@ HRESULT host_malloc::Free(void* pMem) noexcept {
     if (heap_.free_quickly(address_of(pMem))) [[likely]] {
         return S_OK;
     }
+    if (heap_.free_debug_quickly(address_of(pMem))) {
+        return S_OK;
+    }
     const auto done = heap_.free_otherwise(address_of(pMem));
     if (!done) {
         heap_.report("IHostMalloc::Free", heap_.explain(address_of(pMem)));

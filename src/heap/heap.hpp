@@ -120,6 +120,8 @@ public:
         return done;
     }
     result<void> free_otherwise(address block) noexcept;
+    // The same for a block of allocate_debug; for who expects them.
+    bool free_debug_quickly(address block) noexcept;
 
     // True for every address in a range of this heap, its own records included: where free() says
     // not_ours, this tells a block freed twice or an interior address from a foreign one. One lookup.
@@ -204,7 +206,8 @@ private:
                                              int line) noexcept;
     result<address> allocate_debug_once(byte_count size, criticality level,
                                         std::uint64_t origin) noexcept;
-    address begin_debug_life(address carrier, named_state& record, byte_count size,
+    bool end_debug_life(address block, named_state& record) noexcept;
+    address begin_debug_life(address block, named_state& record, byte_count size,
                              std::uint64_t origin) noexcept;
     void tell_written_after(address block, const named_state& record) noexcept;
     result<void> free_debug(descriptor& d, std::uint32_t i, cache* inside) noexcept;
@@ -231,6 +234,15 @@ private:
         const cache_slot& s = cache_slots[number_ % cache_slot_count];
         return s.heap == number_ ? s.mine : nullptr;
     }
+    cache* enter_own_cache() const noexcept {
+        cache* const c = own_cache();
+        return c != nullptr && c->enter() ? c : nullptr;
+    }
+    cache* enter_cache() noexcept {
+        cache* const c = find_cache();
+        return c != nullptr && c->enter() ? c : nullptr;
+    }
+    static void leave_cache(cache& c) noexcept { c.leave(); }
     cache* find_cache() noexcept;
     cache* claimed_cache() noexcept;
     cache* make_cache() noexcept;

@@ -55,6 +55,7 @@ public:
         return heap_->allocate_otherwise(size, level);
     }
     bool free_quickly(address block) noexcept { return heap_->free_quickly(block); }
+    bool free_debug_quickly(address block) noexcept { return heap_->free_debug_quickly(block); }
     result<void> free_otherwise(address block) noexcept { return heap_->free_otherwise(block); }
     result<address> allocate_zeroed(byte_count size, criticality level) noexcept {
         return heap_->allocate_zeroed(size, level);
