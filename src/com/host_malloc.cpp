@@ -76,6 +76,13 @@ HRESULT host_malloc::DebugAlloc(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLev
     if (ppMem == nullptr) {
         return E_POINTER;
     }
+    if (static_cast<unsigned>(eCriticalLevel) <= eProcessCritical) [[likely]] {
+        if (const address block = heap_.allocate_debug_quickly(cbSize, pszFileName, iLineNo);
+            block != 0) [[likely]] {
+            *ppMem = reinterpret_cast<void*>(block);
+            return S_OK;
+        }
+    }
     *ppMem = nullptr;
     const auto level = decode_level(eCriticalLevel, maker_.memory().settings().strict_levels);
     if (!level) {

@@ -27,13 +27,15 @@ byte_count first_change(address at, bytes16 canary_there) noexcept {
 
 result<address> heap::allocate_debug(byte_count size, criticality level, const char* file,
                                      int line) noexcept {
+    const address block = allocate_debug_quickly(size, file, line);
+    return block != 0 ? result<address>(block) : allocate_debug_otherwise(size, level, file, line);
+}
+
+address heap::allocate_debug_quickly(byte_count size, const char* file, int line) noexcept {
     size += size == 0; // D5
-    if (size > largest_debug) [[unlikely]] {
-        return allocate_debug_otherwise(size, level, file, line);
-    }
-    cache* const c = enter_own_cache();
+    cache* const c = size <= largest_debug ? enter_own_cache() : nullptr;
     if (c == nullptr) [[unlikely]] {
-        return allocate_debug_otherwise(size, level, file, line);
+        return 0;
     }
     named_state* record = nullptr;
     address block = 0;
@@ -48,8 +50,7 @@ result<address> heap::allocate_debug(byte_count size, criticality level, const c
         }
     }
     leave_cache(*c);
-    return block != 0 ? begin_debug_life(block, *record, size, origin_word(name, line))
-                      : allocate_debug_otherwise(size, level, file, line);
+    return block != 0 ? begin_debug_life(block, *record, size, origin_word(name, line)) : 0;
 }
 
 // A live block of a debug slab goes into what this thread keeps. False: nothing was done.
@@ -66,9 +67,10 @@ bool heap::free_debug_quickly(address block) noexcept {
         d->is_block(block - debug_lead - d->base.load(std::memory_order_acquire), i)) [[likely]] {
         debug_magazine* const m =
             own->magazines[d->bin - class_count].load(std::memory_order_relaxed);
-        if (m != nullptr && !m->is_full() && end_debug_life(block, d->named(i))) [[likely]] {
+        named_state& record = d->named(i);
+        if (m != nullptr && !m->is_full() && end_debug_life(block, record)) [[likely]] {
+            m->push(block, record);
             c->counts.count_free();
-            m->push(block, d->named(i));
             done = true;
         }
     }
@@ -126,6 +128,7 @@ bool heap::free_debug_quickly(address block) noexcept {
 
 result<address> heap::allocate_debug_otherwise(byte_count size, criticality level, const char* file,
                                                int line) noexcept {
+    size += size == 0;
     const result<std::uint32_t> name = name_of(file, line, level);
     if (!name) {
         return name.error();

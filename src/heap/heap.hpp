@@ -81,6 +81,8 @@ public:
     // is `size` itself, or 1 for 0; what is written beyond it is found when the block is freed.
     result<address> allocate_debug(byte_count size, criticality level, const char* file,
                                    int line) noexcept;
+    // A block from what this thread keeps; 0 when that does not have one: then allocate_debug().
+    address allocate_debug_quickly(byte_count size, const char* file, int line) noexcept;
     // allocate(), and the first `size` bytes read zero.
     result<address> allocate_zeroed(byte_count size, criticality level) noexcept;
     // allocate(), at a multiple of `alignment`. invalid_argument unless that is a power of two.

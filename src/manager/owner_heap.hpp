@@ -55,6 +55,9 @@ public:
         return heap_->allocate_otherwise(size, level);
     }
     bool free_quickly(address block) noexcept { return heap_->free_quickly(block); }
+    address allocate_debug_quickly(byte_count size, const char* file, int line) noexcept {
+        return heap_->allocate_debug_quickly(size, file, line);
+    }
     bool free_debug_quickly(address block) noexcept { return heap_->free_debug_quickly(block); }
     result<void> free_otherwise(address block) noexcept { return heap_->free_otherwise(block); }
     result<address> allocate_zeroed(byte_count size, criticality level) noexcept {
