@@ -58,7 +58,8 @@ struct overflow_test : test::host_test {
             unsigned long begin = 0;
             unsigned long end = 0;
             char access[8] = "";
-            if (std::sscanf(line, "%lx-%lx %7s", &begin, &end, access) != 3 || access[1] != 'w') {
+            if (std::sscanf(line, "%lx-%lx %7s", &begin, &end, access) != 3 || access[1] != 'w' ||
+                end - begin > (1u << 30)) { // a sanitizer's own
                 continue;
             }
             for (address a = begin; a < end; a += page_size) {
