@@ -204,9 +204,8 @@ typedef struct mrv_owner_figures {
     uint64_t guaranteed_bytes;
     uint64_t refusals[3];
     uint64_t notifications[3];
-    uint64_t
-        warm_bytes; /* relaxed faulting: kept though decommitted or released, at most; charged to
-                            nobody. What was released is given back before a request is refused. */
+    uint64_t warm_bytes; /* kept though decommitted or released, charged to nobody, at most;
+                            given back before a request is refused */
 } mrv_owner_figures;
 
 /* A consistent picture: pages that threads hold prepaid are given back first, and it is taken with no
@@ -232,12 +231,17 @@ typedef struct mrv_host_figures {
     uint64_t touched_bytes;
     uint64_t refusals[3];
     uint64_t notifications[3];
-    uint64_t requests[9]; /* virtual_alloc, _free, _protect, _query, malloc, free, needs,
+    uint64_t requests[9];      /* virtual_alloc, _free, _protect, _query, malloc, free, needs,
                                         acquired, released */
+    uint64_t given_back_bytes; /* by mrv_host_trim, at Low and before refusals, so far */
 } mrv_host_figures;
 
 /* A consistent picture of the host, as above. */
 MRV_API mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) MRV_NOEXCEPT;
+/* Gives back what is kept and not used: free pages of all heaps (but blocks in the caches of threads
+ * that live), warm pages, address space. It happens by itself before a request is refused and, with a
+ * subscriber, when memory gets low. bytes_given_back may be null. Any thread, at any time. */
+MRV_API mrv_status mrv_host_trim(mrv_host* host, uint64_t* bytes_given_back) MRV_NOEXCEPT;
 
 /* ---- what is still live ---------------------------------------------------------------------- */
 

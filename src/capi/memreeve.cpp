@@ -310,6 +310,17 @@ mrv_status mrv_owner_stats(mrv_owner* owner, mrv_owner_figures* out) noexcept {
     return MRV_OK;
 }
 
+mrv_status mrv_host_trim(mrv_host* host, std::uint64_t* bytes_given_back) noexcept {
+    if (host == nullptr) {
+        return MRV_E_NULL_POINTER;
+    }
+    const byte_count given = host->core->memory().relieve();
+    if (bytes_given_back != nullptr) {
+        *bytes_given_back = given;
+    }
+    return MRV_OK;
+}
+
 mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) noexcept {
     if (host == nullptr || out == nullptr) {
         return MRV_E_NULL_POINTER;
@@ -329,6 +340,7 @@ mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) noexcept {
         f.limit_bytes = bytes_of_limit(root.limit.load(std::memory_order_relaxed));
         f.reserve_bytes = bytes_in(root.reserve);
         f.charged_bytes = bytes_of(accounts.charged(owner_id::root));
+        f.given_back_bytes = core.memory().given_back();
         f.peak_charged_bytes = bytes_in(root.peak);
         for_each_owner(
             *host, [&f](const budget::account& a, const budget::book_figures& entered) noexcept {

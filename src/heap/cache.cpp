@@ -352,7 +352,8 @@ void heap::empty(cache& c) noexcept {
 byte_count heap::trim() noexcept {
     const byte_count kept = source_.trim(); // and, below, what we give back now
     const page_count before = slab_pages_.load(std::memory_order_relaxed);
-    if (cache* const c = find_cache(); c != nullptr && c->enter()) {
+    // A cache is not made for this: its pages might be refused, and whoever refuses asks for a trim.
+    if (cache* const c = own_cache(); c != nullptr && c->enter()) {
         empty(*c);
         c->leave();
     }

@@ -172,19 +172,20 @@ result<descriptor*> heap::new_descriptor(std::uint32_t bin_index, std::uint32_t 
 // Pages for a descriptor in our hands that has none.
 result<void> heap::back(descriptor& d, byte_count bytes, form f, criticality level) noexcept {
     const bool large = d.block_size == 0;
-    const result<taken> got =
-        source_.take({.size = bytes,
-                      .most = large ? bytes + bytes / 8 : bytes,
-                      .alignment = f.alignment > granule_size ? f.alignment : granule_size,
-                      .tag = tag_for(d.unit),
-                      .executable = options_.executable,
-                      .may_be_used = !f.zeroed,
-                      .level = level});
+    const result<taken> got = source_.take({.size = bytes,
+                                            .most = large ? bytes + bytes / 8 : bytes,
+                                            .alignment = !large                    ? granule_size
+                                                         : f.alignment > page_size ? f.alignment
+                                                                                   : page_size,
+                                            .tag = tag_for(d.unit),
+                                            .executable = options_.executable,
+                                            .may_be_used = !f.zeroed,
+                                            .beside_others = large || bytes >= granule_size,
+                                            .level = level});
     if (!got) {
         return got.error();
     }
     bytes = got->size;
-    slab_pages_.fetch_add(pages_of(bytes), std::memory_order_relaxed);
     d.bytes.store(bytes, std::memory_order_relaxed);
     d.hint.store(static_cast<std::uint32_t>(pages_of(got->pages - got->begin)),
                  std::memory_order_relaxed);
@@ -192,10 +193,9 @@ result<void> heap::back(descriptor& d, byte_count bytes, form f, criticality lev
     for (std::uint32_t i = 0; d.has_origins() && i < d.capacity; ++i) {
         d.named(i).origin.store(0, std::memory_order_relaxed); // nobody's yet
     }
-    if (!large) {
+    if (!large) { // a large block may share its granule, and is counted by stats()
+        slab_pages_.fetch_add(pages_of(bytes), std::memory_order_relaxed);
         directory_.enter(source_, tag_for(records_tag), {got->begin, got->begin + bytes}, d, level);
-    } else {
-        directory_.enter_if_known(got->pages, d);
     }
     d.used.store(0, std::memory_order_release);
     return {};
@@ -264,9 +264,12 @@ void heap::close_if_empty(descriptor& d) noexcept {
 
 // Precondition: closed by the caller. The descriptor may be backed again afterwards.
 void heap::release_pages(descriptor& d) noexcept {
-    const address base = d.base.exchange(0, std::memory_order_acq_rel);
-    slab_pages_.fetch_sub(pages_of(d.bytes.load(std::memory_order_relaxed)),
-                          std::memory_order_relaxed);
+    const address base = d.base.load(std::memory_order_relaxed);
+    d.base.store(0, std::memory_order_release);
+    if (d.block_size != 0) {
+        slab_pages_.fetch_sub(pages_of(d.bytes.load(std::memory_order_relaxed)),
+                              std::memory_order_relaxed);
+    }
     source_.give_back(base);
     d.used.store(descriptor::closed | descriptor::unbacked, std::memory_order_seq_cst);
 }
@@ -328,6 +331,7 @@ heap_stats heap::stats() noexcept {
             if (d->is_large_live()) {
                 ++s.live_blocks;
                 s.live_bytes += usable_of({d, 0});
+                s.pages_held += pages_of(d->bytes.load(std::memory_order_relaxed));
             }
             continue;
         }

@@ -30,6 +30,7 @@ struct wish {
     std::uint64_t tag = 0;               // any non-zero word, found again by tag_of
     bool executable = false;             // execute too
     bool may_be_used = false;            // contents do not matter
+    bool beside_others = false;          // other ranges may begin and end in its granules
     criticality level = criticality::task;
 };
 
@@ -65,8 +66,8 @@ public:
     virtual void give_back(address begin) noexcept = 0;
     // Lets go of what is kept so; the bytes given back.
     virtual byte_count trim() noexcept = 0;
-    // The pages `now` of the range at `begin` become `size` bytes where they are: more are charged
-    // and zeroed, fewer are given back, and then nothing is refused for want of memory.
+    // The pages `now` of the range at `begin` become `size` bytes where they are: more are charged,
+    // fewer are given back or kept, and then nothing is refused for want of memory.
     // out_of_address_space when there is no room behind them.
     virtual result<void> resize(address begin, range now, byte_count size, bool executable,
                                 criticality level) noexcept = 0;

@@ -23,6 +23,7 @@
 #include "manager/heap_registry.hpp"
 #include "manager/ledger.hpp"
 #include "manager/options.hpp"
+#include "manager/page_runs.hpp"
 #include "manager/region_info.hpp"
 #include "manager/sensors.hpp"
 #include "manager/warm_ranges.hpp"
@@ -104,6 +105,20 @@ public:
     bool keep_warm(address begin) noexcept;
     warm_range take_warm(owner_id who, page_count from, page_count to, std::uint64_t tag) noexcept;
     byte_count drop_warm() noexcept;
+    // Under pressure: everything that is kept and not used goes back, of all heaps too. Bytes.
+    byte_count relieve() noexcept;
+    // What relieve() has given back so far, and trimming before refusals.
+    byte_count given_back() const noexcept { return given_back_.load(std::memory_order_relaxed); }
+    // The same for runs (page_runs.hpp; runs.cpp). out_of_address_space: there are none to be had.
+    result<heap::taken> take_run(owner_id who, const heap::wish& w) noexcept;
+    // The run in use that `where` lies in; no pages: none.
+    page_run run_at(address where) noexcept;
+    std::uint64_t tag_of(const page_run& r) noexcept { return runs_.tag_of(r); }
+    address address_of(const page_run& r) noexcept { return runs_.address_of(r); }
+    void give_back_run(const page_run& r) noexcept;
+    result<void> resize_run(const page_run& r, page_count pages, criticality level) noexcept;
+    // Freed and kept, of this owner; no pages in use, but charged.
+    page_count warm_pages(owner_id who) noexcept;
     // What may be there without being used, in pages: 16 MiB, and a 64th of the smallest limit.
     page_count warm_bound(owner_id who) noexcept;
     result<void> resize_pages(address begin, range now, byte_count size, bool executable,
@@ -196,6 +211,13 @@ private:
     void enter(owner_id who, const vm::differences& d) noexcept;
     result<address> carry_out(const vm::alloc_request& q, owner_id who, criticality level) noexcept;
     result<void> change_placeholder(const vm::free_request& q) noexcept;
+    bool open_runs() noexcept;
+    bool make_chunk(owner_id who, page_count pages, page_runs::held& out) noexcept;
+    page_count end_chunk(std::uint32_t chunk, owner_id who) noexcept;
+    result<void> back_run(const page_runs::held& h, criticality level) noexcept;
+    bool unback_run(const page_run& r) noexcept;
+    void bound_runs(owner_id who) noexcept;
+    page_count drop_runs(owner_id who, page_count wanted) noexcept;
     result<region_info> query_vacant(const vm::found& f) noexcept;
     budget::tree& tree() noexcept { return books_->tree(); }
 
@@ -204,6 +226,8 @@ private:
     extents extents_{};
     warm_ranges warm_{};
     heap_registry heaps_{};
+    std::atomic<byte_count> given_back_{0};
+    page_runs runs_{};
     ledger* books_ = nullptr;
     telemetry::image_record* image_ = nullptr;
     options options_{};

@@ -121,6 +121,10 @@ std::uint64_t notifier::look(std::uint32_t index, std::uint64_t now, bool* has_i
 }
 
 void notifier::call(slot& s, pressure::availability level) noexcept {
+    if (level == pressure::availability::low && relieve_ != nullptr && !has_relieved_) {
+        relieve_(relieve_context_);
+        has_relieved_ = true;
+    }
     const notice news{level, load_of(*accounts_, s.who, *system_)};
     const auto counter = static_cast<unsigned>(level);
     if (image_ != nullptr) {
@@ -170,6 +174,7 @@ void notifier::run() noexcept {
         std::uint64_t look_again_at = pressure::never;
         const std::uint64_t now = prim::now_ns();
         bool has_inside = false;
+        has_relieved_ = false;
         watch_.look(now);
         const std::uint32_t high = high_.load(std::memory_order_acquire);
         for (std::uint32_t i = 0; i < high; ++i) {

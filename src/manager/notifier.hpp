@@ -55,6 +55,12 @@ public:
 
     // All three must outlive the notifier; `image` may be null (nothing is counted there).
     void open(budget::tree& accounts, sensors& system, telemetry::image_record* image) noexcept;
+    // Called on the thread before anybody is told of Low, once for all who are told at that time: what
+    // is kept and not used goes back. Before the first subscription.
+    void relieve_first(void (*relieve)(void* context) noexcept, void* context) noexcept {
+        relieve_ = relieve;
+        relieve_context_ = context;
+    }
     // Ends the thread and waits for it; no call runs or starts afterwards. Not from inside a call.
     void close() noexcept;
 
@@ -145,7 +151,10 @@ private:
     std::atomic<std::uint32_t> stop_{0};
     std::atomic<std::int32_t> thread_id_{0};
     bool ended_inside_ = false; // of the call that runs; the thread's own
-    pressure_watch watch_{};    // the thread's own
+    bool has_relieved_ = false; // in this round of looks; likewise
+    void (*relieve_)(void* context) noexcept = nullptr;
+    void* relieve_context_ = nullptr;
+    pressure_watch watch_{}; // the thread's own
     prim::thread_handle thread_{};
     std::atomic<std::uint32_t> high_{0}; // one past the highest slot ever used
     struct tables {

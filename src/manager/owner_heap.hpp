@@ -4,6 +4,7 @@
 #pragma once
 
 #include "heap/heap.hpp"
+#include "manager/manager.hpp"
 #include "manager/misuse_report.hpp"
 #include "manager/pages.hpp"
 #include "prim/prim.hpp"

@@ -2,6 +2,7 @@
 #include "manager/pages.hpp"
 
 #include "budget/charge.hpp"
+#include "manager/manager.hpp"
 #include "manager/operation.hpp"
 #include "prim/prim.hpp"
 #include "vm/win32.hpp"
@@ -16,11 +17,19 @@ static_assert(2 * number_bits == heap::page_source::thread_bits);
 } // namespace
 
 result<heap::taken> manager_pages::take(const heap::wish& w) noexcept {
+    if (w.beside_others && !w.executable && w.room <= w.size) {
+        const result<heap::taken> run = manager_->take_run(who_, w);
+        if (run || run.error().code != errc::out_of_address_space) {
+            return run;
+        }
+    }
     return manager_->take_pages(who_, w);
 }
 
 void manager_pages::give_back(address begin) noexcept {
-    if (!manager_->keep_warm(begin)) {
+    if (const page_run r = manager_->run_at(begin); r.pages != 0) {
+        manager_->give_back_run(r);
+    } else if (!manager_->keep_warm(begin)) {
         manager_->give_back_pages(begin);
     }
 }
@@ -29,6 +38,9 @@ byte_count manager_pages::trim() noexcept { return manager_->drop_warm(); }
 
 result<void> manager_pages::resize(address begin, range now, byte_count size, bool executable,
                                    criticality level) noexcept {
+    if (const page_run r = manager_->run_at(begin); r.pages != 0) {
+        return manager_->resize_run(r, pages_of(round_up(size, page_size)), level);
+    }
     return manager_->resize_pages(begin, now, size, executable, level);
 }
 
@@ -37,7 +49,11 @@ result<heap::taken> manager_pages::move(address begin, range now, const heap::wi
 }
 
 std::uint64_t manager_pages::tag_of(address where, address* begin) noexcept {
-    const vm::found f = manager_->space().find(where);
+    if (const page_run r = manager_->run_at(where); r.pages != 0) {
+        *begin = manager_->address_of(r);
+        return manager_->tag_of(r);
+    }
+    const vm::found f = manager_->space().find_owner(where);
     if (f.index == 0 || f.tag == 0) {
         return 0;
     }
@@ -97,7 +113,7 @@ namespace {
 
 // What the heap's tag becomes: no heap's, and not 0, so that the interface leaves the pages alone.
 constexpr std::uint64_t warm_tag = ~std::uint64_t{0};
-constexpr page_count most_warm = pages_of(16 << 20);
+constexpr page_count most_warm = pages_of(32 << 20);
 constexpr page_count warm_share = 64; // of the smallest limit
 
 } // namespace
@@ -121,7 +137,9 @@ bool manager::keep_warm(address begin) noexcept {
         (vm::only_flags(f.flags) & ~(vm::guarded_space | vm::relaxed_space)) != 0) {
         return false;
     }
-    const page_count bound = warm_bound(f.owner);
+    page_count bound = warm_bound(f.owner);
+    const page_count in_runs = runs_.is_open() ? runs_.warm_of(f.owner) : 0;
+    bound = in_runs < bound ? bound - in_runs : 0;
     if (pages > bound) {
         return false;
     }
@@ -153,7 +171,8 @@ warm_range manager::take_warm(owner_id who, page_count from, page_count to,
 }
 
 byte_count manager::drop_warm() noexcept {
-    byte_count dropped = space_.drop_loose();
+    byte_count dropped =
+        space_.drop_loose() + bytes_of(drop_runs(owner_id::none, ~page_count{0} >> 1));
     while (!warm_.is_empty()) {
         const warm_range r = warm_.take_any();
         if (r.begin == 0) {
@@ -325,11 +344,13 @@ result<heap::taken> manager::move_pages(owner_id who, address begin, range now,
         return r.error();
     }
     const address to = space.span().begin;
+    const page_run run = run_at(begin);
     const auto moved = [&]() -> result<void> {
         vm::free_request all;
-        all.release = true;
-        all.whole = true;
+        all.release = run.pages == 0;
+        all.whole = run.pages == 0;
         all.where = begin;
+        all.span = now;
         vm::planned old;
         if (auto r = space_.plan_free(all, false, old); !r) {
             return r;
@@ -367,9 +388,17 @@ result<heap::taken> manager::move_pages(owner_id who, address begin, range now,
         tree().at(who).heap.fetch_add(static_cast<page_count>(fresh.diff().committed),
                                       std::memory_order_relaxed);
         const owner_id payer = old.owner();
-        space_.keep(old);
+        if (run.pages != 0) {
+            space_.keep_emptied(old);
+        } else {
+            space_.keep(old);
+        }
         enter(payer, old.diff());
         tree().refund(payer, old.diff().to_refund - kept);
+        if (run.pages != 0) {
+            runs_.retract(run);
+            runs_.let_go_cold(run);
+        }
         tree().at(payer).heap.fetch_sub(before, std::memory_order_relaxed);
         return {};
     }();

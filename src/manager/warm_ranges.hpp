@@ -69,6 +69,14 @@ public:
         return {};
     }
     page_count pages() const noexcept { return pages_.load(std::memory_order_relaxed); }
+    page_count pages_of_owner(owner_id owner) const noexcept {
+        page_count sum = 0;
+        for (const std::atomic<std::uint64_t>& place : places_) {
+            const std::uint64_t word = place.load(std::memory_order_relaxed);
+            sum += word != 0 && range_of(word).owner == owner ? range_of(word).pages : 0;
+        }
+        return sum;
+    }
     bool is_empty() const noexcept { return pages() == 0; }
     // In the only thread of a fork's child: f(range) is its range from now on.
     template <class F>

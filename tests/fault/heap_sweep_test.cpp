@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <gtest/gtest.h>
+#include <thread>
 
 namespace memreeve::test {
 namespace {
@@ -16,8 +17,17 @@ outcome com_outcome(HRESULT hr) {
     return {hr == S_OK, text_of("0x%08x", static_cast<unsigned>(hr))};
 }
 
-void with_heap(host_world& w) {
+void with_new_heap(host_world& w) {
     w.must(com_outcome(w.com->CreateMalloc(thread_safe, &w.heap)), "CreateMalloc");
+}
+// And there are places for large blocks: a request that does without them, because they could not be
+// had, leaves them to be made later (`alloc_first_large`).
+void with_heap(host_world& w) {
+    with_new_heap(w);
+    void* block = nullptr;
+    w.must(com_outcome(w.heap->Alloc(1 << 20, eProcessCritical, &block)), "Alloc");
+    w.must(com_outcome(w.heap->Free(block)), "Free");
+    static_cast<void>(static_cast<com::host_malloc*>(w.heap)->blocks().trim());
 }
 void end_heap(host_world& w) {
     w.heap->Release();
@@ -57,6 +67,7 @@ host_script allocating(const char* name, std::size_t size, std::size_t already) 
 }
 
 constexpr auto top = criticality::process;
+void* many[100]; // blocks of a script
 manager::owner_heap& blocks(host_world& w) {
     return static_cast<com::host_malloc*>(w.heap)->blocks();
 }
@@ -103,6 +114,12 @@ std::vector<host_script> heap_scripts() {
     list.push_back(allocating("alloc_second", 40, 1));
     list.push_back(allocating("alloc_new_slab", 2000, 200));
     list.push_back(allocating("alloc_medium", 20000, 0));
+    {
+        host_script s = allocating("alloc_first_large", 1 << 20, 0);
+        s.prepare = with_new_heap;
+        s.may_lose_address_space = true;
+        list.push_back(s);
+    }
     list.push_back(allocating("alloc_large", 1 << 20, 0));
     list.push_back(allocating("alloc_large_again", 1 << 20, 2));
     {
@@ -110,6 +127,128 @@ std::vector<host_script> heap_scripts() {
         s.run = [](host_world& w) {
             char file[] = "sweep.cpp";
             return com_outcome(w.heap->DebugAlloc(40, eProcessCritical, file, 17, &w.block));
+        };
+        list.push_back(s);
+    }
+    for (const std::size_t size : {std::size_t{2000}, std::size_t{1} << 20}) {
+        // Names that the heap does not know yet, long enough to need room among its records.
+        host_script s = allocating(size == 2000 ? "debug_alloc_new_slab" : "debug_alloc_large",
+                                   size, size == 2000 ? 40 : 0);
+        s.run = [=](host_world& w) {
+            std::string file(900, static_cast<char>('a' + w.word++ % 26));
+            file += std::to_string(w.word);
+            return com_outcome(
+                w.heap->DebugAlloc(size, eProcessCritical, file.data(), 17, &w.block));
+        };
+        list.push_back(s);
+    }
+    {
+        // All of it at once: batches out of the thread's cache, slabs that become empty.
+        host_script s = allocating("free_many", 2000, 0);
+        s.never_refused = true;
+        s.prepare = [](host_world& w) {
+            with_heap(w);
+            for (void*& block : many) {
+                w.must(com_outcome(w.heap->Alloc(2000, eProcessCritical, &block)), "Alloc");
+            }
+        };
+        s.run = [](host_world& w) -> outcome {
+            for (void* const block : many) {
+                if (w.heap->Free(block) != S_OK) {
+                    return {false, "not freed"};
+                }
+            }
+            return {true, ""};
+        };
+        s.done = [](host_world& w) {
+            return blocks(w).stats().live_blocks == 0 ? "" : std::string("something is live");
+        };
+        s.revert = end_heap;
+        list.push_back(s);
+    }
+    {
+        // Gives back everything but records: charges say so afterwards.
+        host_script s = allocating("trim", 2000, 0);
+        s.never_refused = true;
+        s.prepare = [](host_world& w) {
+            with_heap(w);
+            for (const std::size_t size :
+                 {std::size_t{2000}, std::size_t{20000}, std::size_t{1} << 18}) {
+                for (void*& block : many) {
+                    w.must(com_outcome(w.heap->Alloc(size, eProcessCritical, &block)), "Alloc");
+                }
+                for (void* const block : many) {
+                    w.must(com_outcome(w.heap->Free(block)), "Free");
+                }
+            }
+        };
+        s.run = [](host_world& w) -> outcome {
+            (void)blocks(w).trim();
+            return {true, ""};
+        };
+        s.done = [](host_world& w) {
+            // What failed meanwhile is tried again by the next.
+            (void)blocks(w).trim();
+            w.host->books().tree().drain();
+            const page_count held = w.host->books().tree().charged(w.owner);
+            return held <= 300 ? "" : text_of("%lu pages are held for nothing", held);
+        };
+        s.revert = end_heap;
+        list.push_back(s);
+    }
+    {
+        // The first request of a thread that finds the cache of one that has ended.
+        host_script s = allocating("alloc_after_another_thread", 40, 0);
+        s.prepare = [](host_world& w) {
+            with_heap(w);
+            std::thread([&] {
+                for (void*& block : many) {
+                    w.must(com_outcome(w.heap->Alloc(40, eProcessCritical, &block)), "Alloc");
+                }
+                for (void* const block : many) {
+                    w.must(com_outcome(w.heap->Free(block)), "Free");
+                }
+            }).join();
+        };
+        list.push_back(s);
+    }
+    for (const std::size_t size : {std::size_t{9000}, std::size_t{1} << 20}) {
+        // At the limit: refused, what is kept for later is given back, and then there is room.
+        host_script s = allocating(
+            size == 9000 ? "alloc_small_at_the_limit" : "alloc_large_at_the_limit", size, 0);
+        s.prepare = [=](host_world& w) {
+            with_heap(w);
+            for (void*& block : many) {
+                w.must(com_outcome(w.heap->Alloc(30000, eProcessCritical, &block)), "Alloc");
+            }
+            for (void* const block : many) {
+                w.must(com_outcome(w.heap->Free(block)), "Free");
+            }
+            w.host->books().tree().drain();
+            budget::tree::limits l;
+            l.hard = bytes_of(w.host->books().tree().charged(w.owner));
+            w.must(host_world::outcome_of(w.host->set_limits(w.owner, l)), "set_limits");
+        };
+        // A refusal has changed what is kept, and nothing that is live.
+        const auto request = s.run;
+        s.run = [=](host_world& w) -> outcome {
+            w.word = request(w).done ? 1 : 0;
+            return {true, ""};
+        };
+        s.done = [=](host_world& w) {
+            if (w.word == 0) {
+                if (blocks(w).stats().live_blocks != 0) {
+                    return std::string("refused, and something is live");
+                }
+                w.must(request(w), "Alloc again");
+            }
+            return blocks(w).stats().live_blocks == 1 ? usable(w.block, size)
+                                                      : std::string("more than one block is live");
+        };
+        s.revert = [](host_world& w) {
+            w.must(host_world::outcome_of(w.host->set_limits(w.owner, {})), "set_limits");
+            w.must(com_outcome(w.heap->Free(w.block)), "Free");
+            end_heap(w);
         };
         list.push_back(s);
     }
@@ -152,9 +291,10 @@ std::vector<host_script> heap_scripts() {
         const char* name;
         std::size_t from, to;
     } changes[] = {
-        {"resize_small_grows", 40, 3000},          {"resize_small_to_large", 3000, 100000},
-        {"resize_large_moves", 1 << 20, 3 << 20},  {"resize_large_copies", 50000, 120000},
-        {"resize_large_shrinks", 1 << 20, 100000}, {"resize_large_to_small", 50000, 100}};
+        {"resize_small_grows", 40, 3000},         {"resize_small_to_large", 3000, 100000},
+        {"resize_large_grows", 1 << 20, 3 << 20}, {"resize_large_moves", 1 << 20, 3 << 20},
+        {"resize_large_copies", 50000, 120000},   {"resize_large_shrinks", 1 << 20, 100000},
+        {"resize_large_to_small", 50000, 100}};
     for (const auto& change : changes) {
         host_script s = allocating(change.name, change.from, 0);
         const auto prepare = s.prepare;
@@ -162,6 +302,10 @@ std::vector<host_script> heap_scripts() {
             prepare(w);
             w.must(com_outcome(w.heap->Alloc(change.from, eProcessCritical, &w.block)), "Alloc");
             std::memset(w.block, 0x21, change.from);
+            if (std::string(change.name) != "resize_large_grows") {
+                void* behind = nullptr; // in its way
+                w.must(com_outcome(w.heap->Alloc(40000, eProcessCritical, &behind)), "Alloc");
+            }
         };
         s.never_refused = change.to < change.from;
         s.run = [=](host_world& w) {

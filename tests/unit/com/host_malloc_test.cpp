@@ -269,11 +269,13 @@ TEST_F(host_malloc_test, large_blocks_grow_and_shrink_with_exact_books) {
         std::memset(reinterpret_cast<void*>(*b), 1, mib);
         const auto c = blocks.resize(*b, 2 * mib, criticality::task);
         ASSERT_TRUE(c);
-        const auto d = blocks.resize(*c, 9 * mib, criticality::task);
+        const auto d = blocks.resize(*c, 20 * mib, criticality::task);
         ASSERT_TRUE(d);
+        ASSERT_NE(*d, *b);
         ASSERT_EQ(reinterpret_cast<unsigned char*>(*d)[mib - 1], 1);
         ASSERT_TRUE(blocks.free(*d));
     }
+    blocks.trim();
     EXPECT_EQ(charged(), empty);
     EXPECT_LT(count_of_mappings(), 1000u);
 }
@@ -331,10 +333,14 @@ TEST_F(host_malloc_test, freed_large_blocks_are_kept_warm_until_they_are_in_the_
         ASSERT_EQ(reinterpret_cast<unsigned char*>(*zeroed)[i], 0) << i;
     }
     ASSERT_TRUE(blocks.free(*zeroed));
-    // A much smaller one does not, and neither does another owner's heap.
+    // Smaller ones share it, and nothing more is charged for them.
     const address small = get_block(100000);
-    EXPECT_NE(small, a);
+    const address other = get_block(300000);
+    EXPECT_LT(small - a, 500000u);
+    EXPECT_LT(other - a, 500000u);
+    EXPECT_EQ(snapshot().charged_bytes, empty + round_up(500000, page));
     ASSERT_TRUE(blocks.free(small));
+    ASSERT_TRUE(blocks.free(other));
     // The bound: a 64th of the limit of 64 MiB.
     std::vector<address> many;
     for (int i = 0; i < 20; ++i) {
