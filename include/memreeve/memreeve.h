@@ -199,6 +199,9 @@ typedef struct mrv_owner_figures {
     uint64_t
         warm_bytes; /* relaxed faulting: kept though decommitted or released, at most; charged to
                             nobody. What was released is given back before a request is refused. */
+    uint64_t
+        heap_warm_bytes; /* of heap_bytes: free and kept for the next blocks. Given back before a
+                                 request is refused, and before a subscriber is told LOW. */
 } mrv_owner_figures;
 
 /* A consistent picture: pages that threads hold prepaid are given back first, and it is taken with no
@@ -224,8 +227,10 @@ typedef struct mrv_host_figures {
     uint64_t touched_bytes;
     uint64_t refusals[3];
     uint64_t notifications[3];
-    uint64_t requests[9]; /* virtual_alloc, _free, _protect, _query, malloc, free, needs,
+    uint64_t requests[9];      /* virtual_alloc, _free, _protect, _query, malloc, free, needs,
                                         acquired, released */
+    uint64_t given_back_bytes; /* of what was kept as heap_warm_bytes, when memory was short or on
+                                  request; since the host was created */
 } mrv_host_figures;
 
 /* A consistent picture of the host, as above. */

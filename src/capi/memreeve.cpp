@@ -295,6 +295,7 @@ mrv_status mrv_owner_stats(mrv_owner* owner, mrv_owner_figures* out) noexcept {
         f.slack_bytes = bytes_of(entered.slack);
         f.touched_bytes = bytes_in(a.touched);
         f.warm_bytes = bytes_of(owner->host->core->memory().space().warm_pages(owner->id));
+        f.heap_warm_bytes = bytes_of(owner->host->core->memory().warm_pages(owner->id));
         f.limit_bytes = bytes_of_limit(a.limit.load(std::memory_order_relaxed));
         f.soft_limit_bytes = bytes_of_limit(a.soft.load(std::memory_order_relaxed));
         f.guaranteed_bytes = bytes_of(accounts.guaranteed(owner->id));
@@ -346,6 +347,7 @@ mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) noexcept {
             f.requests[i] = telemetry::requests_of(image, static_cast<telemetry::request_kind>(i));
         }
     });
+    f.given_back_bytes = core.memory().given_back();
     f.load_percent = load ? load->percent : 0;
     f.available_bytes = load ? load->available : MRV_NO_LIMIT;
     write_figures(out, f);

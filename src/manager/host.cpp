@@ -49,6 +49,11 @@ result<host*> host::create(const settings& s) noexcept {
         const auto opened = made->manager_.open(made->books_, *made->image_, memory);
         if (opened) {
             made->notices_.open(made->books_.tree(), made->manager_.system(), made->image_);
+            made->notices_.relieve_with(
+                [](void* context) noexcept {
+                    static_cast<void>(static_cast<class manager*>(context)->drop_warm());
+                },
+                &made->manager_);
             return made;
         }
         failed = opened.error();

@@ -103,7 +103,10 @@ public:
     // Ranges kept for the next heap that wants as much (warm_ranges.hpp).
     bool keep_warm(address begin) noexcept;
     warm_range take_warm(owner_id who, page_count from, page_count to, std::uint64_t tag) noexcept;
+    // Gives back everything that is kept so; bytes.
     byte_count drop_warm() noexcept;
+    // By drop_warm() so far, in bytes.
+    byte_count given_back() const noexcept { return given_back_.load(std::memory_order_relaxed); }
     // The same for runs (page_runs.hpp; runs.cpp). out_of_address_space: there are none to be had.
     result<heap::taken> take_run(owner_id who, const heap::wish& w) noexcept;
     // The run in use that `where` lies in; no pages: none.
@@ -224,6 +227,7 @@ private:
     telemetry::image_record* image_ = nullptr;
     options options_{};
     std::atomic<bool (*)() noexcept> give_back_{nullptr};
+    std::atomic<byte_count> given_back_{0};
 };
 
 } // namespace memreeve::manager

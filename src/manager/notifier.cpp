@@ -102,6 +102,9 @@ std::uint64_t notifier::look(std::uint32_t index, std::uint64_t now, bool* has_i
         std::atomic_thread_fence(std::memory_order_seq_cst);
         const pressure::policy::step step = s.policy.update(permille_of(s.who, has_inside), now);
         look_again_at = step.look_again_at;
+        if (step.notify && step.level == pressure::availability::low && relief_ != nullptr) {
+            relief_(relief_context_);
+        }
         if (step.notify && !s.is_muted) {
             visiting_group_.store(s.group, std::memory_order_seq_cst);
             call(s, step.level);

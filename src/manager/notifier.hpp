@@ -55,6 +55,13 @@ public:
 
     // All three must outlive the notifier; `image` may be null (nothing is counted there).
     void open(budget::tree& accounts, sensors& system, telemetry::image_record* image) noexcept;
+    // Called on the notifier's thread before a subscriber is told Low: frees what nobody uses. To be set
+    // before the first subscription.
+    using relief = void (*)(void* context) noexcept;
+    void relieve_with(relief function, void* context) noexcept {
+        relief_ = function;
+        relief_context_ = context;
+    }
     // Ends the thread and waits for it; no call runs or starts afterwards. Not from inside a call.
     void close() noexcept;
 
@@ -132,6 +139,8 @@ private:
     budget::tree* accounts_ = nullptr;
     sensors* system_ = nullptr;
     edge_watch edges_{};
+    relief relief_ = nullptr;
+    void* relief_context_ = nullptr;
     telemetry::image_record* image_ = nullptr;
 
     alignas(64) std::atomic<std::uint32_t> live_{0};

@@ -170,8 +170,8 @@ warm_range manager::take_warm(owner_id who, page_count from, page_count to,
 }
 
 byte_count manager::drop_warm() noexcept {
-    byte_count dropped =
-        space_.drop_loose() + bytes_of(drop_runs(owner_id::none, ~page_count{0} >> 1));
+    const byte_count loose = space_.drop_loose();
+    byte_count dropped = bytes_of(drop_runs(owner_id::none, ~page_count{0}));
     while (!warm_.is_empty()) {
         const warm_range r = warm_.take_any();
         if (r.begin == 0) {
@@ -180,7 +180,8 @@ byte_count manager::drop_warm() noexcept {
         give_back_pages(r.begin);
         dropped += bytes_of(r.pages);
     }
-    return dropped;
+    given_back_.fetch_add(dropped, std::memory_order_relaxed);
+    return loose + dropped;
 }
 
 // ---- the manager's half ---------------------------------------------------------------------------
