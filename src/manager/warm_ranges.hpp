@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Ranges a heap has given back, kept as they are for the next one that wants as much: a large block
-// costs system calls and page faults, and programs ask for the same again and again. They stay
-// committed and charged to their owner, so they are bounded, and given back before anything is
+// Ranges a heap has given back, kept as they are for the next one that wants as much: what no run
+// serves (page_runs.hpp), small slabs and blocks that are too large. They stay committed and charged to their owner, so they are bounded, and given back before anything is
 // refused. Lock-free; a range belongs to whoever has taken its word out.
 #pragma once
 
