@@ -1,261 +1,339 @@
 // SPDX-License-Identifier: MIT
-// Cost of IHostMalloc::Alloc and Free through the COM interface, accounting and budget on, against
-// the malloc of this process (glibc unless another is preloaded: the reference names it).
-//   pair    Alloc(32), Free               small  16-128 B, 1024 slots   mixed  16 B-8 KiB, 512 slots
-//   large   64 KiB-2 MiB, 16 slots, every page touched
-//   two     small on two threads          larson 10-500 B, slots exchanged between two threads
-//   xmt     64-128 B, one thread allocates, the other frees
-// The single-threaded rows come first: with the first thread the process takes locked instructions
-// where it did not before, ours and glibc's.
+// IHostMalloc through the COM interface of libmemreeve.so, accounting and an owner's limit in force,
+// against other mallocs: rows heap_* (heap/workloads.hpp says what the rows do).
+//
+// Every run is a process of its own with one heap and one row; a round runs all heaps in turn, and a
+// ratio is the median of the rounds' ratios. Best of five slices of 15 ms of CPU time; waiting for
+// the other thread is left out.
+#include "heap_contest.hpp"
+#include "heap_programs.hpp"
 #include "measure.hpp"
+#include "program_run.hpp"
+#include "subjects.hpp"
 
-#include <memreeve/host_interfaces.h>
-#include <memreeve/memreeve.h>
+#include <unistd.h>
 
-#include <dlfcn.h>
-
-#include <atomic>
 #include <cmath>
-#include <random>
-#include <thread>
 
 namespace {
 
 using namespace memreeve::bench;
 
-// Sizes and slots are drawn beforehand, the same for all.
-struct pattern {
-    std::vector<std::uint32_t> sizes;
-    std::vector<std::uint32_t> slots;
+constexpr const char* ours = "memreeve";
+constexpr const char* governed_name = "governed";
+constexpr const char* yardstick = "mimalloc";
+constexpr const char* yardstick_library = "libmimalloc.so.2";
+struct peer {
+    const char* name;
+    const char* library;
+};
+constexpr peer peers[] = {{yardstick, yardstick_library},
+                          {"jemalloc", "libjemalloc.so.2"},
+                          {"tcmalloc", "libtcmalloc_minimal.so.4"}};
+const std::vector<std::string> averaged = {"pair", "small", "mixed"};
+const std::vector<std::string> rows_of_one_thread = {"pair", "small", "mixed", "large"};
+const std::vector<std::string> rows_of_two_threads = {"two", "larson", "xmt"};
 
-    pattern(std::uint32_t slot_count, std::uint32_t least, std::uint32_t most, bool log_uniform) {
-        std::mt19937 random(42);
-        for (int i = 0; i < 1 << 14; ++i) {
-            const double part = std::uniform_real_distribution<double>(0, 1)(random);
-            const double size = log_uniform
-                                    ? least * std::pow(static_cast<double>(most) / least, part)
-                                    : least + part * (most - least);
-            sizes.push_back(static_cast<std::uint32_t>(size));
-            slots.push_back(static_cast<std::uint32_t>(random() % slot_count));
-        }
-        kept = slot_count;
-    }
-    std::uint32_t kept;
+struct paths {
+    std::string driver, library, memreeve;
 };
 
-// Each operation frees what its slot holds and allocates anew; the first word is written.
-template <class Alloc, class Free>
-void churn(const pattern& p, std::vector<void*>& live, std::uint64_t operations, Alloc&& alloc,
-           Free&& free) {
-    live.assign(p.kept, nullptr);
-    for (std::uint64_t i = 0; i < operations; ++i) {
-        const std::size_t k = i & (p.sizes.size() - 1);
-        void*& slot = live[p.slots[k]];
-        free(slot);
-        slot = alloc(p.sizes[k]);
-        *static_cast<volatile std::uint64_t*>(slot) = i;
-    }
-    for (void* block : live) {
-        free(block);
-    }
+struct goal {
+    const char* row;
+    double most; // of mimalloc; < 0: has none of its own
+};
+constexpr goal goals[] = {{"pair", -1},  {"small", -1},    {"mixed", -1}, {"large", 1.05},
+                          {"two", 1.00}, {"larson", 1.00}, {"xmt", 0.95}};
+
+std::string missing(const char* name) {
+    return std::string(name) +
+           " is not in the loader's path (Debian: libmimalloc2.0, libjemalloc2, "
+           "libtcmalloc-minimal4)";
 }
 
-template <class Alloc, class Free>
-void pair(std::uint64_t operations, Alloc&& alloc, Free&& free) {
-    while (operations-- != 0) {
-        void* block = alloc(32);
-        use(block);
-        free(block);
-    }
-}
-
-// As churn, with every page of a block written.
-template <class Alloc, class Free>
-void touch(const pattern& p, std::vector<void*>& live, std::uint64_t operations, Alloc&& alloc,
-           Free&& free) {
-    live.assign(p.kept, nullptr);
-    for (std::uint64_t i = 0; i < operations; ++i) {
-        const std::size_t k = i & (p.sizes.size() - 1);
-        void*& slot = live[p.slots[k]];
-        free(slot);
-        slot = alloc(p.sizes[k]);
-        for (std::uint32_t at = 0; at < p.sizes[k]; at += 4096) {
-            static_cast<volatile char*>(slot)[at] = 1;
+// Ours first, and every other malloc that is there; our own too, as governed programs have it.
+std::vector<contender> all_there(const paths& p) {
+    std::vector<contender> all = {{ours, "host:" + p.library}};
+    for (const peer& other : peers) {
+        if (auto c = preloaded(p.driver, other.name, other.library)) {
+            all.push_back(*c);
+        } else {
+            std::printf("# %s\n", missing(other.name).c_str());
         }
     }
-    for (void* block : live) {
-        free(block);
+    all.push_back({"glibc", "malloc"});
+    if (access(p.memreeve.c_str(), X_OK) == 0) {
+        all.push_back({governed_name, "malloc", {}, false, {p.memreeve, "run", "-q", "--"}});
     }
+    return all;
 }
 
-// body(thread number) on two threads at once.
-template <class Body>
-void on_two(Body&& body) {
-    std::thread other([&] { body(1u); });
-    body(0u);
-    other.join();
-}
-
-// Each thread takes what a slot holds, whoever put it there, frees it and puts its own.
-template <class Alloc, class Free>
-void exchange(const pattern& p, std::uint64_t operations, Alloc&& alloc, Free&& free) {
-    std::vector<std::atomic<void*>> slots(p.kept);
-    on_two([&](unsigned thread) {
-        for (std::uint64_t i = 0; i < operations; ++i) {
-            const std::size_t k = (i + thread * 7919) & (p.sizes.size() - 1);
-            void* const block = alloc(p.sizes[k]);
-            *static_cast<volatile std::uint64_t*>(block) = i;
-            free(slots[p.slots[k]].exchange(block, std::memory_order_acq_rel));
+void against_mimalloc(report& out, contest& c) {
+    const auto peer = c.find(yardstick);
+    for (const goal& g : goals) {
+        const std::string metric = std::string("heap_") + g.row;
+        if (!out.wants_metric(metric)) {
+            continue;
         }
-    });
-    for (auto& slot : slots) {
-        free(slot.load());
+        if (!peer) {
+            out.skipped(metric.c_str(), missing(yardstick).c_str());
+            continue;
+        }
+        const row_times& times = c.row(g.row);
+        if (times.why.empty()) {
+            const quartiles q = times.ratios(0, *peer);
+            out.value(metric.c_str(), q.middle, "ratio", with_spread(yardstick, q, 3).c_str(),
+                      c.rounds(), g.most);
+        } else {
+            out.skipped(metric.c_str(), times.why.c_str());
+        }
     }
 }
 
-template <class Alloc, class Free>
-void pass_on(const pattern& p, std::uint64_t operations, Alloc&& alloc, Free&& free) {
-    std::vector<std::atomic<void*>> ring(256);
-    on_two([&](unsigned thread) {
-        for (std::uint64_t i = 0; i < operations; ++i) {
-            std::atomic<void*>& slot = ring[i % ring.size()];
-            if (thread == 0) {
-                void* const block = alloc(p.sizes[i & (p.sizes.size() - 1)]);
-                *static_cast<volatile std::uint64_t*>(block) = i;
-                while (slot.load(std::memory_order_acquire) != nullptr) {
-                    std::this_thread::yield();
-                }
-                slot.store(block, std::memory_order_release);
-            } else {
-                void* block = nullptr;
-                while ((block = slot.load(std::memory_order_acquire)) == nullptr) {
-                    std::this_thread::yield();
-                }
-                free(block);
-                slot.store(nullptr, std::memory_order_release);
+// Of the three rows of one thread.
+void geomean(report& out, contest& c, const char* metric, std::size_t of, double most) {
+    if (!out.wants_metric(metric)) {
+        return;
+    }
+    const auto peer = c.find(yardstick);
+    double product = 1;
+    std::string why = peer ? "" : missing(yardstick);
+    for (const std::string& row : averaged) {
+        if (why.empty()) {
+            why = c.row(row).why;
+        }
+        if (why.empty()) {
+            product *= c.row(row).ratio(of, *peer);
+        }
+    }
+    why.empty() ? out.value(metric, std::cbrt(product), "ratio", "mimalloc; pair, small, mixed",
+                            c.rounds(), most)
+                : out.skipped(metric, why.c_str());
+}
+
+// The row that is worst against the best of the other mallocs but the C library's. The goal is one of
+// the rows of one thread; two threads' have theirs against mimalloc.
+void worst_row(report& out, contest& c, const char* metric, const std::vector<std::string>& rows,
+               double most) {
+    if (!out.wants_metric(metric)) {
+        return;
+    }
+    double worst = 0;
+    std::string which;
+    std::string why;
+    for (const peer& p : peers) {
+        why = why.empty() && !c.find(p.name) ? missing(p.name) : why;
+    }
+    for (const std::string& row : rows) {
+        if (why.empty()) {
+            why = c.row(row).why;
+        }
+        if (!why.empty()) {
+            break;
+        }
+        const row_times& times = c.row(row);
+        double against_best = 0;
+        std::string best;
+        for (std::size_t i = 1; i < c.contenders().size(); ++i) {
+            if (c.contenders()[i].is_peer && times.ratio(0, i) > against_best) {
+                against_best = times.ratio(0, i);
+                best = c.contenders()[i].name;
             }
         }
-    });
+        if (against_best > worst) {
+            worst = against_best;
+            which = row + " against " + best;
+        }
+    }
+    why.empty() ? out.value(metric, worst, "ratio", which.c_str(), c.rounds(), most)
+                : out.skipped(metric, why.c_str());
 }
 
-const char* malloc_name() {
-    Dl_info info{};
-    static char name[256];
-    if (dladdr(reinterpret_cast<void*>(&std::malloc), &info) == 0 || info.dli_fname == nullptr) {
-        return "malloc";
+void drift(report& out, contest& c) {
+    constexpr const char* metric = "heap_drift";
+    if (!out.wants_metric(metric)) {
+        return;
     }
-    const char* slash = std::strrchr(info.dli_fname, '/');
-    std::snprintf(name, sizeof name, "malloc of %s", slash != nullptr ? slash + 1 : info.dli_fname);
-    return name;
+    if (!c.drift()) {
+        c.row("two");
+    }
+    if (c.drift()) {
+        out.value(metric, *c.drift(), "blocks, bytes", "the books when all is free again",
+                  c.rounds(), 0);
+    }
+}
+
+void pair_instructions(report& out, const paths& p, const contest& c) {
+    constexpr const char* metric = "heap_pair_instructions";
+    if (!out.wants_metric(metric)) {
+        return;
+    }
+    const instructions counted = instructions_of(p.driver, c.contenders().front(), "pair");
+    if (!counted.why.empty()) {
+        out.skipped(metric, counted.why.c_str());
+        return;
+    }
+    std::string others = "loop included";
+    for (std::size_t i = 1; i < c.contenders().size(); ++i) {
+        const instructions of_peer = instructions_of(p.driver, c.contenders()[i], "pair");
+        if (of_peer.why.empty()) {
+            char text[64];
+            std::snprintf(text, sizeof text, "; %s %.0f", c.contenders()[i].name.c_str(),
+                          of_peer.each);
+            others += text;
+        }
+    }
+    out.value(metric, counted.each, "instructions", others.c_str(), 1, 60);
+}
+
+// The same heap built without a part of it (benchmarks/CMakeLists.txt): instructions of a pair are
+// exact, the time of two builds differs by some percent for where their code lies.
+void variants(report& out, const paths& p, unsigned rounds) {
+    constexpr struct {
+        const char* metric;
+        const char* library;
+        const char* reference;
+        double most;
+    } all[] = {
+        {"heap_accounting", "libheap_unaccounted.so", "compiled without accounting", 1.03},
+        {"heap_hardened", "libheap_unchecked.so", "compiled without checks", 1.05},
+    };
+    for (const auto& v : all) {
+        if (!out.wants_metric(v.metric)) {
+            continue;
+        }
+        const std::string library = own_folder() + "/../lib/" + v.library;
+        if (access(library.c_str(), R_OK) != 0) {
+            out.skipped(v.metric, "the variant is not built");
+            continue;
+        }
+        contest c(p.driver, {{ours, "host:" + p.library}, {v.reference, "host:" + library}},
+                  rounds);
+        double product = 1;
+        std::string why;
+        for (const std::string& row : averaged) {
+            why = why.empty() ? c.row(row).why : why;
+            product *= why.empty() ? c.row(row).ratio(0, 1) : 1;
+        }
+        if (!why.empty()) {
+            out.skipped(v.metric, why.c_str());
+            continue;
+        }
+        std::string reference = std::string(v.reference) + "; pair, small, mixed";
+        const instructions with = instructions_of(p.driver, c.contenders()[0], "pair");
+        const instructions without = instructions_of(p.driver, c.contenders()[1], "pair");
+        if (with.why.empty() && without.why.empty()) {
+            char text[96];
+            std::snprintf(text, sizeof text, "; a pair takes %.0f and %.0f instructions", with.each,
+                          without.each);
+            reference += text;
+        }
+        out.value(v.metric, std::cbrt(product), "ratio", reference.c_str(), rounds, v.most);
+    }
+}
+
+// DebugAlloc on a pair (gated, as the sketch it is measured by) and on the other two rows.
+void debug_blocks(report& out, const paths& p, unsigned rounds) {
+    constexpr const char* against_check = "heap_debugalloc_vs_malloc_check";
+    if (!out.wants({"heap_debugalloc", against_check})) {
+        return;
+    }
+    std::vector<contender> all = {{ours, "host:" + p.library},
+                                  {"DebugAlloc", "debug:" + p.library}};
+    const auto checked =
+        preloaded(p.driver, "MALLOC_CHECK_=3", "libc_malloc_debug.so.0", {"MALLOC_CHECK_=3"});
+    if (checked) {
+        all.push_back(*checked);
+    }
+    contest c(p.driver, all, rounds);
+    for (const std::string& row : averaged) {
+        const bool gated = row == averaged.front();
+        const std::string suffix = gated ? "" : "_" + row;
+        const auto value = [&](const std::string& metric, std::size_t to, const char* reference,
+                               double most) {
+            if (!out.wants_metric(metric)) {
+                return;
+            }
+            const row_times& times = c.row(row);
+            times.why.empty() ? out.value(metric.c_str(), times.ratio(1, to), "ratio", reference,
+                                          rounds, gated ? most : -1)
+                              : out.skipped(metric.c_str(), times.why.c_str());
+        };
+        value("heap_debugalloc" + suffix, 0, ("own Alloc; " + row).c_str(), 2.0);
+        if (checked) {
+            value(against_check + suffix, 2, ("glibc MALLOC_CHECK_=3; " + row).c_str(), 0.40);
+        } else {
+            out.skipped((against_check + suffix).c_str(),
+                        "glibc's libc_malloc_debug.so.0 is not there");
+        }
+    }
+}
+
+// Exact, so one run each.
+void resident(report& out, const paths& p, const contest& c) {
+    constexpr const char* full = "heap_rss_per_live";
+    constexpr const char* thinned = "heap_rss_per_live_thinned";
+    if (!out.wants_metric(full)) {
+        return;
+    }
+    const char* const names[] = {"rss_per_live", "thinned_rss_per_live"};
+    double values[2] = {};
+    std::string references[] = {"96 MiB in 131,000 blocks",
+                                "three quarters of them freed, trimmed"};
+    std::string why;
+    for (const contender& one : c.contenders()) {
+        const program_run run = run_program(command_of(p.driver, one, {"rss"}), one.environment);
+        for (int i = 0; i < 2; ++i) {
+            const auto value = value_of(run.output, names[i]);
+            if (one.name == ours) {
+                values[i] = value.value_or(0);
+                why = run.ok && value ? why : "it " + run.why;
+            } else if (run.ok && value) {
+                char text[64];
+                std::snprintf(text, sizeof text, "; %s %.3f", one.name.c_str(), *value);
+                references[i] += text;
+            }
+        }
+    }
+    if (!why.empty()) {
+        out.skipped(full, why.c_str());
+        return;
+    }
+    out.value(full, values[0], "ratio", references[0].c_str(), 1, 1.08);
+    out.value(thinned, values[1], "ratio", references[1].c_str(), 1);
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
-    const arguments a =
-        arguments::parse(argc, argv, "Cost of IHostMalloc::Alloc and Free, one thread.");
+    const arguments a = arguments::parse(
+        argc, argv, "Cost of IHostMalloc::Alloc and Free, against other mallocs' malloc and free.");
     report out(a.json, a.only);
     if (!out.wants({"heap_"})) {
         return 0;
     }
-    mrv_host* host = nullptr;
-    mrv_owner* owner = nullptr;
-    IHostMemoryManager* memory = nullptr;
-    IHostMalloc* heap = nullptr;
-    if (mrv_host_create(nullptr, &host) != MRV_OK ||
-        mrv_owner_create(host, nullptr, nullptr, &owner) != MRV_OK ||
-        mrv_owner_memory_manager(owner, &memory) != MRV_OK ||
-        memory->CreateMalloc(MALLOC_THREADSAFE, &heap) != S_OK) {
-        std::fprintf(stderr, "bench_heap: making a host failed\n");
-        return 2;
+    const paths p{own_folder() + "/heap_driver", own_folder() + "/../lib/libmemreeve.so",
+                  own_folder() + "/memreeve"};
+    for (const std::string& file : {p.driver, p.library}) {
+        if (access(file.c_str(), R_OK) != 0) {
+            std::fprintf(stderr, "bench_heap: %s is not built\n", file.c_str());
+            return 2;
+        }
     }
-    const auto alloc = [heap](std::uint32_t size) {
-        void* block = nullptr;
-        heap->Alloc(size, eTaskCritical, &block);
-        return block;
-    };
-    const auto free = [heap](void* block) { heap->Free(block); };
-    const auto debug_alloc = [heap](std::uint32_t size) {
-        char file[] = "bench_heap.cpp";
-        void* block = nullptr;
-        heap->DebugAlloc(size, eTaskCritical, file, 1, &block);
-        return block;
-    };
-    const auto libc_alloc = [](std::uint32_t size) { return std::malloc(size); };
-    const auto libc_free = [](void* block) { std::free(block); };
-
-    const pattern small(1024, 16, 128, false);
-    const pattern mixed(512, 16, 8192, true);
-    const pattern large(16, 64 << 10, 2 << 20, true);
-    const pattern larson(1024, 10, 500, false);
-    const pattern passed(1, 64, 128, false);
-    std::vector<void*> live;
-    race r;
-    const auto our_pair = r.add("pair", [&](std::uint64_t n) { pair(n, alloc, free); });
-    const auto libc_pair =
-        r.add("pair, malloc", [&](std::uint64_t n) { pair(n, libc_alloc, libc_free); });
-    const auto our_small =
-        r.add("small", [&](std::uint64_t n) { churn(small, live, n, alloc, free); });
-    const auto libc_small = r.add(
-        "small, malloc", [&](std::uint64_t n) { churn(small, live, n, libc_alloc, libc_free); });
-    const auto our_mixed =
-        r.add("mixed", [&](std::uint64_t n) { churn(mixed, live, n, alloc, free); });
-    const auto libc_mixed = r.add(
-        "mixed, malloc", [&](std::uint64_t n) { churn(mixed, live, n, libc_alloc, libc_free); });
-    const auto our_large =
-        r.add("large", [&](std::uint64_t n) { touch(large, live, n, alloc, free); });
-    const auto libc_large = r.add(
-        "large, malloc", [&](std::uint64_t n) { touch(large, live, n, libc_alloc, libc_free); });
-    const auto debug_pair =
-        r.add("pair, DebugAlloc", [&](std::uint64_t n) { pair(n, debug_alloc, free); });
-    r.run(a.rounds);
-    r.print(stdout);
-
-    const char* reference = malloc_name();
-    const double ratios[] = {r.ratio(our_pair, libc_pair), r.ratio(our_small, libc_small),
-                             r.ratio(our_mixed, libc_mixed)};
-    constexpr const char* metrics[] = {"heap_pair", "heap_small", "heap_mixed"};
-    for (int i = 0; i < 3; ++i) {
-        out.value(metrics[i], ratios[i], "ratio", reference, a.rounds);
+    contest c(p.driver, all_there(p), a.rounds);
+    against_mimalloc(out, c);
+    geomean(out, c, "heap_1t_geomean", 0, 0.75);
+    worst_row(out, c, "heap_worst_row", rows_of_one_thread, 1.15);
+    worst_row(out, c, "heap_worst_row_2t", rows_of_two_threads, -1);
+    if (const auto governed = c.find(governed_name)) {
+        geomean(out, c, "heap_governed_1t_geomean", *governed, -1);
     }
-    out.value("heap_1t_geomean", std::cbrt(ratios[0] * ratios[1] * ratios[2]), "ratio", reference,
-              a.rounds);
-    out.value("heap_debugalloc", r.ratio(debug_pair, our_pair), "ratio", "own Alloc", a.rounds,
-              2.0);
-    out.value("heap_large", r.ratio(our_large, libc_large), "ratio", reference, a.rounds);
-
-    // Threads: operations of one thread, in CPU time of that thread; both do the same.
-    race threads;
-    std::vector<void*> of_other;
-    const auto on_threads = [&](auto&& one, auto&& body) {
-        on_two([&](unsigned thread) { body(thread == 0 ? live : of_other, one); });
-    };
-    const auto our_two = threads.add("two", [&](std::uint64_t n) {
-        on_threads(n, [&](auto& l, std::uint64_t m) { churn(small, l, m, alloc, free); });
-    });
-    const auto libc_two = threads.add("two, malloc", [&](std::uint64_t n) {
-        on_threads(n, [&](auto& l, std::uint64_t m) { churn(small, l, m, libc_alloc, libc_free); });
-    });
-    const auto our_larson =
-        threads.add("larson", [&](std::uint64_t n) { exchange(larson, n, alloc, free); });
-    const auto libc_larson = threads.add(
-        "larson, malloc", [&](std::uint64_t n) { exchange(larson, n, libc_alloc, libc_free); });
-    const auto our_xmt =
-        threads.add("xmt", [&](std::uint64_t n) { pass_on(passed, n, alloc, free); });
-    const auto libc_xmt = threads.add(
-        "xmt, malloc", [&](std::uint64_t n) { pass_on(passed, n, libc_alloc, libc_free); });
-    threads.run(a.rounds);
-    threads.print(stdout);
-    out.value("heap_two", threads.ratio(our_two, libc_two), "ratio", reference, a.rounds);
-    out.value("heap_larson", threads.ratio(our_larson, libc_larson), "ratio", reference, a.rounds);
-    out.value("heap_xmt", threads.ratio(our_xmt, libc_xmt), "ratio", reference, a.rounds);
-    for (const char* metric : {"heap_accounting", "heap_pair_instructions"}) {
-        out.skipped(metric, "not measured yet");
-    }
-
-    heap->Release();
-    memory->Release();
-    mrv_owner_destroy(owner);
-    mrv_host_destroy(host);
+    drift(out, c);
+    pair_instructions(out, p, c);
+    variants(out, p, a.rounds);
+    debug_blocks(out, p, a.rounds);
+    resident(out, p, c);
+    measure_programs(out, yardstick, yardstick_library, c.find(yardstick) ? "" : missing(yardstick),
+                     a.rounds);
     return 0;
 }

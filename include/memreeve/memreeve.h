@@ -95,6 +95,12 @@ enum {
     MRV_HOST_WATCH_BY_FAULTS = 8u
 };
 
+/* Is given one line, without a line end, for each misuse of a heap that was found: a pointer that Free
+ * refused, memory overwritten beside a DebugAlloc block or after its Free. Called within that request,
+ * on its thread; it may not call anything of memreeve. Without one, lines go to standard error, the
+ * first hundred of a process. */
+typedef void (*mrv_report_fn)(void* context, const char* line);
+
 typedef struct mrv_host_options {
     size_t size;
     uint64_t limit_bytes;     /* ceiling for everything charged; default none */
@@ -106,6 +112,8 @@ typedef struct mrv_host_options {
     uint32_t reserved;        /* 0 */
     const char* system_root;  /* put before /proc and /sys/fs/cgroup when the machine and the
                                      container are looked at; default "", at most 255 characters */
+    mrv_report_fn report;     /* default: standard error */
+    void* report_context;
 } mrv_host_options;
 
 /* Makes a host. Its limit is a ceiling that nothing passes: a request is refused when what is
@@ -196,12 +204,8 @@ typedef struct mrv_owner_figures {
     uint64_t guaranteed_bytes;
     uint64_t refusals[3];
     uint64_t notifications[3];
-    uint64_t
-        warm_bytes; /* relaxed faulting: kept though decommitted or released, at most; charged to
-                            nobody. What was released is given back before a request is refused. */
-    uint64_t
-        heap_warm_bytes; /* of heap_bytes: free and kept for the next blocks. Given back before a
-                                 request is refused, and before a subscriber is told LOW. */
+    uint64_t warm_bytes; /* kept though decommitted or released, charged to nobody, at most;
+                            given back before a request is refused */
 } mrv_owner_figures;
 
 /* A consistent picture: pages that threads hold prepaid are given back first, and it is taken with no
@@ -229,12 +233,36 @@ typedef struct mrv_host_figures {
     uint64_t notifications[3];
     uint64_t requests[9];      /* virtual_alloc, _free, _protect, _query, malloc, free, needs,
                                         acquired, released */
-    uint64_t given_back_bytes; /* of what was kept as heap_warm_bytes, when memory was short or on
-                                  request; since the host was created */
+    uint64_t given_back_bytes; /* by mrv_host_trim, at Low and before refusals, so far */
 } mrv_host_figures;
 
 /* A consistent picture of the host, as above. */
 MRV_API mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) MRV_NOEXCEPT;
+/* Gives back what is kept and not used: free pages of all heaps (but blocks in the caches of threads
+ * that live), warm pages, address space. It happens by itself before a request is refused and, with a
+ * subscriber, when memory gets low. bytes_given_back may be null. Any thread, at any time. */
+MRV_API mrv_status mrv_host_trim(mrv_host* host, uint64_t* bytes_given_back) MRV_NOEXCEPT;
+
+/* ---- what is still live ---------------------------------------------------------------------- */
+
+typedef struct mrv_live_block {
+    size_t size;      /* the library's sizeof; later versions append */
+    void* address;    /* as Alloc or DebugAlloc gave it */
+    uint64_t bytes;   /* that may be used: what DebugAlloc was asked for, else the size class */
+    const char* file; /* as DebugAlloc was told; null for Alloc. Valid during the call */
+    int32_t line;
+    uint32_t heap; /* the heap's number in this process, as in reports */
+} mrv_live_block;
+
+/* 0: go on; anything else: enough. May call everything, Free of that block included. */
+typedef int (*mrv_live_block_fn)(void* context, const mrv_live_block* block);
+
+/* Calls `function` for every live block of the owner's heaps (not of owners below it), in no order:
+ * before the last Release of a heap these are its leaks. Costs nothing until it is called, and then a
+ * walk over what the heaps know of their pages. Exact for blocks that no thread allocates or frees
+ * meanwhile. MRV_OK also when `function` had enough. */
+MRV_API mrv_status mrv_owner_leaks(mrv_owner* owner, mrv_live_block_fn function,
+                                   void* context) MRV_NOEXCEPT;
 
 /* ---- pressure ------------------------------------------------------------------------------- */
 

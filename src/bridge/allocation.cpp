@@ -17,11 +17,14 @@ void* pointer(const result<address>& r) noexcept {
 }
 
 // In words of libc's own messages, so that who searches for them finds the cause.
-[[noreturn]] void end_program(const char* call, const void* block) noexcept {
+[[noreturn]] void end_program(state& s, const char* call, const void* block) noexcept {
+    const heap::misuse what = s.heap().blocks().explain(number(block));
     line l;
-    l.add("memreeve: ").add(call).add("(): double free or invalid pointer ");
-    l.add_hexadecimal(number(block));
-    l.add(": not the beginning of a live block; the program ends as under libc (SIGABRT)");
+    l.add("memreeve: ").add(call).add("(): ");
+    l.add(what.kind == heap::misuse_kind::freed ? "double free " : "invalid pointer ");
+    l.add_hexadecimal(number(block)).add(": ");
+    manager::add_misuse(l, what);
+    l.add("; the program ends as under libc (SIGABRT)");
     prim::say(l.text());
     prim::end_by_abort();
 }
@@ -46,11 +49,11 @@ void* allocate_aligned(state& s, byte_count size, byte_count alignment) noexcept
 }
 
 whose release(state& s, void* block) noexcept {
-    if (s.heap().blocks().free_quickly(number(block)) || s.heap().Free(block) == S_OK) {
+    if (s.heap().blocks().free(number(block))) {
         return whose::ours;
     }
     if (s.heap().blocks().owns(number(block))) {
-        end_program("free", block);
+        end_program(s, "free", block);
     }
     return whose::not_ours;
 }
@@ -61,7 +64,7 @@ whose resize(state& s, void* block, byte_count size, void** out) noexcept {
     *out = pointer(moved);
     if (!moved && moved.error().code == errc::not_ours) {
         if (s.heap().blocks().owns(number(block))) {
-            end_program("realloc", block);
+            end_program(s, "realloc", block);
         }
         return whose::not_ours;
     }

@@ -3,6 +3,7 @@
 #include "capi/handles.hpp"
 #include "capi/status.hpp"
 #include "com/host_control.hpp"
+#include "manager/owner_heap.hpp"
 #include "manager/thread_owner.hpp"
 
 #include <memreeve/memreeve.h>
@@ -146,6 +147,8 @@ mrv_status mrv_host_create(const mrv_host_options* options, mrv_host** out) noex
     s.memory.guard_pages = (o.flags & MRV_HOST_NO_GUARD_PAGES) == 0;
     s.memory.watch_system = o.pressure_source == MRV_PRESSURE_ALL;
     s.memory.root_prefix = o.system_root;
+    s.memory.report = o.report;
+    s.memory.report_context = o.report_context;
     const auto made = capi::create_host(s);
     if (!made) {
         return to_status(made.error());
@@ -308,6 +311,17 @@ mrv_status mrv_owner_stats(mrv_owner* owner, mrv_owner_figures* out) noexcept {
     return MRV_OK;
 }
 
+mrv_status mrv_host_trim(mrv_host* host, std::uint64_t* bytes_given_back) noexcept {
+    if (host == nullptr) {
+        return MRV_E_NULL_POINTER;
+    }
+    const byte_count given = host->core->memory().relieve();
+    if (bytes_given_back != nullptr) {
+        *bytes_given_back = given;
+    }
+    return MRV_OK;
+}
+
 mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) noexcept {
     if (host == nullptr || out == nullptr) {
         return MRV_E_NULL_POINTER;
@@ -327,6 +341,7 @@ mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) noexcept {
         f.limit_bytes = bytes_of_limit(root.limit.load(std::memory_order_relaxed));
         f.reserve_bytes = bytes_in(root.reserve);
         f.charged_bytes = bytes_of(accounts.charged(owner_id::root));
+        f.given_back_bytes = core.memory().given_back();
         f.peak_charged_bytes = bytes_in(root.peak);
         for_each_owner(
             *host, [&f](const budget::account& a, const budget::book_figures& entered) noexcept {
@@ -347,10 +362,38 @@ mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) noexcept {
             f.requests[i] = telemetry::requests_of(image, static_cast<telemetry::request_kind>(i));
         }
     });
-    f.given_back_bytes = core.memory().given_back();
     f.load_percent = load ? load->percent : 0;
     f.available_bytes = load ? load->available : MRV_NO_LIMIT;
     write_figures(out, f);
+    return MRV_OK;
+}
+
+// ---- what is still live ----------------------------------------------------------------------------
+
+mrv_status mrv_owner_leaks(mrv_owner* owner, mrv_live_block_fn function, void* context) noexcept {
+    if (owner == nullptr || function == nullptr) {
+        return MRV_E_NULL_POINTER;
+    }
+    struct listing {
+        mrv_live_block_fn function;
+        void* context;
+        std::uint32_t heap;
+    } to{function, context, 0};
+    const auto tell = [](void* listing_of, const heap::live_block& b) noexcept {
+        const auto& l = *static_cast<const listing*>(listing_of);
+        mrv_live_block out{};
+        out.size = sizeof out;
+        out.address = reinterpret_cast<void*>(b.where);
+        out.bytes = b.size;
+        out.file = b.file;
+        out.line = b.line;
+        out.heap = l.heap;
+        return l.function(l.context, &out) == 0;
+    };
+    owner->host->core->memory().heaps().for_each([&](manager::owner_heap& h) noexcept {
+        to.heap = h.number();
+        return h.owner() != owner->id || h.list_live(tell, &to);
+    });
     return MRV_OK;
 }
 

@@ -4,6 +4,7 @@
 #include "com/critical_level.hpp"
 #include "com/hresult.hpp"
 
+#include <cstddef>
 #include <new>
 
 namespace memreeve::com {
@@ -14,19 +15,34 @@ address address_of(const void* p) noexcept { return reinterpret_cast<address>(p)
 
 } // namespace
 
+struct host_malloc::entry {
+    place where;
+    alignas(host_malloc) unsigned char object[sizeof(host_malloc)];
+};
+
 result<host_malloc*> host_malloc::create(host_memory_manager& maker, manager::record_pool& records,
                                          bool thread_safe, bool executable) noexcept {
-    static_assert(sizeof(host_malloc) <= manager::record_pool::record_size);
-    void* const storage = records.take();
-    if (storage == nullptr) {
-        return errc::out_of_address_space;
+    static_assert(sizeof(entry) <= manager::record_pool::record_size);
+    static_assert(offsetof(entry, where) == 0);
+    manager::heap_registry& heaps = maker.memory().heaps();
+    place* p = heaps.claim();
+    if (p == nullptr) {
+        void* const storage = records.take();
+        if (storage == nullptr) {
+            return errc::out_of_address_space;
+        }
+        p = &(new (storage) entry)->where;
+        heaps.add(*p);
     }
-    auto* const made = new (storage) host_malloc(maker, records);
+    auto* const made = new (reinterpret_cast<entry*>(p)->object) host_malloc(maker, *p);
     if (auto opened = made->heap_.open(thread_safe, executable); !opened) {
-        records.give_back(storage);
+        manager::heap_registry::vacate(*p);
         return opened.error();
     }
+    p->heap = &made->heap_;
+    p->end = &end;
     maker.AddRef();
+    manager::heap_registry::open(*p);
     return made;
 }
 
@@ -78,18 +94,24 @@ HRESULT host_malloc::Free(void* pMem) noexcept {
         return S_OK;
     }
     const auto done = heap_.free_otherwise(address_of(pMem));
-    return done ? S_OK : to_hresult(done.error());
+    if (!done) {
+        heap_.report("IHostMalloc::Free", heap_.explain(address_of(pMem)));
+        return to_hresult(done.error());
+    }
+    return S_OK;
 }
 
 bool host_malloc::origin_of(void* block, const char** file, int* line) noexcept {
     return heap_.origin_of(address_of(block), file, line);
 }
 
-void host_malloc::on_last_release() noexcept {
-    host_memory_manager& maker = maker_;
-    manager::record_pool& records = records_;
-    heap_.close();
-    records.give_back(this);
+void host_malloc::on_last_release() noexcept { manager::heap_registry::leave(place_); }
+
+void host_malloc::end(place& p) noexcept {
+    auto& object = *reinterpret_cast<host_malloc*>(reinterpret_cast<entry*>(&p)->object);
+    host_memory_manager& maker = object.maker_;
+    object.heap_.close();
+    manager::heap_registry::vacate(p);
     maker.Release();
 }
 

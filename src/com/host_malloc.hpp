@@ -10,7 +10,8 @@ namespace memreeve::com {
 
 class host_malloc final : public com_object<host_malloc, IHostMalloc> {
 public:
-    // Counts one more reference to `maker`. Placed in a record of `records`.
+    // Counts one more reference to `maker`. Placed where another heap of the manager's was, or in a
+    // record of `records`, which then stays one for heaps.
     // Errors: out_of_address_space, over_budget, forbidden.
     static result<host_malloc*> create(host_memory_manager& maker, manager::record_pool& records,
                                        bool thread_safe, bool executable) noexcept;
@@ -29,11 +30,15 @@ public:
     void on_last_release() noexcept;
 
 private:
-    host_malloc(host_memory_manager& maker, manager::record_pool& records) noexcept
-        : maker_(maker), records_(records), heap_(maker.memory(), maker.owner()) {}
+    using place = manager::heap_registry::place;
+    struct entry; // a place in the manager's registry, and the object
+
+    host_malloc(host_memory_manager& maker, place& p) noexcept
+        : maker_(maker), place_(p), heap_(maker.memory(), maker.owner()) {}
+    static void end(place& p) noexcept;
 
     host_memory_manager& maker_;
-    manager::record_pool& records_;
+    place& place_;
     manager::owner_heap heap_;
 };
 

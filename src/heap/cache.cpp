@@ -2,7 +2,6 @@
 // heap: the caches of threads, and what passes through them when the quick way does not.
 #include "heap/heap.hpp"
 
-#include <cstring>
 #include <new>
 
 namespace memreeve::heap {
@@ -118,6 +117,7 @@ void heap::forget(cache& c) noexcept {
             one->home.store(nullptr, std::memory_order_relaxed);
         }
     }
+    forget_debug(c);
     c.inside.store(0, std::memory_order_release);
 }
 
@@ -143,49 +143,25 @@ void heap::settle_after_fork() noexcept {
 // ---- requests ---------------------------------------------------------------------------------------
 
 // A refusal is final only when nothing is left to give back.
-result<address> heap::allocate_small(std::uint32_t bin_index, criticality level,
-                                     std::uint64_t origin) noexcept {
-    const result<address> got = allocate_small_once(bin_index, level, origin);
+result<address> heap::allocate_small(std::uint32_t bin_index, criticality level) noexcept {
+    const result<address> got = allocate_small_once(bin_index, level);
     if (!got && got.error().code == errc::over_budget && trim() != 0) {
-        return allocate_small_once(bin_index, level, origin);
+        return allocate_small_once(bin_index, level);
     }
     return got;
 }
 
-// names::keep, remembered by pointer.
-result<std::uint32_t> heap::name_of(const char* file, criticality level) noexcept {
-    cache* const c = own_cache();
-    if (file == nullptr || c == nullptr || !c->enter()) {
-        return names_.keep(records_, file, level);
-    }
-    cache::known_name& known = c->name_at(file);
-    // Two words: whoever was stopped between them has left one of another name, or none.
-    if (known.pointer != file || known.kept == 0 ||
-        std::strcmp(names::text(records_, known.kept), file) != 0) {
-        const result<std::uint32_t> kept = names_.keep(records_, file, level);
-        if (!kept) {
-            c->leave();
-            return kept;
-        }
-        known = {file, *kept};
-    }
-    const std::uint32_t name = known.kept;
-    c->leave();
-    return name;
-}
-
-result<address> heap::allocate_small_once(std::uint32_t bin_index, criticality level,
-                                          std::uint64_t origin) noexcept {
+result<address> heap::allocate_small_once(std::uint32_t bin_index, criticality level) noexcept {
     cache* const c = find_cache();
     if (c == nullptr || !c->enter()) {
         shared_counts_.count_allocation();
-        return allocate_from_slab(bin_index, level, origin);
+        return allocate_from_slab(bin_index, level);
     }
     c->counts.count_allocation();
     magazine* m = magazine_for(*c, bin_index, level);
     if (m == nullptr) {
         c->leave();
-        return allocate_from_slab(bin_index, level, origin);
+        return allocate_from_slab(bin_index, level);
     }
     if (m->count.load(std::memory_order_relaxed) == 0) {
         m = m->note_use() ? enlarged(*c, bin_index, *m, level) : m;
@@ -196,9 +172,6 @@ result<address> heap::allocate_small_once(std::uint32_t bin_index, criticality l
     }
     block_state* state = nullptr;
     const address block = m->pop(state);
-    if (bin_index >= class_count) {
-        descriptor::origin_beside(*state).store(origin, std::memory_order_relaxed);
-    }
     c->leave();
     return block;
 }
@@ -223,6 +196,9 @@ result<void> heap::free_otherwise(address block) noexcept {
     descriptor& d = *f.slab;
     if (d.block_size == 0) {
         return leave(free_large(d));
+    }
+    if (d.has_origins()) {
+        return leave(free_debug(d, f.block, is_in ? c : nullptr));
     }
     block_state& state = d.state_of(f.block);
     if (!end_life(state)) {
@@ -359,6 +335,7 @@ void heap::empty(magazine& m, std::uint32_t blocks) noexcept {
 }
 
 void heap::empty(cache& c) noexcept {
+    empty_debug(c);
     for (std::uint32_t i = 0; i < bin_count; ++i) {
         magazine* const m = c.magazine_of(i);
         if (m == nullptr) {
@@ -375,7 +352,8 @@ void heap::empty(cache& c) noexcept {
 byte_count heap::trim() noexcept {
     const byte_count kept = source_.trim(); // and, below, what we give back now
     const page_count before = slab_pages_.load(std::memory_order_relaxed);
-    if (cache* const c = find_cache(); c != nullptr && c->enter()) {
+    // A cache is not made for this: its pages might be refused, and whoever refuses asks for a trim.
+    if (cache* const c = own_cache(); c != nullptr && c->enter()) {
         empty(*c);
         c->leave();
     }

@@ -19,6 +19,8 @@
 
 namespace memreeve::heap {
 
+struct debug_cache;
+
 inline constexpr std::uint32_t bin_count = 2 * class_count; // plain, then those with origins
 
 // Blocks of one bin: taken from their slabs (bit set), not live. Last in, first out.
@@ -77,19 +79,10 @@ struct alignas(unit_size) cache {
     tally counts{};
     std::atomic<std::uint64_t> thread{
         0}; // whose: claims << thread_bits | page_source::this_thread, or 0
-    std::atomic<address> pointer{0}; // its thread pointer: where to look first, no more
-    // File names this thread came with lately (decision 17): by pointer, believed only when the
-    // contents agree.
-    struct known_name {
-        const char* pointer = nullptr;
-        std::uint32_t kept = 0;
-    };
-    known_name names[4]{};
-    std::atomic<magazine*> magazines[bin_count];
+    std::atomic<address> pointer{0};             // its thread pointer: where to look first, no more
+    std::atomic<debug_cache*> debug{nullptr};    // from the first DebugAlloc on
+    std::atomic<magazine*> magazines[bin_count]; // those with origins have none: see debug_cache
 
-    known_name& name_at(const char* file) noexcept {
-        return names[reinterpret_cast<address>(file) / 16 % 4];
-    }
     cache() noexcept {
         for (std::atomic<magazine*>& m : magazines) {
             m.store(&no_magazine, std::memory_order_relaxed);

@@ -31,12 +31,17 @@ namespace memreeve::heap {
 
 using block_state = std::atomic<std::uint8_t>; // 1: live
 
-// Name and line of a block of a debug slab (see origin_word), with its state.
+// A block of a debug slab: name and line (debug_blocks.hpp), kept after its end until it is handed out
+// again; 0 while nobody has had it since the slab has had these pages. With its state.
 struct named_state {
     std::atomic<std::uint64_t> origin;
     block_state state;
+    std::atomic<std::uint32_t> size; // bytes that were asked for
 };
 static_assert(sizeof(named_state) == 16);
+
+// In front of the caller's bytes in a block that allocate_debug made.
+inline constexpr byte_count debug_lead = 16;
 
 struct alignas(unit_size) descriptor {
     static constexpr std::uint32_t closed = 1u << 31;
@@ -65,6 +70,8 @@ struct alignas(unit_size) descriptor {
                                                  // block the pages of its range in front of it
     std::uint32_t next_of_all = 0;               // unit + 1
     std::atomic<std::uint64_t> origin{0};        // of a large block; 0: it has none
+    std::atomic<byte_count> requested{0};        // and then its bytes
+    std::atomic<address> left{0};                // where a large block was that is free
 
     bool has_origins() const noexcept { return state_shift != 0; }
     std::uint32_t words() const noexcept { return (capacity + 63) / 64; }
@@ -74,9 +81,10 @@ struct alignas(unit_size) descriptor {
     block_state& state_of(std::uint32_t block) const noexcept {
         return states[std::size_t{block} << state_shift];
     }
-    static std::atomic<std::uint64_t>& origin_beside(block_state& s) noexcept {
-        return *reinterpret_cast<std::atomic<std::uint64_t>*>(reinterpret_cast<address>(&s) -
-                                                              offsetof(named_state, state));
+    // Of a debug slab.
+    named_state& named(std::uint32_t block) const noexcept {
+        return *reinterpret_cast<named_state*>(reinterpret_cast<address>(&state_of(block)) -
+                                               offsetof(named_state, state));
     }
     // Sets up the parts behind the descriptor. Its own fields are set.
     void lay_out(bool with_origins) noexcept {
@@ -104,9 +112,13 @@ struct alignas(unit_size) descriptor {
         block = static_cast<std::uint32_t>(offset * reciprocal >> reciprocal_shift);
         return block * block_size == offset;
     }
+    // What the caller has of a block begins so far behind its beginning.
+    byte_count lead() const noexcept {
+        return has_origins() || origin.load(std::memory_order_relaxed) != 0 ? debug_lead : 0;
+    }
     address large_block() const noexcept {
         return base.load(std::memory_order_acquire) +
-               bytes_of(hint.load(std::memory_order_relaxed));
+               bytes_of(hint.load(std::memory_order_relaxed)) + lead();
     }
     bool is_large_live() const noexcept {
         const std::uint32_t u = used.load(std::memory_order_acquire);

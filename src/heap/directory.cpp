@@ -10,7 +10,8 @@ void directory::enter(page_source& source, std::uint64_t tag, range where, descr
     for (address a = where.begin; a < where.end; a += granule_size) {
         root& r = roots_[slot_of(a)];
         if (r.leaf.load(std::memory_order_acquire) == 0) {
-            const result<taken> got = source.take({.size = leaf_size, .tag = tag, .level = level});
+            const result<taken> got = source.take(
+                {.size = leaf_size, .guard = records_guard, .tag = tag, .level = level});
             if (!got) {
                 return;
             }
@@ -30,7 +31,7 @@ void directory::give_back(page_source& source) noexcept {
     for (root& r : roots_) {
         if (const address leaf = r.leaf.exchange(0, std::memory_order_acq_rel); leaf != 0) {
             r.key.store(no_key, std::memory_order_relaxed);
-            source.give_back(leaf);
+            source.give_back(leaf - records_guard);
         }
     }
     pages_.store(0, std::memory_order_relaxed);

@@ -8,17 +8,12 @@ namespace {
 
 constinit std::atomic<std::uint32_t> last_number{0};
 
-constexpr std::uint32_t origin_blocks = 512; // a debug slab keeps a word for each block
+constexpr std::uint32_t origin_blocks = 448; // a debug slab keeps two words for each block
 
 constexpr char many_threads = 0;
 
 constexpr byte_count own_bytes(std::size_t object) noexcept {
     return round_up(object, unit_size) + first_chunk_units * unit_size;
-}
-
-// 1 | name (unit + 1, 31 bits) | line; 0 means that the block was not made by allocate_debug.
-constexpr std::uint64_t origin_word(std::uint32_t name, int line) noexcept {
-    return std::uint64_t{1} << 63 | std::uint64_t{name} << 32 | static_cast<std::uint32_t>(line);
 }
 
 } // namespace
@@ -30,19 +25,21 @@ heap::heap(page_source& source, options o, std::uint32_t number) noexcept
     }
 }
 
+std::uint32_t heap::numbers_given() noexcept { return last_number.load(std::memory_order_relaxed); }
+
 result<heap*> heap::create(page_source& source, options o) noexcept {
     // Start-up work of a runtime: without a heap it cannot begin, hence the highest level.
     const std::uint32_t number = last_number.fetch_add(1, std::memory_order_relaxed) + 1;
     const std::uint64_t tag = std::uint64_t{number} << 32 | records_tag;
     const byte_count bytes = round_up(own_bytes(sizeof(heap)), page_size);
-    const result<taken> got =
-        source.take({.size = bytes, .tag = tag, .level = criticality::process});
+    const result<taken> got = source.take(
+        {.size = bytes, .guard = records_guard, .tag = tag, .level = criticality::process});
     if (!got) {
         return got.error();
     }
-    auto* made = ::new (reinterpret_cast<void*>(got->begin)) heap(source, o, number);
+    auto* made = ::new (reinterpret_cast<void*>(got->pages)) heap(source, o, number);
     made->records_.start(source, tag,
-                         reinterpret_cast<void*>(got->begin + round_up(sizeof(heap), unit_size)));
+                         reinterpret_cast<void*>(got->pages + round_up(sizeof(heap), unit_size)));
     return made;
 }
 
@@ -65,18 +62,7 @@ void heap::destroy() noexcept {
     directory_.give_back(source_);
     records_.give_back();
     page_source& source = source_;
-    source.give_back(reinterpret_cast<address>(this));
-}
-
-result<address> heap::allocate_debug(byte_count size, criticality level, const char* file,
-                                     int line) noexcept {
-    const result<std::uint32_t> name = name_of(file, level);
-    if (!name) {
-        return name.error();
-    }
-    const std::uint64_t origin = origin_word(*name, line);
-    return size <= largest_small ? allocate_small(class_count + class_of(size), level, origin)
-                                 : allocate_large(size, {}, level, origin);
+    source.give_back(reinterpret_cast<address>(this) - records_guard);
 }
 
 // Up to `wanted` blocks for the caller, of the slab that those share who have none of their own.
@@ -112,11 +98,10 @@ result<descriptor*> heap::reserve_shared(std::uint32_t bin_index, std::uint32_t 
 }
 
 // Without a cache: one block at a time.
-result<address> heap::allocate_from_slab(std::uint32_t bin_index, criticality level,
-                                         std::uint64_t origin) noexcept {
+result<address> heap::allocate_from_slab(std::uint32_t bin_index, criticality level) noexcept {
     std::uint32_t promised = 0;
     const result<descriptor*> d = reserve_shared(bin_index, 1, promised, level);
-    return d ? result<address>(hand_out(**d, origin)) : d.error();
+    return d ? result<address>(hand_out(**d)) : d.error();
 }
 
 // A slab that is worth trying, taken off the stacks: `listed` stays 1 and the caller is its holder.
@@ -205,6 +190,9 @@ result<void> heap::back(descriptor& d, byte_count bytes, form f, criticality lev
     d.hint.store(static_cast<std::uint32_t>(pages_of(got->pages - got->begin)),
                  std::memory_order_relaxed);
     d.base.store(got->begin, std::memory_order_release);
+    for (std::uint32_t i = 0; d.has_origins() && i < d.capacity; ++i) {
+        d.named(i).origin.store(0, std::memory_order_relaxed); // nobody's yet
+    }
     if (!large) { // a large block may share its granule, and is counted by stats()
         slab_pages_.fetch_add(pages_of(bytes), std::memory_order_relaxed);
         directory_.enter(source_, tag_for(records_tag), {got->begin, got->begin + bytes}, d, level);
@@ -213,14 +201,11 @@ result<void> heap::back(descriptor& d, byte_count bytes, form f, criticality lev
     return {};
 }
 
-address heap::hand_out(descriptor& d, std::uint64_t origin) noexcept {
+address heap::hand_out(descriptor& d) noexcept {
     std::uint32_t word = 0;
     const std::uint64_t bit = d.claim_reserved(1, word);
     const std::uint32_t block = word * 64 + static_cast<std::uint32_t>(std::countr_zero(bit));
     block_state& state = d.state_of(block);
-    if (d.has_origins()) {
-        descriptor::origin_beside(state).store(origin, std::memory_order_relaxed);
-    }
     state.store(1, std::memory_order_relaxed);
     return d.base.load(std::memory_order_acquire) + address{block} * d.block_size;
 }
@@ -243,7 +228,7 @@ heap::found heap::find(address block) noexcept {
         return block == d->large_block() ? found{d, 0} : found{};
     }
     std::uint32_t i = 0;
-    return d->is_block(block - begin, i) ? found{d, i} : found{};
+    return d->is_block(block - begin - d->lead(), i) ? found{d, i} : found{};
 }
 
 // Blocks that nobody has any more: their bits of bits()[word].
@@ -325,27 +310,14 @@ byte_count heap::size_of(address block) noexcept {
 byte_count heap::usable_of(const found& f) noexcept {
     descriptor& d = *f.slab;
     if (d.block_size == 0) {
-        return d.is_large_live() ? d.bytes.load(std::memory_order_relaxed) : 0;
+        return !d.is_large_live() ? 0
+               : d.lead() != 0    ? d.requested.load(std::memory_order_relaxed)
+                                  : d.bytes.load(std::memory_order_relaxed);
     }
-    return d.state_of(f.block).load(std::memory_order_acquire) != 0 ? d.block_size : 0;
-}
-
-bool heap::origin_of(address block, const char** file, int* line) noexcept {
-    const found f = find(block);
-    if (f.slab == nullptr || usable_of(f) == 0) {
-        return false;
+    if (d.state_of(f.block).load(std::memory_order_acquire) == 0) {
+        return 0;
     }
-    std::uint64_t origin = f.slab->origin.load(std::memory_order_relaxed);
-    if (f.slab->has_origins()) {
-        origin =
-            descriptor::origin_beside(f.slab->state_of(f.block)).load(std::memory_order_relaxed);
-    }
-    if (origin == 0) {
-        return false;
-    }
-    *file = names::text(records_, static_cast<std::uint32_t>(origin >> 32) & ~(1u << 31));
-    *line = static_cast<int>(static_cast<std::uint32_t>(origin));
-    return true;
+    return d.has_origins() ? d.named(f.block).size.load(std::memory_order_relaxed) : d.block_size;
 }
 
 heap_stats heap::stats() noexcept {
@@ -358,7 +330,7 @@ heap_stats heap::stats() noexcept {
         if (d->block_size == 0) {
             if (d->is_large_live()) {
                 ++s.live_blocks;
-                s.live_bytes += d->bytes.load(std::memory_order_relaxed);
+                s.live_bytes += usable_of({d, 0});
                 s.pages_held += pages_of(d->bytes.load(std::memory_order_relaxed));
             }
             continue;
@@ -368,7 +340,7 @@ heap_stats heap::stats() noexcept {
             live += d->state_of(k).load(std::memory_order_relaxed);
         }
         s.live_blocks += live;
-        s.live_bytes += live * d->block_size;
+        s.live_bytes += d->has_origins() ? debug_bytes(*d) : live * d->block_size;
     }
     return s;
 }

@@ -13,8 +13,10 @@
 #pragma once
 
 #include "heap/cache.hpp"
+#include "heap/debug_blocks.hpp"
 #include "heap/descriptor.hpp"
 #include "heap/directory.hpp"
+#include "heap/misuse.hpp"
 #include "heap/names.hpp"
 #include "heap/page_source.hpp"
 #include "heap/size_class.hpp"
@@ -29,6 +31,7 @@ struct options {
     bool executable = false; // blocks may be executed (decision 10)
     // Not 0 while this process has but one thread; as __libc_single_threaded. Null: never known.
     const volatile char* single_threaded = nullptr;
+    misuse_listener listener{}; // is told what a request finds out by the way (written_after)
 };
 
 struct heap_stats {
@@ -71,10 +74,11 @@ public:
         return block;
     }
     result<address> allocate_otherwise(byte_count size, criticality level) noexcept {
-        return size <= largest_small ? allocate_small(class_of(size), level, 0)
+        return size <= largest_small ? allocate_small(class_of(size), level)
                                      : allocate_large(size, {}, level, 0);
     }
-    // The same, and origin_of tells `file` and `line`. `file` is copied and may be null (D33).
+    // The same, and origin_of tells `file` and `line`. `file` is copied and may be null (D33). size_of
+    // is `size` itself, or 1 for 0; what is written beyond it is found when the block is freed.
     result<address> allocate_debug(byte_count size, criticality level, const char* file,
                                    int line) noexcept;
     // allocate(), and the first `size` bytes read zero.
@@ -87,8 +91,8 @@ public:
     // its place when another cannot be had. not_ours: no live block of this heap; an error changes
     // nothing. Alignment beyond 16 is not kept by a block that moves.
     result<address> resize(address block, byte_count new_size, criticality level) noexcept;
-    // 0 is freed by doing nothing (D4). not_ours: not the beginning of a live block of this heap;
-    // nothing has changed then (D8).
+    // 0 is freed by doing nothing (D4). not_ours: not the beginning of a live block of this heap, or a
+    // block of allocate_debug beyond which something was written; nothing has changed then (D8).
     result<void> free(address block) noexcept {
         return free_quickly(block) ? result<void>{} : free_otherwise(block);
     }
@@ -124,11 +128,19 @@ public:
     byte_count size_of(address block) noexcept;
     // True when `block` is live and was made by allocate_debug. `file` stays valid until destroy.
     bool origin_of(address block, const char** file, int* line) noexcept;
+    // What is wrong with `where` as an argument of free(). Names stay valid until destroy.
+    misuse explain(address where) noexcept;
+    // Calls `visit` for every live block until it answers false, and answers that. Blocks that come or
+    // go meanwhile may be missed or told all the same. `visit` may call the heap.
+    bool list_live(bool (*visit)(void* context, const live_block& b) noexcept,
+                   void* context) noexcept;
     // Exact when no operation is in flight, else somewhere between before and after.
     heap_stats stats() noexcept;
     // Gives back what is kept although no block lies in it; the bytes given back.
     byte_count trim() noexcept;
     options settings() const noexcept { return options_; }
+    // No other heap of this process has or had it.
+    std::uint32_t number() const noexcept { return number_; }
 
     // In the only thread of a fork's child, before anything else: what the caches of the parent's other
     // threads hold is lost to the child. `source` gives the child's tallies from now on.
@@ -150,12 +162,12 @@ private:
         ~0u; // low half of the tag of memory without blocks
 
     heap(page_source& source, options o, std::uint32_t number) noexcept;
+    static std::uint32_t numbers_given() noexcept;
 
     // ---- heap.cpp: slabs ------------------------------------------------------------------------
     result<descriptor*> reserve_shared(std::uint32_t bin_index, std::uint32_t wanted,
                                        std::uint32_t& promised, criticality level) noexcept;
-    result<address> allocate_from_slab(std::uint32_t bin_index, criticality level,
-                                       std::uint64_t origin) noexcept;
+    result<address> allocate_from_slab(std::uint32_t bin_index, criticality level) noexcept;
     result<descriptor*> next_slab(std::uint32_t bin_index, criticality level) noexcept;
     result<descriptor*> new_descriptor(std::uint32_t bin_index, std::uint32_t block_size,
                                        std::uint32_t bytes, bool with_origins,
@@ -164,9 +176,10 @@ private:
     struct form {
         byte_count alignment = 0;
         bool zeroed = false;
+        byte_count requested = 0; // of a debug block
     };
     result<void> back(descriptor& d, byte_count bytes, form f, criticality level) noexcept;
-    address hand_out(descriptor& d, std::uint64_t origin) noexcept;
+    address hand_out(descriptor& d) noexcept;
     void return_blocks(descriptor& d, std::uint32_t word, std::uint64_t blocks) noexcept;
     void let_go(descriptor& d) noexcept;
     void list_again(descriptor& d) noexcept;
@@ -174,7 +187,7 @@ private:
     void close_if_empty(descriptor& d) noexcept;
     void release_pages(descriptor& d) noexcept;
     found find(address block) noexcept;
-    byte_count usable_of(const found& f) noexcept;
+    static byte_count usable_of(const found& f) noexcept;
 
     // ---- large.cpp ------------------------------------------------------------------------------
     result<address> allocate_large(byte_count size, form f, criticality level,
@@ -186,6 +199,32 @@ private:
                             criticality level) noexcept;
     result<void> free_large(descriptor& d) noexcept;
 
+    // ---- debug_blocks.cpp -----------------------------------------------------------------------
+    result<address> allocate_debug_otherwise(byte_count size, criticality level, const char* file,
+                                             int line) noexcept;
+    result<address> allocate_debug_once(byte_count size, criticality level,
+                                        std::uint64_t origin) noexcept;
+    address begin_debug_life(address carrier, named_state& record, byte_count size,
+                             std::uint64_t origin) noexcept;
+    void tell_written_after(address block, const named_state& record) noexcept;
+    result<void> free_debug(descriptor& d, std::uint32_t i, cache* inside) noexcept;
+    static bool is_intact(const descriptor& d) noexcept;
+    result<address> resize_debug(const found& f, address block, byte_count new_size,
+                                 criticality level) noexcept;
+    bool is_known(debug_cache& own, const char* file, int line, std::uint32_t& name) noexcept;
+    result<std::uint32_t> name_of(const char* file, int line, criticality level) noexcept;
+    debug_cache* debug_cache_of(cache& c, criticality level) noexcept;
+    debug_magazine* debug_magazine_for(cache& c, std::uint32_t class_index,
+                                       criticality level) noexcept;
+    void empty(debug_magazine& m, std::uint32_t blocks) noexcept;
+    void empty_debug(cache& c) noexcept;
+    static void forget_debug(cache& c) noexcept;
+    std::uint64_t origin_word_of(const found& f) const noexcept;
+    template <class Into>
+    void describe(std::uint64_t origin, Into& into) const noexcept;
+    void explain_block(const found& f, address block, misuse& m) noexcept;
+    static byte_count debug_bytes(const descriptor& d) noexcept;
+
     // ---- cache.cpp ------------------------------------------------------------------------------
     // This thread's cache if it has one and the slot is not another heap's.
     cache* own_cache() const noexcept {
@@ -193,14 +232,11 @@ private:
         return s.heap == number_ ? s.mine : nullptr;
     }
     cache* find_cache() noexcept;
-    result<std::uint32_t> name_of(const char* file, criticality level) noexcept;
     cache* claimed_cache() noexcept;
     cache* make_cache() noexcept;
     bool claim_left(cache& c) noexcept;
-    result<address> allocate_small(std::uint32_t bin_index, criticality level,
-                                   std::uint64_t origin) noexcept;
-    result<address> allocate_small_once(std::uint32_t bin_index, criticality level,
-                                        std::uint64_t origin) noexcept;
+    result<address> allocate_small(std::uint32_t bin_index, criticality level) noexcept;
+    result<address> allocate_small_once(std::uint32_t bin_index, criticality level) noexcept;
     magazine* magazine_for(cache& c, std::uint32_t bin_index, criticality level) noexcept;
     magazine* new_magazine(std::uint32_t capacity, criticality level) noexcept;
     magazine* enlarged(cache& c, std::uint32_t bin_index, magazine& m, criticality level) noexcept;
@@ -219,7 +255,7 @@ private:
         }
         const address base = d->base.load(std::memory_order_acquire);
         std::uint32_t i = 0;
-        if (d->is_block(block - base, i)) [[likely]] {
+        if (d->is_block(block - base - d->lead(), i)) [[likely]] {
             return {d, i};
         }
         return d->block_size == 0 && base != 0 && block == d->large_block() ? found{d, 0} : found{};

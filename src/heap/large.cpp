@@ -51,17 +51,27 @@ result<address> heap::allocate_large_once(byte_count size, form f, criticality l
         unbacked_large_.push(*d);
         return backed.error();
     }
-    const address block = d->large_block();
     d->origin.store(origin, std::memory_order_relaxed);
+    const address block = d->large_block();
+    if (origin != 0) {
+        d->requested.store(f.requested, std::memory_order_relaxed);
+        draw_canaries(block, f.requested);
+    }
     d->used.store(1, std::memory_order_release);
     return block;
 }
 
 result<void> heap::free_large(descriptor& d) noexcept {
     std::uint32_t live = 1;
-    if (!d.used.compare_exchange_strong(live, descriptor::closed, std::memory_order_acq_rel)) {
+    if (!d.used.compare_exchange_strong(live, descriptor::busy, std::memory_order_acq_rel)) {
         return errc::not_ours;
     }
+    if (!is_intact(d)) {
+        d.used.store(1, std::memory_order_release);
+        return errc::not_ours;
+    }
+    d.left.store(d.large_block(), std::memory_order_relaxed);
+    d.used.store(descriptor::closed, std::memory_order_relaxed);
     release_pages(d);
     unbacked_large_.push(d);
     return {};
@@ -100,6 +110,9 @@ result<address> heap::resize(address block, byte_count new_size, criticality lev
     const byte_count usable = f.slab == nullptr ? 0 : usable_of(f);
     if (usable == 0) {
         return errc::not_ours;
+    }
+    if (f.slab->lead() != 0) {
+        return resize_debug(f, block, new_size, level);
     }
     if (f.slab->block_size == 0 && new_size > largest_small) {
         return resize_large(*f.slab, new_size, level);

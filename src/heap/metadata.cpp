@@ -16,12 +16,13 @@ result<std::uint32_t> metadata::append(std::uint32_t units, criticality level) n
         }
         if (chunks_[chunk].load(std::memory_order_acquire) == 0) {
             const byte_count size = byte_count{first_chunk_units} << chunk << 6;
-            const result<taken> got = source_->take({.size = size, .tag = tag_, .level = level});
+            const result<taken> got =
+                source_->take({.size = size, .guard = records_guard, .tag = tag_, .level = level});
             if (!got) {
                 return got.error();
             }
             address none = 0;
-            if (chunks_[chunk].compare_exchange_strong(none, got->begin,
+            if (chunks_[chunk].compare_exchange_strong(none, got->pages,
                                                        std::memory_order_acq_rel)) {
                 pages_.fetch_add(pages_of(size), std::memory_order_relaxed);
             } else {
@@ -38,7 +39,7 @@ result<std::uint32_t> metadata::append(std::uint32_t units, criticality level) n
 void metadata::give_back() noexcept {
     for (std::uint32_t k = 1; k < chunk_limit; ++k) {
         if (const address chunk = chunks_[k].exchange(0, std::memory_order_acq_rel); chunk != 0) {
-            source_->give_back(chunk);
+            source_->give_back(chunk - records_guard);
         }
     }
     pages_.store(0, std::memory_order_relaxed);

@@ -25,12 +25,17 @@ struct wish {
     byte_count most = 0;                 // a range of up to so many is as good; 0: `size`
     byte_count room = 0;                 // of address space to grow into; at least `size`
     byte_count alignment = granule_size; // of the pages; a power of two
+    byte_count guard = 0;                // of address space that stays inaccessible, on both sides;
+                                         // with no alignment and no room
     std::uint64_t tag = 0;               // any non-zero word, found again by tag_of
     bool executable = false;             // execute too
     bool may_be_used = false;            // contents do not matter
     bool beside_others = false;          // other ranges may begin and end in its granules
     criticality level = criticality::task;
 };
+
+// Round whatever the heap writes down for itself: who writes on past a block meets it first (A1).
+inline constexpr byte_count records_guard = page_size;
 
 // Where a thread counts what it asks of a heap.
 struct tally {

@@ -49,9 +49,9 @@ result<host*> host::create(const settings& s) noexcept {
         const auto opened = made->manager_.open(made->books_, *made->image_, memory);
         if (opened) {
             made->notices_.open(made->books_.tree(), made->manager_.system(), made->image_);
-            made->notices_.relieve_with(
-                [](void* context) noexcept {
-                    static_cast<void>(static_cast<class manager*>(context)->drop_warm());
+            made->notices_.relieve_first(
+                [](void* self) noexcept {
+                    static_cast<void>(static_cast<manager*>(self)->relieve());
                 },
                 &made->manager_);
             return made;
@@ -78,7 +78,7 @@ result<owner_id> host::open_owner(owner_id parent, const char* name,
 }
 
 bool host::close_owner(owner_id who) noexcept {
-    static_cast<void>(manager_.drop_warm());
+    static_cast<void>(manager_.relieve());
     books_.tree().drain();
     const budget::account& a = books_.tree().at(who);
     for (const auto* held : {&a.mapped, &a.heap, &a.charged}) {

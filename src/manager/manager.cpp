@@ -5,6 +5,7 @@
 #include "budget/charge.hpp"
 #include "manager/foreign.hpp"
 #include "manager/operation.hpp"
+#include "manager/owner_heap.hpp"
 #include "prim/prim.hpp"
 #include "vm/win32.hpp"
 
@@ -86,7 +87,7 @@ result<void> manager::take(owner_id who, page_count pages, criticality level,
         return {};
     }
     auto r = tree().try_take(who, pages, level, out);
-    if (!r && drop_warm() != 0) {
+    if (!r && relieve() != 0) {
         r = tree().try_take(who, pages, level, out);
     }
     if (!r && books_->fold_dead()) {
@@ -100,6 +101,16 @@ result<void> manager::take(owner_id who, page_count pages, criticality level,
         tree().count_refusal(who, level); // once, however often it was asked for
     }
     return r;
+}
+
+byte_count manager::relieve() noexcept {
+    byte_count given = drop_warm();
+    heaps_.for_each([&given](owner_heap& h) noexcept {
+        given += h.trim();
+        return true;
+    });
+    given_back_.fetch_add(given, std::memory_order_relaxed);
+    return given;
 }
 
 result<void> manager::carry_out(vm::planned& p, criticality level) noexcept {
@@ -301,7 +312,7 @@ result<void> manager::needs_address_space(address where, byte_count size) noexce
     if (!fits_user_space(where, size)) {
         return errc::out_of_address_space;
     }
-    static_cast<void>(drop_warm());
+    static_cast<void>(relieve());
     space_.settle_owed();
     space_.give_back_empty_arenas();
     const byte_count wanted = size == 0 ? granule_size : round_up(size, page_size);

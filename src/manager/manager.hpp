@@ -20,6 +20,7 @@
 #include "budget/budget.hpp"
 #include "heap/page_source.hpp"
 #include "manager/extents.hpp"
+#include "manager/heap_registry.hpp"
 #include "manager/ledger.hpp"
 #include "manager/options.hpp"
 #include "manager/page_runs.hpp"
@@ -103,9 +104,10 @@ public:
     // Ranges kept for the next heap that wants as much (warm_ranges.hpp).
     bool keep_warm(address begin) noexcept;
     warm_range take_warm(owner_id who, page_count from, page_count to, std::uint64_t tag) noexcept;
-    // Gives back everything that is kept so; bytes.
     byte_count drop_warm() noexcept;
-    // By drop_warm() so far, in bytes.
+    // Under pressure: everything that is kept and not used goes back, of all heaps too. Bytes.
+    byte_count relieve() noexcept;
+    // What relieve() has given back so far, and trimming before refusals.
     byte_count given_back() const noexcept { return given_back_.load(std::memory_order_relaxed); }
     // The same for runs (page_runs.hpp; runs.cpp). out_of_address_space: there are none to be had.
     result<heap::taken> take_run(owner_id who, const heap::wish& w) noexcept;
@@ -165,6 +167,7 @@ public:
     }
 
     vm::address_space& space() noexcept { return space_; }
+    heap_registry& heaps() noexcept { return heaps_; }
     extents& known() noexcept { return extents_; }
     sensors& system() noexcept { return sensors_; }
     ledger& books() noexcept { return *books_; }
@@ -222,12 +225,13 @@ private:
     sensors sensors_{};
     extents extents_{};
     warm_ranges warm_{};
+    heap_registry heaps_{};
+    std::atomic<byte_count> given_back_{0};
     page_runs runs_{};
     ledger* books_ = nullptr;
     telemetry::image_record* image_ = nullptr;
     options options_{};
     std::atomic<bool (*)() noexcept> give_back_{nullptr};
-    std::atomic<byte_count> given_back_{0};
 };
 
 } // namespace memreeve::manager

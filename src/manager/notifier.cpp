@@ -102,9 +102,6 @@ std::uint64_t notifier::look(std::uint32_t index, std::uint64_t now, bool* has_i
         std::atomic_thread_fence(std::memory_order_seq_cst);
         const pressure::policy::step step = s.policy.update(permille_of(s.who, has_inside), now);
         look_again_at = step.look_again_at;
-        if (step.notify && step.level == pressure::availability::low && relief_ != nullptr) {
-            relief_(relief_context_);
-        }
         if (step.notify && !s.is_muted) {
             visiting_group_.store(s.group, std::memory_order_seq_cst);
             call(s, step.level);
@@ -124,6 +121,10 @@ std::uint64_t notifier::look(std::uint32_t index, std::uint64_t now, bool* has_i
 }
 
 void notifier::call(slot& s, pressure::availability level) noexcept {
+    if (level == pressure::availability::low && relieve_ != nullptr && !has_relieved_) {
+        relieve_(relieve_context_);
+        has_relieved_ = true;
+    }
     const notice news{level, load_of(*accounts_, s.who, *system_)};
     const auto counter = static_cast<unsigned>(level);
     if (image_ != nullptr) {
@@ -173,6 +174,7 @@ void notifier::run() noexcept {
         std::uint64_t look_again_at = pressure::never;
         const std::uint64_t now = prim::now_ns();
         bool has_inside = false;
+        has_relieved_ = false;
         watch_.look(now);
         const std::uint32_t high = high_.load(std::memory_order_acquire);
         for (std::uint32_t i = 0; i < high; ++i) {

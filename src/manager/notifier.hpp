@@ -55,12 +55,11 @@ public:
 
     // All three must outlive the notifier; `image` may be null (nothing is counted there).
     void open(budget::tree& accounts, sensors& system, telemetry::image_record* image) noexcept;
-    // Called on the notifier's thread before a subscriber is told Low: frees what nobody uses. To be set
-    // before the first subscription.
-    using relief = void (*)(void* context) noexcept;
-    void relieve_with(relief function, void* context) noexcept {
-        relief_ = function;
-        relief_context_ = context;
+    // Called on the thread before anybody is told of Low, once for all who are told at that time: what
+    // is kept and not used goes back. Before the first subscription.
+    void relieve_first(void (*relieve)(void* context) noexcept, void* context) noexcept {
+        relieve_ = relieve;
+        relieve_context_ = context;
     }
     // Ends the thread and waits for it; no call runs or starts afterwards. Not from inside a call.
     void close() noexcept;
@@ -139,8 +138,6 @@ private:
     budget::tree* accounts_ = nullptr;
     sensors* system_ = nullptr;
     edge_watch edges_{};
-    relief relief_ = nullptr;
-    void* relief_context_ = nullptr;
     telemetry::image_record* image_ = nullptr;
 
     alignas(64) std::atomic<std::uint32_t> live_{0};
@@ -154,7 +151,10 @@ private:
     std::atomic<std::uint32_t> stop_{0};
     std::atomic<std::int32_t> thread_id_{0};
     bool ended_inside_ = false; // of the call that runs; the thread's own
-    pressure_watch watch_{};    // the thread's own
+    bool has_relieved_ = false; // in this round of looks; likewise
+    void (*relieve_)(void* context) noexcept = nullptr;
+    void* relieve_context_ = nullptr;
+    pressure_watch watch_{}; // the thread's own
     prim::thread_handle thread_{};
     std::atomic<std::uint32_t> high_{0}; // one past the highest slot ever used
     struct tables {

@@ -17,6 +17,9 @@ struct options {
     bool watch_by_faults = false; // deal_with_fault() sees every fault (decision 9)
     bool relaxed = false;         // reserved memory of small reservations may be touched
     const char* root_prefix = ""; // before /proc and /sys/fs/cgroup: tests use directory trees
+    // Is given a line on each misuse of a heap (misuse_report.hpp); null: standard error.
+    void (*report)(void* context, const char* line) = nullptr;
+    void* report_context = nullptr;
 };
 
 } // namespace memreeve::manager

@@ -4,6 +4,8 @@
 #pragma once
 
 #include "heap/heap.hpp"
+#include "manager/manager.hpp"
+#include "manager/misuse_report.hpp"
 #include "manager/pages.hpp"
 #include "prim/prim.hpp"
 
@@ -11,14 +13,16 @@ namespace memreeve::manager {
 
 class owner_heap {
 public:
-    owner_heap(manager& m, owner_id who) noexcept : pages_(m, who) {}
+    owner_heap(manager& m, owner_id who) noexcept : manager_(m), who_(who), pages_(m, who) {}
     owner_heap(const owner_heap&) = delete;
     owner_heap& operator=(const owner_heap&) = delete;
 
     // Once, before anything else. Errors: out_of_address_space, over_budget, forbidden.
     result<void> open(bool thread_safe, bool executable) noexcept {
-        const auto made =
-            heap::heap::create(pages_, {thread_safe, executable, prim::single_thread_flag()});
+        const auto made = heap::heap::create(pages_, {.thread_safe = thread_safe,
+                                                      .executable = executable,
+                                                      .single_threaded = prim::single_thread_flag(),
+                                                      .listener = {&tell, this}});
         if (!made) {
             return made.error();
         }
@@ -34,6 +38,7 @@ public:
     // In the only thread of a fork's child, once the manager has settled: what follows is charged to
     // `who` and counted in the child's record.
     void change_owner(owner_id who) noexcept {
+        who_ = who;
         pages_.change_owner(who);
         heap_->settle_after_fork();
     }
@@ -71,8 +76,25 @@ public:
     bool origin_of(address block, const char** file, int* line) noexcept {
         return heap_->origin_of(block, file, line);
     }
+    heap::misuse explain(address where) noexcept { return heap_->explain(where); }
+    // One line on it.
+    void report(const char* call, const heap::misuse& m) noexcept {
+        report_misuse(manager_, who_, call, m);
+    }
+    bool list_live(bool (*visit)(void* context, const heap::live_block& b) noexcept,
+                   void* context) noexcept {
+        return heap_->list_live(visit, context);
+    }
+    owner_id owner() const noexcept { return who_; }
+    std::uint32_t number() const noexcept { return heap_->number(); }
 
 private:
+    static void tell(void* self, const heap::misuse& m) noexcept {
+        static_cast<owner_heap*>(self)->report("IHostMalloc::DebugAlloc", m);
+    }
+
+    manager& manager_;
+    owner_id who_;
     manager_pages pages_;
     heap::heap* heap_ = nullptr;
 };

@@ -2,6 +2,7 @@
 #include "manager/pages.hpp"
 
 #include "budget/charge.hpp"
+#include "manager/manager.hpp"
 #include "manager/operation.hpp"
 #include "prim/prim.hpp"
 #include "vm/win32.hpp"
@@ -170,8 +171,7 @@ warm_range manager::take_warm(owner_id who, page_count from, page_count to,
 }
 
 byte_count manager::drop_warm() noexcept {
-    const byte_count loose = space_.drop_loose();
-    byte_count dropped = bytes_of(drop_runs(owner_id::none, ~page_count{0}));
+    byte_count dropped = space_.drop_loose() + bytes_of(drop_runs(owner_id::none, ~page_count{0}));
     while (!warm_.is_empty()) {
         const warm_range r = warm_.take_any();
         if (r.begin == 0) {
@@ -180,8 +180,7 @@ byte_count manager::drop_warm() noexcept {
         give_back_pages(r.begin);
         dropped += bytes_of(r.pages);
     }
-    given_back_.fetch_add(dropped, std::memory_order_relaxed);
-    return loose + dropped;
+    return dropped;
 }
 
 // ---- the manager's half ---------------------------------------------------------------------------
@@ -231,7 +230,7 @@ result<heap::taken> manager::take_pages(owner_id who, const heap::wish& w) noexc
         return errc::out_of_address_space;
     }
     const byte_count size = round_up(w.size, page_size);
-    const byte_count lead = w.alignment > granule_size ? w.alignment - granule_size : 0;
+    const byte_count lead = w.alignment > granule_size ? w.alignment - granule_size : 2 * w.guard;
     const byte_count room = round_up(w.room > size ? w.room : size, page_size) + lead;
     const bool all = room == size;
     const std::uint32_t protect =
@@ -261,7 +260,8 @@ result<heap::taken> manager::take_pages(owner_id who, const heap::wish& w) noexc
         return r.error();
     }
     const address begin = p.span().begin;
-    const address pages = round_up(begin, w.alignment > granule_size ? w.alignment : page_size);
+    const address pages =
+        w.alignment > granule_size ? round_up(begin, w.alignment) : begin + w.guard;
     if (!all) {
         const auto committed = [&]() -> result<void> {
             vm::planned commit;

@@ -3,9 +3,10 @@
 #pragma once
 
 #include "heap/page_source.hpp"
-#include "manager/manager.hpp"
 
 namespace memreeve::manager {
+
+class manager;
 
 class manager_pages final : public heap::page_source {
 public:

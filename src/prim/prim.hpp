@@ -58,8 +58,10 @@ int remove_guard(address where, byte_count size) noexcept;
 int unlock(address where, byte_count size) noexcept;
 // Makes writable private anonymous memory read zeroes: pages that are there are written over and stay,
 // when they are at most `most`, the others (swapped out, perhaps) are dropped. *kept: pages that are there
-// afterwards, at least. On failure contents may remain.
-int zero(address where, byte_count size, page_count most, page_count* kept) noexcept;
+// afterwards, at least. *written, where asked for: those of them that did not read zeroes before. On failure
+// contents may remain.
+int zero(address where, byte_count size, page_count most, page_count* kept,
+         page_count* written = nullptr) noexcept;
 // Puts inaccessible anonymous memory over whatever is mapped there.
 int replace_by_reserved(address where, byte_count size) noexcept;
 // The same with access: zero-filled memory that may be used so.

@@ -272,7 +272,7 @@ void address_space::abandon(planned& p) noexcept {
             pieces_.end(map_.at(p.index_));
         }
         map_.remove(p.index_);
-        undo_take(is_committed(p.target_) ? p.span_ : range{}, p.index_);
+        undo_take(is_committed(p.target_) || p.warm_ ? p.span_ : range{}, p.index_);
     }
     if (p.claimed_) {
         map_.unclaim(p.span_);
@@ -333,11 +333,11 @@ result<void> address_space::apply_reserve(planned& p) noexcept {
     // When one of these fails a prefix may have changed; abandon() gives the space back closed off.
     const range s = p.span_;
     const bool commits = is_committed(p.target_);
-    int e = 0;
-    if (p.kernel_ != (p.guarded_ ? access::read_write : access::none) && commits) {
+    int e = p.warm_ && commits ? wake(*home_of(map_.at(p.index_)), p.index_, s) : 0;
+    if (e == 0 && p.kernel_ != (p.guarded_ ? access::read_write : access::none) && commits) {
         e = prim::protect(s.begin, s.size(), p.kernel_);
     }
-    if (e == 0 && p.guarded_ && !p.relaxed_ && commits) {
+    if (e == 0 && p.guarded_ && !p.relaxed_ && !p.warm_ && commits) {
         e = prim::remove_guard(s.begin, s.size());
     }
     if (e != 0) {
@@ -362,6 +362,10 @@ result<void> address_space::take_space(planned& p) noexcept {
     p.guarded_ = got->guarded;
     std::uint32_t flags = 0;
     p.relaxed_ = got->relaxed;
+    p.warm_ = got->warm;
+    if (p.warm_ && !is_committed(p.target_)) {
+        p.target_ = page_code::reserved_writable;
+    }
     if (p.guarded_) {
         flags |= guarded_space;
     }

@@ -96,6 +96,7 @@ private:
         living_delta_ = 0;
         emptied_ = false;
         is_uniform_ = false;
+        warm_ = false;
     }
 
     address_space* space_ = nullptr;
@@ -111,6 +112,7 @@ private:
     bool is_uniform_ = false;    // every page of the span has old_code_
     bool stuck_ = false;         // decommit: the kernel would not change the access in one call
     bool bare_ = false; // decommit of a guarded one: without markers, hull_ is closed instead
+    bool warm_ = false; // and keeps its contents; reserve: its granules are warm
     access kernel_ = access::none;
     page_code target_ = page_code::reserved;
     page_code old_code_ = page_code::outside;
@@ -250,14 +252,16 @@ public:
 
     // Small reservations are held without markers from now on. Before open().
     void forgo_guards() noexcept { guards_.store(guards::unknown_to_kernel); }
+    // Takes every small reservation for touched throughout (space_supply_warm.cpp); for tests.
+    void assume_dense(bool on) noexcept { assumes_dense_ = on; }
     // Small reservations are relaxed from now on. Before open().
     void relax() noexcept { is_relaxed_ = true; }
-    // Of relaxed reservations: pages that may be there although nobody has committed them, at most.
+    // Of small reservations: pages that may be there although nobody has committed them, at most.
     page_count warm_pages(owner_id owner) const noexcept;
     // How many there may be, for an owner (all owners together have at most most_warm).
     using warm_bound = page_count (*)(void* context, owner_id owner) noexcept;
     void set_warm_bound(warm_bound bound) noexcept { warm_bound_ = bound; }
-    // Drops those of no live reservation. Bytes of addresses that were looked at.
+    // Drops those of no live reservation, in guarded arenas all. Bytes of addresses that were looked at.
     byte_count drop_loose() noexcept;
     // Pages of the owner's open granules: they are in its books as writable and slack, and the pages of
     // its guarded reservations by the difference from that.
@@ -336,6 +340,7 @@ private:
         arena* home = nullptr; // null: placed
         bool guarded = false;
         bool relaxed = false;
+        bool warm = false;
     };
     // What became of granules of a guarded arena.
     enum class granules_are : unsigned char { open, closed, parked, stuck };
@@ -343,12 +348,12 @@ private:
 
     result<place> take_anywhere(byte_count size, owner_id owner, bool commits) noexcept;
     place take_from(arena_kind kind, std::uint32_t count, std::uint32_t alignment, owner_id owner,
-                    bool commits, bool may_make) noexcept;
+                    bool commits, bool may_make, bool whole) noexcept;
     std::uint32_t claim_arena_record() noexcept;
     result<place> take_exactly(range where, owner_id owner) noexcept;
     result<void> take_space(planned& p) noexcept;
     void undo_take(range used, std::uint32_t index) noexcept;
-    bool open_or_close(place& got, range granules, bool may_open) noexcept;
+    bool open_or_close(place& got, range granules, bool may_open, bool whole) noexcept;
     result<place> take_from_arena(arena& home, range where, owner_id owner) noexcept;
     bool unmap_placed(range where) noexcept;
     bool try_guards(address page) noexcept;
@@ -368,6 +373,14 @@ private:
     granules_are park(arena& home, range granules, range used, bool is_read_write) noexcept;
     void clean_parked(arena& a, bool drop) noexcept;
     page_count loose_bound(const arena& a) const noexcept;
+    arena* warm_home(const planned& p) noexcept;
+    bool decommit_warm(planned& p, bool& is_read_write) noexcept;
+    int wake(arena& home, std::uint32_t index, range span) noexcept;
+    void cool(const planned& p) noexcept;
+    bool stays_warm(arena& home, range granules, range used, std::uint32_t flags) noexcept;
+    void set_warm(arena& home, range granules, bool is_warm) noexcept;
+    byte_count drop_warm(arena& a) noexcept;
+    byte_count drop_warm_reservation(arena& a, address where) noexcept;
     bool unmap_arena(arena& a) noexcept;
     void settle_half_open(arena& a) noexcept;
     void tell_slack(owner_id owner, std::int64_t pages) noexcept {
@@ -398,6 +411,7 @@ private:
     std::atomic<bool> has_ballast_{false};
     std::atomic<guards> guards_{guards::untried};
     bool is_relaxed_ = false;
+    bool assumes_dense_ = false;
     warm_bound warm_bound_ = nullptr;
     std::atomic<std::uint32_t> parked_{0}; // granules
     std::atomic<std::uint32_t> loose_{0};  // granules that are dirty or warm

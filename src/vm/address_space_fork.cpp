@@ -48,6 +48,7 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
                 loosen(*home, granules);
                 static_cast<void>(prim::protect(where.begin, where.size(), access::read_write));
             } else if (home != nullptr && home->is_open(granules)) {
+                set_warm(*home, granules, false);
                 static_cast<void>(cover(where, false));
             } else {
                 static_cast<void>(prim::discard(where.begin, where.size()));
@@ -78,6 +79,11 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
                 loosen(*home, run);
             }
         } else if (is_marked) {
+            if (arena* home = home_of(r); home != nullptr) {
+                set_warm(*home,
+                         {round_down(run.begin, granule_size), round_up(run.end, granule_size)},
+                         false);
+            }
             static_cast<void>(kernel_access(code, true) == use_of(code)
                                   ? prim::remove_guard(run.begin, run.size())
                                   : prim::install_guard(run.begin, run.size()));

@@ -38,6 +38,14 @@ int address_space::cover(range hull, bool is_read_write) noexcept {
 // where they lay they can be put on again.
 result<void> address_space::apply_access_guarded(planned& p) noexcept {
     const bool commits = p.kind_ == planned::kind::commit;
+    if (arena* home = commits && p.kernel_ == access::read_write ? warm_home(p) : nullptr;
+        home != nullptr) {
+        const int e = wake(*home, p.index_, p.span_);
+        return e == 0 ? result<void>{} : from_os(e);
+    }
+    if (commits) {
+        cool(p);
+    }
     std::atomic<std::uint32_t>& flags = map_.at(p.index_).flags;
     const bool distrust = (flags.load(std::memory_order_acquire) & may_be_open) != 0;
     range change{p.span_.end, p.span_.begin};
@@ -146,6 +154,9 @@ result<void> address_space::apply_decommit_guarded(planned& p) noexcept {
     if (p.relaxed_) {
         loosen(*home_of(map_.at(p.index_)), hull);
     }
+    if (!p.relaxed_ && decommit_warm(p, is_read_write)) {
+        return {};
+    }
     if (p.relaxed_ || put_markers(hull) == 0) {
         p.stuck_ =
             !is_read_write && prim::protect(hull.begin, hull.size(), access::read_write) != 0;
@@ -162,6 +173,9 @@ result<void> address_space::apply_decommit_guarded(planned& p) noexcept {
 // The kernel did not do all of it in one call: run by run. Everything is empty by now. What is neither
 // closed nor as the rest may not be trusted, and where it is writable the books say so.
 void address_space::keep_decommit_guarded(planned& p) noexcept {
+    if (p.warm_) {
+        set_warm(*home_of(map_.at(p.index_)), p.span_, true);
+    }
     const access wanted = p.bare_ ? access::none : access::read_write;
     map_.for_each_run(p.span_, [&](range run, page_code code, bool) {
         if (!p.hull_.contains(run)) {

@@ -106,6 +106,8 @@ void arena::clear_all() noexcept {
     for (std::uint32_t i = 0; i < lane_count; ++i) {
         lanes[i].hint.store(i * lane_distance % size, std::memory_order_relaxed);
         lanes[i].used.store(0, std::memory_order_relaxed);
+        lanes[i].is_dense.store(0, std::memory_order_relaxed);
+        lanes[i].until_asked.store(0, std::memory_order_relaxed);
     }
     for (std::uint32_t w = 0; w < size / 64; ++w) {
         taken[w].store(0, std::memory_order_relaxed);
@@ -197,6 +199,16 @@ bool arena::any(bitmap which, range r) const noexcept {
         }
     }
     return false;
+}
+
+bool arena::all(bitmap which, range r) const noexcept {
+    const std::uint32_t end = slot_of(r.end);
+    for (std::uint32_t i = slot_of(r.begin); i < end; ++i) {
+        if ((which[i / 64].load(std::memory_order_relaxed) >> (i % 64) & 1) == 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 } // namespace memreeve::vm

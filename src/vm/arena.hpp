@@ -6,7 +6,7 @@
 //
 // A granule of a guarded arena is closed (the kernel holds it inaccessible and empty) or open (the
 // kernel holds it read-write, and every page that is not committed carries a marker). Its open bit is
-// changed only by whoever holds its taken bit.
+// changed only by whoever holds its taken bit. A closed one that is warm may have contents.
 #pragma once
 
 #include "base/units.hpp"
@@ -46,14 +46,17 @@ struct arena {
     // are committed are one mapping.
     static constexpr std::uint32_t lane_count = 8;
     struct alignas(64) lane {
-        std::atomic<std::uint32_t> hint{0}; // where the next search begins
-        std::atomic<std::uint32_t> used{0}; // granules handed out, less those given back; wraps
+        std::atomic<std::uint32_t> hint{0};     // where the next search begins
+        std::atomic<std::uint32_t> used{0};     // granules handed out, less those given back; wraps
+        std::atomic<std::uint32_t> is_dense{0}; // what is decommitted was touched throughout
+        std::atomic<std::uint32_t> until_asked{0}; // decommits until that is asked again
     };
     lane lanes[lane_count]{};
     std::atomic<std::uint64_t> taken[words]{};
     std::atomic<std::uint64_t> open[words]{};
-    // Of relaxed arenas. Dirty: pages that are not committed may hold contents. Parked: taken, dirty and
-    // of no reservation, until somebody cleans it. Warm: free, and pages of it are there, zeroed.
+    // Of relaxed arenas, warm also of guarded ones (space_supply_warm.cpp). Dirty: pages that are not
+    // committed may hold contents. Parked: taken, dirty and of no reservation, until somebody cleans it.
+    // Warm: free, and pages of it are there, zeroed; in guarded arenas not zeroed.
     std::atomic<std::uint64_t> dirty[words]{};
     std::atomic<std::uint64_t> parked[words]{};
     std::atomic<std::uint64_t> warm[words]{};
@@ -101,17 +104,19 @@ struct arena {
     using bitmap = std::atomic<std::uint64_t> (&)[words];
     std::uint32_t change(bitmap which, range granule_range, bool on) noexcept;
     bool any(bitmap which, range granule_range) const noexcept;
+    bool all(bitmap which, range granule_range) const noexcept;
 
     bool is_for_small() const noexcept {
         const arena_kind k = kind.load(std::memory_order_relaxed);
         return k == arena_kind::guarded || k == arena_kind::relaxed;
     }
 
-private:
     lane& own_lane() noexcept {
         const auto self = reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
         return lanes[self * 0x9e3779b97f4a7c15ULL >> 61];
     }
+
+private:
     bool set(std::uint32_t first, std::uint32_t count) noexcept;
     void clear(std::uint32_t first, std::uint32_t count) noexcept;
     bool find_free(std::uint32_t from, std::uint32_t to, std::uint32_t count,

@@ -7,7 +7,8 @@
 //   reserved            RESERVE       never committed, or decommitted: one region (rule Q8)
 //   dead                RESERVE       given back by a partial munmap; revived by MAP_FIXED
 //   reserved_writable   RESERVE       decommitted, but the kernel would not hold it as the reservation
-//                                     is held; contents dropped, the next commit or release does all
+//                                     is held; contents dropped, the next commit or release does all.
+//                                     Or warm: contents kept behind no access (space_supply_warm.cpp)
 //   noaccess ... rwx    COMMIT        PAGE_EXECUTE reads too on x86-64 (rule G1)
 //   guard_*             COMMIT        base protection with PAGE_GUARD armed (rules G2, Q9)
 //   replaced            COMMIT        not ours: a file mapping that the program put over our page

@@ -158,6 +158,8 @@ bool address_space::unmap_arena(arena& a) noexcept {
     if (a.kind.load(std::memory_order_relaxed) == arena_kind::relaxed) {
         loose_.fetch_sub(a.change(a.warm, a.where(), false) + a.change(a.dirty, a.where(), false),
                          std::memory_order_relaxed);
+    } else {
+        set_warm(a, a.where(), false); // of plain ones none is
     }
     const std::int64_t open = a.opened.load(std::memory_order_relaxed);
     tell_slack(static_cast<owner_id>(a.owner.load(std::memory_order_relaxed)),
@@ -255,9 +257,12 @@ bool address_space::try_guards(address page) noexcept {
 
 // The markers first: at no time can anybody touch what is nobody's.
 bool address_space::make_open(arena& a, range part) noexcept {
-    if (a.kind.load(std::memory_order_relaxed) == arena_kind::guarded &&
-        prim::install_guard(part.begin, part.size()) != 0) {
-        return false;
+    if (a.kind.load(std::memory_order_relaxed) == arena_kind::guarded) {
+        set_warm(a, part, false);
+        if (prim::install_guard(part.begin, part.size()) != 0) {
+            static_cast<void>(prim::discard(part.begin, part.size())); // it may have been warm
+            return false;
+        }
     }
     if (prim::protect(part.begin, part.size(), access::read_write) != 0) {
         static_cast<void>(prim::protect(part.begin, part.size(), access::none));
@@ -309,6 +314,10 @@ address_space::granules_are address_space::return_granules(arena& home, range gr
     if (used.is_empty() && !is_relaxed) {
         return granules_are::open;
     }
+    if (!is_relaxed && stays_warm(home, granules, used, flags)) {
+        set_closed(home, granules);
+        return granules_are::closed;
+    }
     const bool foreign = (flags & (holds_mappings | altered_mapping)) != 0;
     if (!foreign && is_relaxed) {
         if (const granules_are now = park(home, granules, used, is_read_write);
@@ -351,11 +360,11 @@ void address_space::settle_half_open(arena& a) noexcept {
 
 address_space::place address_space::take_from(arena_kind kind, std::uint32_t count,
                                               std::uint32_t alignment, owner_id owner, bool commits,
-                                              bool may_make) noexcept {
+                                              bool may_make, bool whole) noexcept {
     const auto take = [&](arena& a) -> place {
         place got{a.take(count, alignment, commits), &a};
         if (got.begin != 0 && a.is_for_small() &&
-            !open_or_close(got, {got.begin, got.begin + count * granule_size}, true)) {
+            !open_or_close(got, {got.begin, got.begin + count * granule_size}, true, whole)) {
             got.begin = 0;
             may_make = false; // the kernel refused, not the arena
         }
@@ -388,15 +397,16 @@ result<address_space::place> address_space::take_anywhere(byte_count size, owner
         return map_placed(size, owner);
     }
     const auto count = static_cast<std::uint32_t>(granules);
+    const bool whole = is_aligned(size, granule_size);
     bool may_make = true;
     if (count <= largest_guarded && is_relaxed_) {
-        const place got = take_from(arena_kind::relaxed, count, 1, owner, commits, true);
+        const place got = take_from(arena_kind::relaxed, count, 1, owner, commits, true, whole);
         if (got.begin != 0) {
             return got;
         }
     } else if (count <= largest_guarded &&
                guards_.load(std::memory_order_relaxed) != guards::unknown_to_kernel) {
-        const place got = take_from(arena_kind::guarded, count, 1, owner, commits, true);
+        const place got = take_from(arena_kind::guarded, count, 1, owner, commits, true, whole);
         if (got.begin != 0) {
             return got;
         }
@@ -405,13 +415,23 @@ result<address_space::place> address_space::take_anywhere(byte_count size, owner
     }
     // What is large begins at a huge page, and at an entry of the map's upper levels.
     const std::uint32_t alignment = count >= chunk_granules ? chunk_granules : 1;
-    const place got = take_from(arena_kind::plain, count, alignment, owner, commits, may_make);
+    const place got =
+        take_from(arena_kind::plain, count, alignment, owner, commits, may_make, whole);
     return got.begin != 0 ? result<place>{got} : map_placed(size, owner);
 }
 
 // Granules that were just taken in a guarded arena: open, for a guarded reservation, or else closed,
 // for a plain one. False: neither, and given back.
-bool address_space::open_or_close(place& got, range granules, bool may_open) noexcept {
+bool address_space::open_or_close(place& got, range granules, bool may_open, bool whole) noexcept {
+    got.warm = may_open && whole && got.home->all(got.home->warm, granules) &&
+               got.home->kind.load(std::memory_order_relaxed) == arena_kind::guarded;
+    if (got.warm) {
+        got.guarded = true;
+        tell_slack(static_cast<owner_id>(got.home->owner.load(std::memory_order_relaxed)),
+                   std::int64_t{got.home->set_open(granules, true)} *
+                       std::int64_t{pages_per_granule});
+        return true;
+    }
     got.guarded = may_open && (got.home->is_open(granules) || open_granules(*got.home, granules));
     got.relaxed =
         got.guarded && got.home->kind.load(std::memory_order_relaxed) == arena_kind::relaxed;
@@ -422,7 +442,8 @@ bool address_space::open_or_close(place& got, range granules, bool may_open) noe
     if (got.guarded) {
         return true;
     }
-    // Anew, for there may be markers.
+    // Anew, for there may be markers, or contents.
+    set_warm(*got.home, granules, false);
     if (prim::replace_by_reserved(granules.begin, granules.size()) != 0) {
         got.home->give(granules);
         return false;
@@ -445,7 +466,7 @@ result<address_space::place> address_space::take_from_arena(arena& home, range w
     place got{where.begin, &home};
     const bool is_own =
         home.owner.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(owner);
-    if (home.is_for_small() && !open_or_close(got, granules, is_own)) {
+    if (home.is_for_small() && !open_or_close(got, granules, is_own, granules.end == where.end)) {
         return failure{errc::out_of_address_space, 12 /* ENOMEM */};
     }
     return got;

@@ -135,8 +135,11 @@ byte_count address_space::drop_loose() noexcept {
     byte_count dropped = 0;
     for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
         arena& a = arenas_[i];
-        if (a.state.load(std::memory_order_acquire) != 2 ||
-            a.kind.load(std::memory_order_relaxed) != arena_kind::relaxed) {
+        if (a.state.load(std::memory_order_acquire) != 2 || !a.is_for_small()) {
+            continue;
+        }
+        if (a.kind.load(std::memory_order_relaxed) == arena_kind::guarded) {
+            dropped += drop_warm(a);
             continue;
         }
         dropped += parked_.load(std::memory_order_relaxed) * granule_size;
@@ -166,8 +169,7 @@ page_count address_space::warm_pages(owner_id owner) const noexcept {
     page_count pages = 0;
     for (std::uint32_t i = 1; i < arenas_high_.load(std::memory_order_acquire); ++i) {
         const arena& a = arenas_[i];
-        if (a.state.load(std::memory_order_acquire) != 2 ||
-            a.kind.load(std::memory_order_relaxed) != arena_kind::relaxed ||
+        if (a.state.load(std::memory_order_acquire) != 2 || !a.is_for_small() ||
             a.owner.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(owner)) {
             continue;
         }

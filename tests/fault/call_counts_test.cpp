@@ -27,11 +27,11 @@ protected:
     // reserve, commit, decommit, release of 64 KiB, after one that makes the arena.
     static std::array<long, 4> cycle(host_world& w, page_count touched = 0) {
         std::array<long, 4> made{};
-        for (int i = 0; i < 2; ++i) {
+        for (int i = 0; i < 3; ++i) {
             address a = 0;
             made[0] = calls([&] { a = w.reserved(granule_size); });
             made[1] = calls([&] { w.commit(a, 16); });
-            EXPECT_EQ(w.expect_zeroes(a, 16), "");
+            EXPECT_EQ(w.expect_zeroes(a, touched), "");
             w.fill(a, touched);
             made[2] =
                 calls([&] { w.must(w.free(a, granule_size, w32::mem_decommit), "decommit"); });
@@ -52,7 +52,22 @@ TEST_F(call_counts, a_strict_cycle_makes_two_calls) {
         GTEST_SKIP() << "skipped: this kernel has no guard markers";
     }
     EXPECT_EQ(cycle(w), (std::array<long, 4>{0, 1, 1, 0}));
-    EXPECT_EQ(cycle(w, 16), (std::array<long, 4>{0, 1, 1, 0}));
+    EXPECT_EQ(cycle(w, 1), (std::array<long, 4>{0, 1, 1, 0}));
+    EXPECT_EQ(w.memory().space().warm_pages(w.owner), 0u);
+    EXPECT_EQ(w.invariants(strictness::as_before), "");
+}
+
+// What is touched throughout keeps its pages, and one commit tells that it is no longer.
+TEST_F(call_counts, a_dense_cycle_makes_three_calls_and_keeps_its_pages) {
+    host_world w;
+    if (!has_guards(w)) {
+        GTEST_SKIP() << "skipped: this kernel has no guard markers";
+    }
+    EXPECT_EQ(cycle(w, 16), (std::array<long, 4>{0, 2, 1, 0}));
+    EXPECT_EQ(w.memory().space().warm_pages(w.owner), 16u);
+    EXPECT_EQ(w.invariants(strictness::as_before), "");
+    EXPECT_EQ(cycle(w), (std::array<long, 4>{0, 1, 1, 0}));
+    EXPECT_EQ(w.memory().space().warm_pages(w.owner), 0u);
     EXPECT_EQ(w.invariants(strictness::as_before), "");
 }
 

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <gtest/gtest.h>
+#include <thread>
 
 namespace memreeve::test {
 namespace {
@@ -66,6 +67,7 @@ host_script allocating(const char* name, std::size_t size, std::size_t already) 
 }
 
 constexpr auto top = criticality::process;
+void* many[100]; // blocks of a script
 manager::owner_heap& blocks(host_world& w) {
     return static_cast<com::host_malloc*>(w.heap)->blocks();
 }
@@ -125,6 +127,128 @@ std::vector<host_script> heap_scripts() {
         s.run = [](host_world& w) {
             char file[] = "sweep.cpp";
             return com_outcome(w.heap->DebugAlloc(40, eProcessCritical, file, 17, &w.block));
+        };
+        list.push_back(s);
+    }
+    for (const std::size_t size : {std::size_t{2000}, std::size_t{1} << 20}) {
+        // Names that the heap does not know yet, long enough to need room among its records.
+        host_script s = allocating(size == 2000 ? "debug_alloc_new_slab" : "debug_alloc_large",
+                                   size, size == 2000 ? 40 : 0);
+        s.run = [=](host_world& w) {
+            std::string file(900, static_cast<char>('a' + w.word++ % 26));
+            file += std::to_string(w.word);
+            return com_outcome(
+                w.heap->DebugAlloc(size, eProcessCritical, file.data(), 17, &w.block));
+        };
+        list.push_back(s);
+    }
+    {
+        // All of it at once: batches out of the thread's cache, slabs that become empty.
+        host_script s = allocating("free_many", 2000, 0);
+        s.never_refused = true;
+        s.prepare = [](host_world& w) {
+            with_heap(w);
+            for (void*& block : many) {
+                w.must(com_outcome(w.heap->Alloc(2000, eProcessCritical, &block)), "Alloc");
+            }
+        };
+        s.run = [](host_world& w) -> outcome {
+            for (void* const block : many) {
+                if (w.heap->Free(block) != S_OK) {
+                    return {false, "not freed"};
+                }
+            }
+            return {true, ""};
+        };
+        s.done = [](host_world& w) {
+            return blocks(w).stats().live_blocks == 0 ? "" : std::string("something is live");
+        };
+        s.revert = end_heap;
+        list.push_back(s);
+    }
+    {
+        // Gives back everything but records: charges say so afterwards.
+        host_script s = allocating("trim", 2000, 0);
+        s.never_refused = true;
+        s.prepare = [](host_world& w) {
+            with_heap(w);
+            for (const std::size_t size :
+                 {std::size_t{2000}, std::size_t{20000}, std::size_t{1} << 18}) {
+                for (void*& block : many) {
+                    w.must(com_outcome(w.heap->Alloc(size, eProcessCritical, &block)), "Alloc");
+                }
+                for (void* const block : many) {
+                    w.must(com_outcome(w.heap->Free(block)), "Free");
+                }
+            }
+        };
+        s.run = [](host_world& w) -> outcome {
+            (void)blocks(w).trim();
+            return {true, ""};
+        };
+        s.done = [](host_world& w) {
+            // What failed meanwhile is tried again by the next.
+            (void)blocks(w).trim();
+            w.host->books().tree().drain();
+            const page_count held = w.host->books().tree().charged(w.owner);
+            return held <= 300 ? "" : text_of("%lu pages are held for nothing", held);
+        };
+        s.revert = end_heap;
+        list.push_back(s);
+    }
+    {
+        // The first request of a thread that finds the cache of one that has ended.
+        host_script s = allocating("alloc_after_another_thread", 40, 0);
+        s.prepare = [](host_world& w) {
+            with_heap(w);
+            std::thread([&] {
+                for (void*& block : many) {
+                    w.must(com_outcome(w.heap->Alloc(40, eProcessCritical, &block)), "Alloc");
+                }
+                for (void* const block : many) {
+                    w.must(com_outcome(w.heap->Free(block)), "Free");
+                }
+            }).join();
+        };
+        list.push_back(s);
+    }
+    for (const std::size_t size : {std::size_t{9000}, std::size_t{1} << 20}) {
+        // At the limit: refused, what is kept for later is given back, and then there is room.
+        host_script s = allocating(
+            size == 9000 ? "alloc_small_at_the_limit" : "alloc_large_at_the_limit", size, 0);
+        s.prepare = [=](host_world& w) {
+            with_heap(w);
+            for (void*& block : many) {
+                w.must(com_outcome(w.heap->Alloc(30000, eProcessCritical, &block)), "Alloc");
+            }
+            for (void* const block : many) {
+                w.must(com_outcome(w.heap->Free(block)), "Free");
+            }
+            w.host->books().tree().drain();
+            budget::tree::limits l;
+            l.hard = bytes_of(w.host->books().tree().charged(w.owner));
+            w.must(host_world::outcome_of(w.host->set_limits(w.owner, l)), "set_limits");
+        };
+        // A refusal has changed what is kept, and nothing that is live.
+        const auto request = s.run;
+        s.run = [=](host_world& w) -> outcome {
+            w.word = request(w).done ? 1 : 0;
+            return {true, ""};
+        };
+        s.done = [=](host_world& w) {
+            if (w.word == 0) {
+                if (blocks(w).stats().live_blocks != 0) {
+                    return std::string("refused, and something is live");
+                }
+                w.must(request(w), "Alloc again");
+            }
+            return blocks(w).stats().live_blocks == 1 ? usable(w.block, size)
+                                                      : std::string("more than one block is live");
+        };
+        s.revert = [](host_world& w) {
+            w.must(host_world::outcome_of(w.host->set_limits(w.owner, {})), "set_limits");
+            w.must(com_outcome(w.heap->Free(w.block)), "Free");
+            end_heap(w);
         };
         list.push_back(s);
     }

@@ -180,6 +180,7 @@ public:
     // Of the worlds made from now on.
     static inline bool guard_pages = true;
     static inline bool relaxed = false;
+    static inline bool dense = false; // what is decommitted whole stays warm
 
     host_world() {
         manager::host::settings settings;
@@ -190,6 +191,7 @@ public:
             throw std::string("no host");
         }
         host = *made;
+        memory().space().assume_dense(dense);
         const auto opened = host->open_owner(owner_id::none, "script", {});
         if (!opened) {
             throw std::string("no owner");

@@ -49,6 +49,24 @@ void with_slack(host_world& w) {
         throw std::string("no slack was made");
     }
 }
+// All pages decommitted together: in a dense world they stay, and are nobody's.
+void warm_of(host_world& w, byte_count size) {
+    w.a = w.reserved(size);
+    w.commit_filled(w.a, pages_of(size));
+    w.must(w.free(w.a, size, w32::mem_decommit), "decommit");
+    if (host_world::dense && (w.at(w.a).code != page_code::reserved_writable ||
+                              w.memory().space().warm_pages(w.owner) < pages_of(size))) {
+        throw std::string("nothing is warm");
+    }
+}
+void warm(host_world& w) { warm_of(w, granule); }
+void warm_free(host_world& w) {
+    warm(w);
+    w.release(w.a);
+    if (host_world::dense && w.memory().space().warm_pages(w.owner) < 16) {
+        throw std::string("nothing is warm");
+    }
+}
 void release_a(host_world& w) { w.release(w.a); }
 // An address that nobody uses, outside the arenas.
 address free_place(byte_count size) {
@@ -275,6 +293,61 @@ std::vector<host_script> memory_scripts() {
         w.a = w.reserved(512 << 20);
         w.commit_filled(w.a + (100 << 20), 4);
     }));
+    // ---- warm granules: contents stay behind pages without access, and nobody reads them ----------------
+    const auto zeroed = [](host_script s, page_count first, page_count pages) {
+        s.done = [=, before = s.done](host_world& w) {
+            const std::string wrong = before(w);
+            return wrong.empty() ? w.expect_zeroes(w.a + bytes_of(first), pages) : wrong;
+        };
+        return s;
+    };
+    list.push_back(
+        zeroed(committing("commit_warm", warm, 0, 16, w32::page_readwrite, page_code::rw), 0, 16));
+    list.push_back(zeroed(
+        committing("commit_warm_part", warm, 3, 3, w32::page_readwrite, page_code::rw), 3, 3));
+    list.push_back(
+        zeroed(committing("commit_warm_r", warm, 0, 16, w32::page_readonly, page_code::r), 0, 16));
+    list.push_back(committing("commit_warm_guard", warm, 0, 16,
+                              w32::page_readwrite | w32::page_guard, page_code::guard_rw));
+    list.push_back(zeroed(committing(
+                              "commit_warm_large", [](host_world& w) { warm_of(w, 4 * granule); },
+                              0, 64, w32::page_readwrite, page_code::rw),
+                          0, 64));
+    list.push_back(decommitting(
+        "decommit_dense",
+        [](host_world& w) {
+            w.a = w.reserved(granule);
+            w.commit_filled(w.a, 16);
+        },
+        0, 16));
+    list.push_back(decommitting("decommit_warm", warm, 0, 16));
+    list.push_back(decommitting("decommit_warm_part", warm, 2, 6));
+    list.push_back(releasing("release_warm", warm));
+    for (const byte_count size : {granule, granule - page_size, 2 * granule}) {
+        host_script s = reserving("reserve_warm", size, w32::mem_reserve, w32::page_readwrite,
+                                  page_code::reserved);
+        s.name = size == granule  ? "reserve_warm"
+                 : size < granule ? "reserve_warm_less"
+                                  : "reserve_warm_more";
+        s.prepare = warm_free;
+        s.done = [=](host_world& w) {
+            std::string wrong;
+            for (page_count i = 0; i < pages_of(size); ++i) {
+                wrong = vm::is_reserved(w.at(w.a + bytes_of(i)).code) ? wrong : "not reserved";
+            }
+            w.commit(w.a, pages_of(size));
+            return wrong.empty() ? w.expect_zeroes(w.a, pages_of(size)) : wrong;
+        };
+        list.push_back(s);
+    }
+    for (const bool is_writable : {true, false}) {
+        host_script s =
+            reserving(is_writable ? "reserve_commit_warm" : "reserve_commit_warm_r", granule,
+                      reserve_commit, is_writable ? w32::page_readwrite : w32::page_readonly,
+                      is_writable ? page_code::rw : page_code::r);
+        s.prepare = warm_free;
+        list.push_back(s);
+    }
     // ---- reset (A16): the contents may be there or zero afterwards, so nothing is compared ----------
     {
         host_script s;
@@ -340,17 +413,19 @@ std::vector<host_script> memory_scripts() {
     return list;
 }
 
-// Every script with markers, without (as on a kernel that has none), and with relaxed faulting.
-enum class held : unsigned char { guarded, noguard, relaxed };
+// Every script with markers, without (as on a kernel that has none), and with relaxed faulting,
+// and with markers where whole reservations stay warm.
+enum class held : unsigned char { guarded, noguard, relaxed, dense };
 class memory_sweep : public testing::TestWithParam<std::tuple<std::size_t, held>> {
 protected:
     void SetUp() override {
         host_world::guard_pages = std::get<1>(GetParam()) != held::noguard;
         host_world::relaxed = std::get<1>(GetParam()) == held::relaxed;
+        host_world::dense = std::get<1>(GetParam()) == held::dense;
     }
     void TearDown() override {
         host_world::guard_pages = true;
-        host_world::relaxed = false;
+        host_world::relaxed = host_world::dense = false;
     }
     static host_script tested() { return memory_scripts()[std::get<0>(GetParam())]; }
 };
@@ -365,17 +440,17 @@ TEST_P(memory_sweep, pairs_of_faults) {
     report("pairs", s.name, sweep_pairs(s));
 }
 
-INSTANTIATE_TEST_SUITE_P(fault, memory_sweep,
-                         testing::Combine(testing::Range<std::size_t>(0, memory_scripts().size()),
-                                          testing::Values(held::guarded, held::noguard,
-                                                          held::relaxed)),
-                         [](const auto& tested) {
-                             return memory_scripts()[std::get<0>(tested.param)].name +
-                                    std::string(std::get<1>(tested.param) == held::guarded ? ""
-                                                : std::get<1>(tested.param) == held::noguard
-                                                    ? "_noguard"
-                                                    : "_relaxed");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    fault, memory_sweep,
+    testing::Combine(testing::Range<std::size_t>(0, memory_scripts().size()),
+                     testing::Values(held::guarded, held::noguard, held::relaxed, held::dense)),
+    [](const auto& tested) {
+        return memory_scripts()[std::get<0>(tested.param)].name +
+               std::string(std::get<1>(tested.param) == held::guarded   ? ""
+                           : std::get<1>(tested.param) == held::noguard ? "_noguard"
+                           : std::get<1>(tested.param) == held::relaxed ? "_relaxed"
+                                                                        : "_dense");
+    });
 
 } // namespace
 } // namespace memreeve::test

@@ -71,6 +71,7 @@ void sweep(mode how) {
         test_host h;
         ASSERT_TRUE(h.good);
         host_under_test = &h;
+        h.host->core->memory().space().assume_dense(life % 2 != 0);
         twin t(h, 0, plant::none);
         t.whole_every = 128;
         t.books_every = 128;

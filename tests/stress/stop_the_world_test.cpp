@@ -9,115 +9,24 @@
 //
 // A watchdog ends a round that hangs, and says where the controller stood.
 #include "differential/twin.hpp"
+#include "support/stopping.hpp"
 
 #include <gtest/gtest.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
 
-#include <array>
 #include <atomic>
-#include <chrono>
 #include <random>
 #include <thread>
 
 namespace memreeve::differential {
 namespace {
 
+using namespace test::stopping;
+
 constexpr std::uint64_t page = page_model::page;
 constexpr unsigned workers = 4;
 constexpr unsigned shared_pages = 512;
-constexpr int stop_signal = SIGUSR2;
 constexpr double most_seconds =
     0.3; // of the processor, for a round; the patience of a claim is 1 s
-
-// ---- stopping ---------------------------------------------------------------------------------------
-
-std::atomic<std::uint32_t> standing{0}; // threads in the handler
-std::atomic<std::uint32_t> resumed{0};  // rounds that have ended
-std::atomic<std::uint64_t> stopped_inside{0};
-thread_local volatile bool inside_operation = false;
-
-void futex(std::atomic<std::uint32_t>& word, int what, std::uint32_t value) {
-    syscall(SYS_futex, &word, what | FUTEX_PRIVATE_FLAG, value, nullptr, nullptr, 0);
-}
-void stand(int) {
-    const int kept = errno;
-    const std::uint32_t round = resumed.load();
-    if (inside_operation) {
-        stopped_inside.fetch_add(1);
-    }
-    standing.fetch_add(1);
-    futex(standing, FUTEX_WAKE, 1);
-    while (resumed.load() == round) {
-        futex(resumed, FUTEX_WAIT, round);
-    }
-    standing.fetch_sub(1);
-    futex(standing, FUTEX_WAKE, 1);
-    errno = kept;
-}
-void wait_until_standing(std::uint32_t count) {
-    for (std::uint32_t now = standing.load(); now != count; now = standing.load()) {
-        futex(standing, FUTEX_WAIT, now);
-    }
-}
-
-// Short turns on the processor, so that a thread that is not running takes its signal soon, where it
-// was preempted: anywhere. Kernels before 6.12 ignore it.
-void take_short_turns() {
-    struct {
-        std::uint32_t size = 48, policy = 0;
-        std::uint64_t flags = 0;
-        std::int32_t nice = 0;
-        std::uint32_t priority = 0;
-        std::uint64_t runtime = 100000, deadline = 0, period = 0; // ns
-    } wanted;
-    static_assert(sizeof wanted == 48);
-    syscall(SYS_sched_setattr, 0, &wanted, 0);
-}
-
-// ---- the watchdog -------------------------------------------------------------------------------------
-
-std::atomic<const char*> stage{"start"};
-std::atomic<std::uint64_t> round_number{0};
-
-class watchdog {
-public:
-    watchdog() : thread_([this] { run(); }) {}
-    watchdog(const watchdog&) = delete;
-    watchdog& operator=(const watchdog&) = delete;
-    ~watchdog() {
-        stop_ = true;
-        thread_.join();
-    }
-
-private:
-    void run() {
-        std::uint64_t seen = ~std::uint64_t{0};
-        unsigned same = 0;
-        while (!stop_) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(250));
-            const std::uint64_t now = round_number.load();
-            same = now == seen ? same + 1 : 0;
-            seen = now;
-            if (same == 120) {
-                std::fprintf(
-                    stderr,
-                    "round %llu hangs for 30 s: the controller stands in '%s', %u of %u threads "
-                    "are stopped\n",
-                    static_cast<unsigned long long>(now), stage.load(), standing.load(), workers);
-                std::abort();
-            }
-        }
-    }
-    std::atomic<bool> stop_{false};
-    std::thread thread_;
-};
-
-double seconds_of(clockid_t clock) {
-    timespec t{};
-    clock_gettime(clock, &t);
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
-}
 
 void* pointer(std::uint64_t a) { return reinterpret_cast<void*>(a); }
 
@@ -284,7 +193,7 @@ void stop_the_world(work how, std::uint64_t rounds, std::uint64_t stops_inside) 
     const char* failure = nullptr;
     std::uint64_t done = 0;
     {
-        const watchdog dog;
+        const watchdog dog(workers);
         const double enough = seconds_of(CLOCK_MONOTONIC) + most_time();
         for (; done < rounds && failure == nullptr && seconds_of(CLOCK_MONOTONIC) < enough;
              ++done) {

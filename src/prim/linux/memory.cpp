@@ -114,7 +114,25 @@ int unlock(address where, byte_count size) noexcept {
     return code(sys(SYS_munlock, number(where), number(size)));
 }
 
-int zero(address where, byte_count size, page_count most, page_count* kept) noexcept {
+namespace {
+bool reads_zeroes(address page) noexcept {
+    constexpr unsigned at_once = 8;
+    const auto* words = reinterpret_cast<const std::uint64_t*>(page);
+    for (unsigned i = 0; i < page_size / sizeof *words; i += at_once) {
+        std::uint64_t any = 0;
+        for (unsigned k = 0; k < at_once; ++k) {
+            any |= words[i + k];
+        }
+        if (any != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+} // namespace
+
+int zero(address where, byte_count size, page_count most, page_count* kept,
+         page_count* written) noexcept {
     constexpr page_count at_once = 512;
     unsigned char there[at_once];
     *kept = 0;
@@ -141,9 +159,16 @@ int zero(address where, byte_count size, page_count most, page_count* kept) noex
                     ++last;
                 }
                 const address at = where + bytes_of(i);
-                if ((there[i] & 1) != 0) {
+                for (page_count k = i; written != nullptr && (there[i] & 1) != 0 && k < last; ++k) {
+                    if (const address page = where + bytes_of(k); !reads_zeroes(page)) {
+                        __builtin_memset(reinterpret_cast<void*>(page), 0, page_size);
+                        ++*written;
+                    }
+                }
+                if ((there[i] & 1) != 0 && written == nullptr) {
                     __builtin_memset(reinterpret_cast<void*>(at), 0, bytes_of(last - i));
-                } else if (const int d = discard(at, bytes_of(last - i)); d != 0) {
+                } else if (const int d = (there[i] & 1) != 0 ? 0 : discard(at, bytes_of(last - i));
+                           d != 0) {
                     return d;
                 }
                 i = last;

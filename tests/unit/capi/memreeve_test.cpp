@@ -253,7 +253,7 @@ TEST_F(capi_host, warm_heap_pages_go_back_at_low) {
     }
     EXPECT_TRUE(heard.low);
     EXPECT_EQ(heard.warm, 0u);
-    EXPECT_EQ(snapshot().given_back_bytes, warm);
+    EXPECT_GE(snapshot().given_back_bytes, warm);
     EXPECT_EQ(mrv_host_unsubscribe(subscription), MRV_OK);
     EXPECT_EQ(memory->VirtualFree(p, 0, MEM_RELEASE), S_OK);
 }

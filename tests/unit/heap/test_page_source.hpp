@@ -50,7 +50,8 @@ public:
         }
         const auto all = reinterpret_cast<address>(got);
         const address begin = round_up(all, granule_size);
-        const address at = round_up(begin, std::max(w.alignment, granule_size));
+        const address at = round_up(begin, std::max(w.alignment, granule_size)) + w.guard;
+        EXPECT_TRUE(w.guard == 0 || w.alignment == granule_size);
         open({at, at + bytes}, w.executable);
         taken_[begin] = {{at, at + bytes}, w.tag, w.executable, {all, all + with_slack}};
         pages_ += pages_of(bytes);

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+// The heaps that heap_driver can use: malloc of the process, whichever was preloaded, and IHostMalloc
+// of a libmemreeve.so that is named, with an owner's hard limit in force.
+#pragma once
+
+#include <memreeve/host_interfaces.h>
+#include <memreeve/memreeve.h>
+
+#include <dlfcn.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+namespace memreeve::bench {
+
+[[noreturn]] inline void give_up(const char* what, const char* why) {
+    std::fprintf(stderr, "heap_driver: %s: %s\n", what, why);
+    std::exit(2);
+}
+
+class malloc_heap {
+public:
+    void* allocate(std::size_t size) {
+        void* const block = std::malloc(size);
+        if (block == nullptr) {
+            give_up("malloc", "refused");
+        }
+        return block;
+    }
+    void free(void* block) { std::free(block); }
+    // Gives back what is free, where the allocator has a way to ask for that.
+    void trim() {
+        for (const char* name : {"malloc_trim", "MallocExtension_ReleaseFreeMemory"}) {
+            if (void* const function = dlsym(RTLD_DEFAULT, name)) {
+                reinterpret_cast<int (*)(std::size_t)>(function)(0);
+            }
+        }
+        if (void* const collect = dlsym(RTLD_DEFAULT, "mi_collect")) {
+            reinterpret_cast<void (*)(bool)>(collect)(true);
+        }
+    }
+    // The file whose malloc it is. By the name as it was linked: dlsym passes over old versions.
+    static std::string object() {
+        Dl_info info{};
+        return dladdr(reinterpret_cast<void*>(&std::malloc), &info) != 0 &&
+                       info.dli_fname != nullptr
+                   ? info.dli_fname
+                   : "unknown";
+    }
+};
+
+class host_heap {
+public:
+    explicit host_heap(const char* library) : library_(dlopen(library, RTLD_NOW)) {
+        if (library_ == nullptr) {
+            give_up(library, dlerror());
+        }
+        mrv_host_options options{};
+        options.size = sizeof options;
+        options.limit_bytes = std::uint64_t{4} << 30;
+        mrv_owner_options limits{};
+        limits.size = sizeof limits;
+        limits.hard_limit_bytes = std::uint64_t{2} << 30;
+        if (call<decltype(&mrv_host_create)>("mrv_host_create")(&options, &host_) != MRV_OK ||
+            call<decltype(&mrv_owner_create)>("mrv_owner_create")(host_, nullptr, &limits,
+                                                                  &owner_) != MRV_OK ||
+            call<decltype(&mrv_owner_memory_manager)>("mrv_owner_memory_manager")(
+                owner_, &memory_) != MRV_OK) {
+            give_up(library, "making a host failed");
+        }
+        charged_before_ = charged();
+        if (memory_->CreateMalloc(MALLOC_THREADSAFE, &heap_) != S_OK) {
+            give_up(library, "CreateMalloc failed");
+        }
+    }
+    // When all blocks are free again: how far the books are off.
+    struct drift {
+        std::int64_t blocks; // requests for one that were counted, less the frees
+        std::int64_t bytes; // charged to the owner once the heap is gone and not before it was made
+    };
+    drift close() {
+        mrv_host_figures figures{};
+        figures.size = sizeof figures;
+        call<decltype(&mrv_host_snapshot)>("mrv_host_snapshot")(host_, &figures);
+        constexpr int malloc_requests = 4, free_requests = 5;
+        heap_->Release();
+        heap_ = nullptr;
+        return {static_cast<std::int64_t>(figures.requests[malloc_requests] -
+                                          figures.requests[free_requests]),
+                static_cast<std::int64_t>(charged() - charged_before_)};
+    }
+    host_heap(const host_heap&) = delete;
+    host_heap& operator=(const host_heap&) = delete;
+
+    void* allocate(std::size_t size) {
+        void* block = nullptr;
+        if (heap_->Alloc(size, eTaskCritical, &block) != S_OK) {
+            give_up("Alloc", "refused");
+        }
+        return block;
+    }
+    void* allocate_debug(std::size_t size) {
+        void* block = nullptr;
+        static char file[] = "heap_driver.cpp";
+        if (heap_->DebugAlloc(size, eTaskCritical, file, 1, &block) != S_OK) {
+            give_up("DebugAlloc", "refused");
+        }
+        return block;
+    }
+    void free(void* block) {
+        if (heap_->Free(block) != S_OK) {
+            give_up("Free", "refused");
+        }
+    }
+    // Makes room as for a request that failed (decision 11).
+    void trim() { memory_->NeedsVirtualAddressSpace(nullptr, std::size_t{1} << 16); }
+
+private:
+    template <class F>
+    F call(const char* name) {
+        void* const function = dlsym(library_, name);
+        if (function == nullptr) {
+            give_up(name, "the library does not have it");
+        }
+        return reinterpret_cast<F>(function);
+    }
+    std::uint64_t charged() {
+        mrv_owner_figures figures{};
+        figures.size = sizeof figures;
+        call<decltype(&mrv_owner_stats)>("mrv_owner_stats")(owner_, &figures);
+        return figures.charged_bytes;
+    }
+
+    void* library_;
+    mrv_host* host_ = nullptr;
+    mrv_owner* owner_ = nullptr;
+    IHostMemoryManager* memory_ = nullptr;
+    IHostMalloc* heap_ = nullptr;
+    std::uint64_t charged_before_ = 0;
+};
+
+// The same, every block by DebugAlloc.
+class debug_heap : public host_heap {
+public:
+    using host_heap::host_heap;
+    void* allocate(std::size_t size) { return allocate_debug(size); }
+};
+
+} // namespace memreeve::bench
