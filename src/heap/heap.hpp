@@ -2,7 +2,7 @@
 // One IHostMalloc's worth of blocks (hosting-api 1.4, D4-D8, D20, D33).
 //
 // Small requests are cut from slabs, one size class each (size_class.hpp), and pass through the
-// thread's cache (cache.hpp); a larger one has a range of its own. Everything known about a block lies
+// thread's cache (cache.hpp); a larger one is a run of pages. Everything known about a block lies
 // out of line in metadata (descriptor.hpp), and a block is found again through the directory or the
 // source's tag: so a foreign, interior or second free is always recognised and changes nothing (D8).
 //
