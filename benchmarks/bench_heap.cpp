@@ -23,9 +23,16 @@ constexpr const char* ours = "memreeve";
 constexpr const char* governed_name = "governed";
 constexpr const char* yardstick = "mimalloc";
 constexpr const char* yardstick_library = "libmimalloc.so.2";
-const std::vector<std::string> one_thread = {"pair", "small", "mixed"};
-const std::vector<std::string> all_rows = {"pair", "small",  "mixed", "large",
-                                           "two",  "larson", "xmt"};
+struct peer {
+    const char* name;
+    const char* library;
+};
+constexpr peer peers[] = {{yardstick, yardstick_library},
+                          {"jemalloc", "libjemalloc.so.2"},
+                          {"tcmalloc", "libtcmalloc_minimal.so.4"}};
+const std::vector<std::string> averaged = {"pair", "small", "mixed"};
+const std::vector<std::string> rows_of_one_thread = {"pair", "small", "mixed", "large"};
+const std::vector<std::string> rows_of_two_threads = {"two", "larson", "xmt"};
 
 struct paths {
     std::string driver, library, memreeve;
@@ -47,17 +54,11 @@ std::string missing(const char* name) {
 // Ours first, and every other malloc that is there; our own too, as governed programs have it.
 std::vector<contender> all_there(const paths& p) {
     std::vector<contender> all = {{ours, "host:" + p.library}};
-    constexpr struct {
-        const char* name;
-        const char* library;
-    } peers[] = {{yardstick, yardstick_library},
-                 {"jemalloc", "libjemalloc.so.2"},
-                 {"tcmalloc", "libtcmalloc_minimal.so.4"}};
-    for (const auto& peer : peers) {
-        if (auto c = preloaded(p.driver, peer.name, peer.library)) {
+    for (const peer& other : peers) {
+        if (auto c = preloaded(p.driver, other.name, other.library)) {
             all.push_back(*c);
         } else {
-            std::printf("# %s\n", missing(peer.name).c_str());
+            std::printf("# %s\n", missing(other.name).c_str());
         }
     }
     all.push_back({"glibc", "malloc"});
@@ -80,8 +81,9 @@ void against_mimalloc(report& out, contest& c) {
         }
         const row_times& times = c.row(g.row);
         if (times.why.empty()) {
-            out.value(metric.c_str(), times.ratio(0, *peer), "ratio", yardstick, c.rounds(),
-                      g.most);
+            const quartiles q = times.ratios(0, *peer);
+            out.value(metric.c_str(), q.middle, "ratio", with_spread(yardstick, q, 3).c_str(),
+                      c.rounds(), g.most);
         } else {
             out.skipped(metric.c_str(), times.why.c_str());
         }
@@ -96,7 +98,7 @@ void geomean(report& out, contest& c, const char* metric, std::size_t of, double
     const auto peer = c.find(yardstick);
     double product = 1;
     std::string why = peer ? "" : missing(yardstick);
-    for (const std::string& row : one_thread) {
+    for (const std::string& row : averaged) {
         if (why.empty()) {
             why = c.row(row).why;
         }
@@ -109,21 +111,27 @@ void geomean(report& out, contest& c, const char* metric, std::size_t of, double
                 : out.skipped(metric, why.c_str());
 }
 
-// The row that is worst against the best of the other mallocs but the C library's.
-void worst_row(report& out, contest& c) {
-    constexpr const char* metric = "heap_worst_row";
+// The row that is worst against the best of the other mallocs but the C library's. The goal is one of
+// the rows of one thread; two threads' have theirs against mimalloc.
+void worst_row(report& out, contest& c, const char* metric, const std::vector<std::string>& rows,
+               double most) {
     if (!out.wants_metric(metric)) {
         return;
     }
     double worst = 0;
     std::string which;
-    std::string why = "none of the other mallocs is installed";
-    for (const std::string& row : all_rows) {
-        const row_times& times = c.row(row);
-        if (!times.why.empty()) {
-            why = times.why;
+    std::string why;
+    for (const peer& p : peers) {
+        why = why.empty() && !c.find(p.name) ? missing(p.name) : why;
+    }
+    for (const std::string& row : rows) {
+        if (why.empty()) {
+            why = c.row(row).why;
+        }
+        if (!why.empty()) {
             break;
         }
+        const row_times& times = c.row(row);
         double against_best = 0;
         std::string best;
         for (std::size_t i = 1; i < c.contenders().size(); ++i) {
@@ -133,12 +141,11 @@ void worst_row(report& out, contest& c) {
             }
         }
         if (against_best > worst) {
-            why.clear();
             worst = against_best;
             which = row + " against " + best;
         }
     }
-    why.empty() ? out.value(metric, worst, "ratio", which.c_str(), c.rounds(), 1.15)
+    why.empty() ? out.value(metric, worst, "ratio", which.c_str(), c.rounds(), most)
                 : out.skipped(metric, why.c_str());
 }
 
@@ -204,7 +211,7 @@ void variants(report& out, const paths& p, unsigned rounds) {
                   rounds);
         double product = 1;
         std::string why;
-        for (const std::string& row : one_thread) {
+        for (const std::string& row : averaged) {
             why = why.empty() ? c.row(row).why : why;
             product *= why.empty() ? c.row(row).ratio(0, 1) : 1;
         }
@@ -239,8 +246,8 @@ void debug_blocks(report& out, const paths& p, unsigned rounds) {
         all.push_back(*checked);
     }
     contest c(p.driver, all, rounds);
-    for (const std::string& row : one_thread) {
-        const bool gated = row == one_thread.front();
+    for (const std::string& row : averaged) {
+        const bool gated = row == averaged.front();
         const std::string suffix = gated ? "" : "_" + row;
         const auto value = [&](const std::string& metric, std::size_t to, const char* reference,
                                double most) {
@@ -316,7 +323,8 @@ int main(int argc, char** argv) {
     contest c(p.driver, all_there(p), a.rounds);
     against_mimalloc(out, c);
     geomean(out, c, "heap_1t_geomean", 0, 0.75);
-    worst_row(out, c);
+    worst_row(out, c, "heap_worst_row", rows_of_one_thread, 1.15);
+    worst_row(out, c, "heap_worst_row_2t", rows_of_two_threads, -1);
     if (const auto governed = c.find(governed_name)) {
         geomean(out, c, "heap_governed_1t_geomean", *governed, -1);
     }

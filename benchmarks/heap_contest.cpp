@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "heap_contest.hpp"
 
-#include "measure.hpp"
 #include "program_run.hpp"
 
 #include <cmath>
@@ -41,13 +40,17 @@ std::optional<contender> preloaded(const std::string& driver, const std::string&
                                    const std::vector<std::string>& more) {
     contender c{name, "malloc", more, true, {}};
     c.environment.push_back("LD_PRELOAD=" + library);
-    // The loader's complaint about a missing library is not ours to show.
-    const program_run plain =
-        run_program({"sh", "-c", "exec \"$0\" malloc pair --exactly 1 2>/dev/null", driver});
-    const program_run with = run_program(
-        {"sh", "-c", "exec \"$0\" malloc pair --exactly 1 2>/dev/null", driver}, c.environment);
-    if (!plain.ok || !with.ok ||
-        text_of(plain.output, "object") == text_of(with.output, "object")) {
+    const auto object = [&](const std::vector<std::string>& environment) {
+        // The loader's complaint about a library that is missing is not ours to show.
+        std::vector<std::string> words = {"/bin/sh", "-c",
+                                          "exec 2>/dev/null; exec /usr/bin/env \"$@\"", "sh"};
+        words.insert(words.end(), environment.begin(), environment.end());
+        words.insert(words.end(), {driver, "malloc", "pair", "--exactly", "1"});
+        return text_of(run_program(words).output, "object");
+    };
+    const auto plain = object({});
+    const auto with = object(c.environment);
+    if (!plain || !with || plain == with) {
         return {};
     }
     return c;
@@ -63,12 +66,12 @@ std::vector<std::string> command_of(const std::string& driver, const contender& 
 
 double row_times::median_ns(std::size_t of) const { return median(ns[of]); }
 
-double row_times::ratio(std::size_t of, std::size_t to) const {
+quartiles row_times::ratios(std::size_t of, std::size_t to) const {
     std::vector<double> ratios;
     for (std::size_t r = 0; r < ns[of].size(); ++r) {
         ratios.push_back(ns[of][r] / ns[to][r]);
     }
-    return median(ratios);
+    return quartiles_of(std::move(ratios));
 }
 
 std::optional<std::size_t> contest::find(const std::string& name) const {

@@ -2,6 +2,8 @@
 // Heaps against each other, each run of a row in a fresh process of heap_driver, in turn.
 #pragma once
 
+#include "measure.hpp"
+
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -30,7 +32,8 @@ struct row_times {
     std::vector<std::vector<double>> ns;
 
     double median_ns(std::size_t of) const;
-    double ratio(std::size_t of, std::size_t to) const; // median of the rounds' ratios
+    quartiles ratios(std::size_t of, std::size_t to) const; // of the rounds
+    double ratio(std::size_t of, std::size_t to) const { return ratios(of, to).middle; }
 };
 
 // heap_driver's command line for it.

@@ -57,6 +57,8 @@ void measure_programs(report& out, const char* name, const char* library,
                       "CPU time with %s preloaded; wall %.3f, rss %.3f", name, d.wall().middle,
                       d.rss().middle);
         const quartiles q = d.cpu();
+        std::printf("# %s: %.3f of the CPU time with %s\n", p.name, q.middle, name);
+        std::fflush(stdout);
         out.value(metric.c_str(), q.middle, "ratio", with_spread(reference, q, 3).c_str(),
                   d.rounds(), goal);
     }

@@ -32,6 +32,25 @@ inline double median(std::vector<double> v) {
     return v.size() % 2 != 0 ? v[half] : (v[half - 1] + v[half]) / 2;
 }
 
+struct quartiles {
+    double low, middle, high;
+};
+
+inline quartiles quartiles_of(std::vector<double> v) {
+    if (v.empty()) {
+        return {};
+    }
+    std::sort(v.begin(), v.end());
+    return {v[v.size() / 4], median(v), v[v.size() - 1 - v.size() / 4]};
+}
+
+// "<reference>; middle half <low> to <high>"
+inline std::string with_spread(const std::string& reference, const quartiles& q, int digits) {
+    char text[64];
+    std::snprintf(text, sizeof text, "; middle half %.*f to %.*f", digits, q.low, digits, q.high);
+    return reference + text;
+}
+
 // Keeps the compiler from dropping a result.
 template <class T>
 void use(const T& value) {

@@ -1,24 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "program_duel.hpp"
 
-#include "measure.hpp"
-
 namespace memreeve::bench {
-
-namespace {
-
-quartiles quartiles_of(std::vector<double> v) {
-    std::sort(v.begin(), v.end());
-    return {v[v.size() / 4], median(v), v[v.size() - 1 - v.size() / 4]};
-}
-
-} // namespace
-
-std::string with_spread(const std::string& reference, const quartiles& q, int digits) {
-    char text[64];
-    std::snprintf(text, sizeof text, "; middle half %.*f to %.*f", digits, q.low, digits, q.high);
-    return reference + text;
-}
 
 std::optional<std::string> duel::run(unsigned rounds, double seconds) {
     std::optional<std::string> wrong = round(0); // warms the file cache

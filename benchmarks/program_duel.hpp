@@ -2,6 +2,7 @@
 // One program run in two ways, each round in the other order.
 #pragma once
 
+#include "measure.hpp"
 #include "program_run.hpp"
 
 #include <optional>
@@ -9,13 +10,6 @@
 #include <vector>
 
 namespace memreeve::bench {
-
-struct quartiles {
-    double low, middle, high;
-};
-
-// "<reference>; middle half <low> to <high>"
-std::string with_spread(const std::string& reference, const quartiles& q, int digits);
 
 class duel {
 public:

@@ -186,7 +186,6 @@ result<void> heap::back(descriptor& d, byte_count bytes, form f, criticality lev
         return got.error();
     }
     bytes = got->size;
-    slab_pages_.fetch_add(pages_of(bytes), std::memory_order_relaxed);
     d.bytes.store(bytes, std::memory_order_relaxed);
     d.hint.store(static_cast<std::uint32_t>(pages_of(got->pages - got->begin)),
                  std::memory_order_relaxed);
@@ -194,7 +193,8 @@ result<void> heap::back(descriptor& d, byte_count bytes, form f, criticality lev
     for (std::uint32_t i = 0; d.has_origins() && i < d.capacity; ++i) {
         d.named(i).origin.store(0, std::memory_order_relaxed); // nobody's yet
     }
-    if (!large) { // a large block may share its granule
+    if (!large) { // a large block may share its granule, and is counted by stats()
+        slab_pages_.fetch_add(pages_of(bytes), std::memory_order_relaxed);
         directory_.enter(source_, tag_for(records_tag), {got->begin, got->begin + bytes}, d, level);
     }
     d.used.store(0, std::memory_order_release);
@@ -264,9 +264,12 @@ void heap::close_if_empty(descriptor& d) noexcept {
 
 // Precondition: closed by the caller. The descriptor may be backed again afterwards.
 void heap::release_pages(descriptor& d) noexcept {
-    const address base = d.base.exchange(0, std::memory_order_acq_rel);
-    slab_pages_.fetch_sub(pages_of(d.bytes.load(std::memory_order_relaxed)),
-                          std::memory_order_relaxed);
+    const address base = d.base.load(std::memory_order_relaxed);
+    d.base.store(0, std::memory_order_release);
+    if (d.block_size != 0) {
+        slab_pages_.fetch_sub(pages_of(d.bytes.load(std::memory_order_relaxed)),
+                              std::memory_order_relaxed);
+    }
     source_.give_back(base);
     d.used.store(descriptor::closed | descriptor::unbacked, std::memory_order_seq_cst);
 }
@@ -328,6 +331,7 @@ heap_stats heap::stats() noexcept {
             if (d->is_large_live()) {
                 ++s.live_blocks;
                 s.live_bytes += usable_of({d, 0});
+                s.pages_held += pages_of(d->bytes.load(std::memory_order_relaxed));
             }
             continue;
         }

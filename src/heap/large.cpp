@@ -152,7 +152,6 @@ result<address> heap::resize_large(descriptor& d, byte_count new_size, criticali
     const byte_count after = round_up(new_size, page_size);
     const range now{block, block + before};
     const auto settle = [&](byte_count bytes) {
-        slab_pages_.fetch_add(pages_of(bytes) - pages_of(before), std::memory_order_relaxed);
         d.bytes.store(bytes, std::memory_order_relaxed);
         d.used.store(1, std::memory_order_release);
     };

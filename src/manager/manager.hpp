@@ -112,8 +112,7 @@ public:
     // The same for runs (page_runs.hpp; runs.cpp). out_of_address_space: there are none to be had.
     result<heap::taken> take_run(owner_id who, const heap::wish& w) noexcept;
     // The run in use that `where` lies in; no pages: none.
-    page_run run_at(address where) noexcept { return run_of(space_.find(where), where); }
-    page_run run_of(const vm::found& f, address where) noexcept;
+    page_run run_at(address where) noexcept;
     std::uint64_t tag_of(const page_run& r) noexcept { return runs_.tag_of(r); }
     address address_of(const page_run& r) noexcept { return runs_.address_of(r); }
     void give_back_run(const page_run& r) noexcept;
@@ -213,9 +212,9 @@ private:
     result<address> carry_out(const vm::alloc_request& q, owner_id who, criticality level) noexcept;
     result<void> change_placeholder(const vm::free_request& q) noexcept;
     bool open_runs() noexcept;
-    page_run make_chunk(owner_id who, page_count pages) noexcept;
+    bool make_chunk(owner_id who, page_count pages, page_runs::held& out) noexcept;
     page_count end_chunk(std::uint32_t chunk, owner_id who) noexcept;
-    result<void> back_run(const page_run& r, criticality level) noexcept;
+    result<void> back_run(const page_runs::held& h, criticality level) noexcept;
     bool unback_run(const page_run& r) noexcept;
     void bound_runs(owner_id who) noexcept;
     page_count drop_runs(owner_id who, page_count wanted) noexcept;

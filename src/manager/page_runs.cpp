@@ -47,25 +47,26 @@ std::uint32_t page_runs::begin_making(bool& is_new) noexcept {
     return chunk_limit;
 }
 
-page_run page_runs::finish_making(std::uint32_t chunk, address base, owner_id owner,
-                                  std::uint32_t pages) noexcept {
+void page_runs::finish_making(std::uint32_t chunk, address base, owner_id owner,
+                              std::uint32_t pages, held& out) noexcept {
     head& h = head_of(chunk);
     const page_run own{chunk, 0, pages};
     record& c = of(chunk);
     h.base.store(base, std::memory_order_relaxed);
     h.owner.store(static_cast<std::uint32_t>(owner), std::memory_order_relaxed);
-    h.longest.store(chunk_pages - pages, std::memory_order_relaxed);
+    forget_longest(chunk);
     h.reached.store((pages + 63) / 64, std::memory_order_relaxed);
+    // Once each: who comes too late to an earlier life of the chunk may take bits from now on.
     for (std::uint32_t w = 0; w < record::words; ++w) {
-        c.backed[w].store(0, std::memory_order_relaxed);
-        c.taken[w].store(0, std::memory_order_release);
+        const std::uint32_t before = w * 64;
+        const std::uint64_t mine = pages >= before + 64 ? ~std::uint64_t{0}
+                                   : pages <= before    ? 0
+                                                     : (std::uint64_t{1} << (pages - before)) - 1;
+        out.cold[w] = mine;
+        c.cold[w].store(~mine, std::memory_order_relaxed);
     }
-    each_word(own, [&](std::uint32_t w, std::uint64_t mask) {
-        c.taken[w].store(mask, std::memory_order_release);
-        return true;
-    });
+    out.run = out.cold_hull = own;
     h.life.store(live, std::memory_order_release);
-    return own;
 }
 
 void page_runs::give_up_making(std::uint32_t chunk, bool usable) noexcept {
@@ -78,157 +79,211 @@ void page_runs::give_up_making(std::uint32_t chunk, bool usable) noexcept {
 
 bool page_runs::take_all(std::uint32_t chunk, owner_id owner, std::uint32_t& backed) noexcept {
     record& c = of(chunk);
+    std::uint64_t warm[record::words];
+    std::uint64_t cold[record::words];
+    backed = 0;
+    for (std::uint32_t w = record::words; w-- != 0;) {
+        if ((c.warm[w].load(std::memory_order_relaxed) |
+             c.cold[w].load(std::memory_order_relaxed)) != ~std::uint64_t{0}) {
+            return false;
+        }
+    }
     for (std::uint32_t w = 0; w < record::words; ++w) {
-        std::uint64_t none = 0;
-        const bool got =
-            c.taken[w].compare_exchange_strong(none, ~std::uint64_t{0}, std::memory_order_acq_rel);
-        if (!got || !is_of(chunk, owner)) {
-            for (std::uint32_t back = 0; back < w + (got ? 1 : 0); ++back) {
-                c.taken[back].store(0, std::memory_order_release);
+        warm[w] = c.warm[w].exchange(0, std::memory_order_acq_rel);
+        cold[w] = c.cold[w].exchange(0, std::memory_order_acq_rel);
+        backed += ones(warm[w]);
+        if ((warm[w] | cold[w]) != ~std::uint64_t{0} || !is_of(chunk, owner)) {
+            for (std::uint32_t back = 0; back <= w; ++back) {
+                c.warm[back].fetch_or(warm[back], std::memory_order_release);
+                c.cold[back].fetch_or(cold[back], std::memory_order_release);
             }
             return false;
         }
     }
-    backed = backed_in({chunk, 0, chunk_pages});
-    subtract_warm(chunk, backed);
+    subtract_warm(backed);
     head_of(chunk).life.store(being_made, std::memory_order_release);
     return true;
 }
 
 void page_runs::forget(std::uint32_t chunk) noexcept {
-    for (std::atomic<std::uint64_t>& word : of(chunk).taken) {
-        word.store(~std::uint64_t{0}, std::memory_order_relaxed);
-    }
     head_of(chunk).base.store(0, std::memory_order_relaxed);
     head_of(chunk).life.store(vacant, std::memory_order_release);
 }
 
 // ---- runs -------------------------------------------------------------------------------------------
 
-bool page_runs::set_taken(const page_run& r) noexcept {
+void page_runs::add(std::atomic<std::uint64_t>* bits, const page_run& r) noexcept {
+    each_word(r, [&](std::uint32_t w, std::uint64_t mask) {
+        bits[w].fetch_or(mask, std::memory_order_acq_rel);
+        return true;
+    });
+}
+
+// Warm pages that were found become the caller's.
+bool page_runs::hold_warm(const page_run& r, owner_id owner) noexcept {
     record& c = of(r.chunk);
     std::uint32_t done = 0; // pages
     each_word(r, [&](std::uint32_t w, std::uint64_t mask) {
-        std::uint64_t seen = c.taken[w].load(std::memory_order_relaxed);
+        std::uint64_t seen = c.warm[w].load(std::memory_order_relaxed);
         do {
-            if ((seen & mask) != 0) {
+            if ((seen & mask) != mask) {
                 return false;
             }
-        } while (!c.taken[w].compare_exchange_weak(seen, seen | mask, std::memory_order_acq_rel,
-                                                   std::memory_order_relaxed));
-        done += ones(mask);
+        } while (!c.warm[w].compare_exchange_weak(seen, seen & ~mask, std::memory_order_acq_rel,
+                                                  std::memory_order_relaxed));
+        done = (w + 1) * 64 - r.first;
         return true;
     });
-    if (done != r.pages) {
-        clear_taken({r.chunk, r.first, done});
-    }
-    return done == r.pages;
-}
-
-void page_runs::clear_taken(const page_run& r) noexcept {
-    each_word(r, [&](std::uint32_t w, std::uint64_t mask) {
-        of(r.chunk).taken[w].fetch_and(~mask, std::memory_order_acq_rel);
-        return true;
-    });
-}
-
-std::uint32_t page_runs::backed_in(const page_run& r) const noexcept {
-    std::uint32_t n = 0;
-    each_word(r, [&](std::uint32_t w, std::uint64_t mask) {
-        n += ones(of(r.chunk).backed[w].load(std::memory_order_relaxed) & mask);
-        return true;
-    });
-    return n;
-}
-
-// Free pages that were found become the caller's.
-bool page_runs::hold(const page_run& r, owner_id owner) noexcept {
-    head& h = head_of(r.chunk);
-    std::uint32_t reached = h.reached.load(std::memory_order_relaxed);
-    const std::uint32_t words = (r.end() + 63) / 64;
-    while (reached < words &&
-           !h.reached.compare_exchange_weak(reached, words, std::memory_order_relaxed)) {
-    }
-    if (!set_taken(r)) {
+    if (done < r.pages || !is_of(r.chunk, owner)) {
+        add(c.warm, {r.chunk, r.first, done < r.pages ? done : r.pages});
         return false;
     }
-    if (!is_of(r.chunk, owner)) {
-        clear_taken(r);
-        return false;
-    }
-    if (const std::uint32_t warm = backed_in(r); warm != 0) {
-        subtract_warm(r.chunk, warm);
-    }
+    subtract_warm(r.pages);
     return true;
 }
 
-bool page_runs::find_free(std::uint32_t chunk, bool is_warm, std::uint32_t pages,
-                          std::uint32_t alignment, page_run& out) const noexcept {
-    const record& c = of(chunk);
-    head& h = head_of(chunk);
-    const std::uint32_t reached = h.reached.load(std::memory_order_relaxed);
-    std::uint32_t best = chunk_pages + 1;
-    std::uint32_t longest = 0;
-    each_run(
-        is_warm ? reached : record::words,
-        [&](std::uint32_t w) {
-            if (w >= reached) {
-                return ~std::uint64_t{0};
-            }
-            const std::uint64_t free = ~c.taken[w].load(std::memory_order_relaxed);
-            return is_warm ? free & c.backed[w].load(std::memory_order_relaxed) : free;
-        },
-        [&](std::uint32_t first, std::uint32_t n) {
-            longest = n > longest ? n : longest;
-            const std::uint32_t skipped = (0 - first) & (alignment - 1);
-            if (n < best && n >= skipped + pages) {
-                best = n;
-                out = {chunk, first + skipped, pages};
-            }
-            return n != pages || skipped != 0;
-        });
-    if (best > chunk_pages && !is_warm) {
-        // A run that grows longer meanwhile is missed until the next one is let go.
-        h.longest.store(longest, std::memory_order_relaxed);
+// Free pages, warm or cold.
+bool page_runs::hold(const page_run& r, owner_id owner, held& out) noexcept {
+    record& c = of(r.chunk);
+    const std::uint32_t base = r.first / 64;
+    std::uint32_t first = r.end();
+    std::uint32_t end = r.first;
+    std::uint32_t warm_pages = 0;
+    bool all = true;
+    out.run = {r.chunk, r.first, 0};
+    std::uint64_t warm[record::words + 1];
+    std::uint32_t last = base;
+    each_word(r, [&](std::uint32_t w, std::uint64_t mask) {
+        warm[w - base] = c.warm[w].fetch_and(~mask, std::memory_order_acq_rel) & mask;
+        out.cold[w - base] = c.cold[w].fetch_and(~mask, std::memory_order_acq_rel) & mask;
+        warm_pages += ones(warm[w - base]);
+        last = w + 1;
+        if (const std::uint64_t cold = out.cold[w - base]; cold != 0) {
+            const std::uint32_t low = w * 64 + static_cast<std::uint32_t>(__builtin_ctzll(cold));
+            first = low < first ? low : first;
+            end = w * 64 + 64 - static_cast<std::uint32_t>(__builtin_clzll(cold));
+        }
+        all = (warm[w - base] | out.cold[w - base]) == mask;
+        return all;
+    });
+    if (!all || !is_of(r.chunk, owner)) {
+        for (std::uint32_t w = base; w < last; ++w) {
+            c.warm[w].fetch_or(warm[w - base], std::memory_order_release);
+            c.cold[w].fetch_or(out.cold[w - base], std::memory_order_release);
+        }
+        return false;
     }
-    return best <= chunk_pages;
+    subtract_warm(warm_pages);
+    out.run = r;
+    out.cold_hull = {r.chunk, first, first < end ? end - first : 0};
+    return true;
 }
 
-bool page_runs::take(owner_id owner, std::uint32_t pages, std::uint32_t alignment,
-                     page_run& out) noexcept {
-    if (warm() >= pages) {
-        for (std::uint32_t i = 0; i < high(); ++i) {
-            if (!is_of(i, owner)) {
-                continue;
-            }
-            for (unsigned n = 0;
-                 n < tries && head_of(i).warm.load(std::memory_order_relaxed) >= pages &&
-                 find_free(i, true, pages, alignment, out);
-                 ++n) {
-                if (hold(out, owner)) {
-                    return true;
-                }
-            }
-        }
+void page_runs::put_back(const held& h) noexcept {
+    record& c = of(h.run.chunk);
+    const std::uint32_t base = h.run.first / 64;
+    each_word(h.run, [&](std::uint32_t w, std::uint64_t mask) {
+        const std::uint64_t cold = h.cold_hull.pages != 0 ? h.cold[w - base] : 0;
+        add_warm(ones(mask & ~cold));
+        c.warm[w].fetch_or(mask & ~cold, std::memory_order_release);
+        c.cold[w].fetch_or(cold, std::memory_order_release);
+        return true;
+    });
+    forget_longest(h.run.chunk);
+}
+
+void page_runs::let_go_warm(const page_run& r) noexcept {
+    add_warm(r.pages);
+    add(of(r.chunk).warm, r);
+    forget_longest(r.chunk);
+}
+
+void page_runs::let_go_cold(const page_run& r) noexcept {
+    add(of(r.chunk).cold, r);
+    forget_longest(r.chunk);
+}
+
+void page_runs::note_reached(const page_run& r) noexcept {
+    std::atomic<std::uint32_t>& reached = head_of(r.chunk).reached;
+    std::uint32_t seen = reached.load(std::memory_order_relaxed);
+    const std::uint32_t words = (r.end() + 63) / 64;
+    while (seen < words && !reached.compare_exchange_weak(seen, words, std::memory_order_relaxed)) {
     }
-    for (std::uint32_t i = 0; i < high(); ++i) {
-        if (!is_of(i, owner)) {
-            continue;
-        }
-        for (unsigned n = 0;
-             n < tries && head_of(i).longest.load(std::memory_order_relaxed) >= pages &&
-             find_free(i, false, pages, alignment, out);
-             ++n) {
-            if (hold(out, owner)) {
-                return true;
-            }
+}
+
+// The first run of ones that the pages of `out` fit in. One that grows long enough meanwhile is missed
+// until the next is let go.
+template <class Word>
+bool page_runs::find_first(std::uint32_t words, std::atomic<std::uint32_t>& longest,
+                           std::uint32_t alignment, Word&& word, page_run& out) noexcept {
+    std::uint32_t most = 0;
+    bool found = false;
+    each_run(words, word, [&](std::uint32_t first, std::uint32_t n) {
+        most = n > most ? n : most;
+        const std::uint32_t skipped = (0 - first) & (alignment - 1);
+        found = n >= skipped + out.pages;
+        out.first = first + skipped;
+        return !found;
+    });
+    if (!found) {
+        longest.store(most, std::memory_order_relaxed);
+    }
+    return found;
+}
+
+template <class Word, class Hold>
+bool page_runs::take_from(std::uint32_t words, std::atomic<std::uint32_t>& longest,
+                          std::uint32_t alignment, Word&& word, Hold&& hold, page_run& r) noexcept {
+    for (unsigned n = 0; n < tries && longest.load(std::memory_order_relaxed) >= r.pages &&
+                         find_first(words, longest, alignment, word, r);
+         ++n) {
+        if (hold()) {
+            return true;
         }
     }
     return false;
 }
 
-bool page_runs::take_at(const page_run& r) noexcept {
-    return r.end() <= chunk_pages && hold(r, owner_id::none);
+bool page_runs::take(owner_id owner, std::uint32_t pages, std::uint32_t alignment,
+                     held& out) noexcept {
+    out.cold_hull = {};
+    page_run r{0, 0, pages};
+    for (; r.chunk < high() && warm() >= pages; ++r.chunk) {
+        head& h = head_of(r.chunk);
+        const auto word = [&c = of(r.chunk)](std::uint32_t w) {
+            return c.warm[w].load(std::memory_order_relaxed);
+        };
+        if (is_of(r.chunk, owner) && take_from(
+                                         h.reached.load(std::memory_order_relaxed), h.longest_warm,
+                                         alignment, word, [&] { return hold_warm(r, owner); }, r)) {
+            out.run = r;
+            return true;
+        }
+    }
+    for (r.chunk = 0; r.chunk < high(); ++r.chunk) {
+        const auto word = [&c = of(r.chunk)](std::uint32_t w) {
+            return c.warm[w].load(std::memory_order_relaxed) |
+                   c.cold[w].load(std::memory_order_relaxed);
+        };
+        if (is_of(r.chunk, owner) && take_from(
+                                         record::words, head_of(r.chunk).longest, alignment, word,
+                                         [&] {
+                                             note_reached(r);
+                                             return hold(r, owner, out);
+                                         },
+                                         r)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool page_runs::take_at(const page_run& r, held& out) noexcept {
+    if (r.end() > chunk_pages) {
+        return false;
+    }
+    note_reached(r);
+    return hold(r, owner_id::none, out);
 }
 
 // The end of the last warm run.
@@ -238,8 +293,7 @@ bool page_runs::find_last_warm(std::uint32_t chunk, std::uint32_t most,
     std::uint32_t end = 0;
     std::uint32_t first = 0;
     for (std::uint32_t w = head_of(chunk).reached.load(std::memory_order_relaxed); w-- != 0;) {
-        const std::uint64_t bits = c.backed[w].load(std::memory_order_relaxed) &
-                                   ~c.taken[w].load(std::memory_order_relaxed);
+        const std::uint64_t bits = c.warm[w].load(std::memory_order_relaxed);
         if (end == 0) {
             if (bits == 0) {
                 continue;
@@ -264,49 +318,12 @@ bool page_runs::find_last_warm(std::uint32_t chunk, std::uint32_t most,
 bool page_runs::take_warm(owner_id owner, std::uint32_t most, page_run& out) noexcept {
     for (std::uint32_t i = high(); i-- != 0;) {
         for (unsigned n = 0; n < tries && is_of(i, owner) && find_last_warm(i, most, out); ++n) {
-            if (hold(out, owner)) {
+            if (hold_warm(out, owner)) {
                 return true;
             }
         }
     }
     return false;
-}
-
-page_run page_runs::cold_part(const page_run& r) const noexcept {
-    std::uint32_t first = r.end();
-    std::uint32_t end = r.first;
-    each_word(r, [&](std::uint32_t w, std::uint64_t mask) {
-        const std::uint64_t cold = ~of(r.chunk).backed[w].load(std::memory_order_relaxed) & mask;
-        if (cold != 0) {
-            const std::uint32_t low = w * 64 + static_cast<std::uint32_t>(__builtin_ctzll(cold));
-            first = low < first ? low : first;
-            end = w * 64 + 64 - static_cast<std::uint32_t>(__builtin_clzll(cold));
-        }
-        return true;
-    });
-    return {r.chunk, first, first < end ? end - first : 0};
-}
-
-void page_runs::set_backed(const page_run& r, bool is_backed) noexcept {
-    each_word(r, [&](std::uint32_t w, std::uint64_t mask) {
-        std::atomic<std::uint64_t>& word = of(r.chunk).backed[w];
-        if (is_backed) {
-            word.fetch_or(mask, std::memory_order_relaxed);
-        } else {
-            word.fetch_and(~mask, std::memory_order_relaxed);
-        }
-        return true;
-    });
-}
-
-std::uint32_t page_runs::let_go(const page_run& r) noexcept {
-    const std::uint32_t warm = backed_in(r);
-    if (warm != 0) {
-        add_warm(r.chunk, warm);
-    }
-    head_of(r.chunk).longest.store(chunk_pages, std::memory_order_relaxed);
-    clear_taken(r);
-    return warm;
 }
 
 page_run page_runs::find(std::uint32_t chunk, address where) const noexcept {
@@ -319,7 +336,9 @@ page_run page_runs::find(std::uint32_t chunk, address where) const noexcept {
     }
     const record& c = of(chunk);
     const auto page = static_cast<std::uint32_t>(pages_of(where - base));
-    if ((c.taken[page / 64].load(std::memory_order_acquire) >> page % 64 & 1) == 0) {
+    const std::uint64_t free = c.warm[page / 64].load(std::memory_order_acquire) |
+                               c.cold[page / 64].load(std::memory_order_acquire);
+    if ((free >> page % 64 & 1) != 0) {
         return {};
     }
     for (std::uint32_t at = page + 1; at-- != 0;) {
@@ -331,12 +350,18 @@ page_run page_runs::find(std::uint32_t chunk, address where) const noexcept {
     return {};
 }
 
+page_count page_runs::warm_in(std::uint32_t chunk) const noexcept {
+    page_count sum = 0;
+    for (std::uint32_t w = 0; w < record::words; ++w) {
+        sum += ones(of(chunk).warm[w].load(std::memory_order_relaxed));
+    }
+    return sum;
+}
+
 page_count page_runs::warm_of(owner_id owner) const noexcept {
     page_count sum = 0;
     for (std::uint32_t i = 0; i < high(); ++i) {
-        if (is_of(i, owner)) {
-            sum += head_of(i).warm.load(std::memory_order_relaxed);
-        }
+        sum += is_of(i, owner) ? warm_in(i) : 0;
     }
     return sum;
 }

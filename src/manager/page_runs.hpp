@@ -2,21 +2,19 @@
 // Runs of pages for heaps, cut from chunks of address space: what a heap has freed stays committed and
 // serves the next run, whatever its size, without a system call or a page fault.
 //
-//   chunk      4096 pages of one owner, one reservation
-//   taken      a bit per page: it belongs to a run, or to somebody at work on it
-//   backed     a bit per page: it is committed, and charged
-//   warm       backed and not taken
-//   cold       neither
+//   chunk     4096 pages of one owner, one reservation
+//   warm      a bit per page: free, committed, charged
+//   cold      a bit per page: free, not committed
+//   neither   it belongs to a run, or to somebody at work on it
 //
-// Free runs coalesce by nature of the bitmap. A taken bit is set by compare-and-swap and then belongs to
-// whoever set it; only who holds it changes the page's backed bit. So nothing is ever waited for: a
-// thread stopped anywhere in here keeps others from the pages it holds and from nothing else (decision
-// 18). Pure: commits and decommits are the manager's (runs.cpp); the memory of the records is given
-// to it.
+// Free runs coalesce by nature of the bitmaps. A page belongs to whoever has cleared its bit. So nothing
+// is ever waited for: a thread stopped anywhere in here keeps others from the pages it holds and from
+// nothing else (decision 18). Pure: commits and decommits are the manager's (runs.cpp); the memory of
+// the records is given to it.
 //
-// The life of a chunk: vacant (every page taken, by nobody), being made, live. Who wants a live chunk to
-// end takes every page of it first. So who holds a page of a live chunk knows that it stays, and
-// whoever has found one looks again at whose it is once he holds a page.
+// The life of a chunk: vacant (no page is free), being made, live. Who wants a live chunk to end takes
+// every page of it first. So who holds a page of a live chunk knows that it stays, and whoever has
+// found one looks again at whose it is once he holds a page.
 #pragma once
 
 #include "base/units.hpp"
@@ -44,18 +42,29 @@ public:
         std::atomic<address> base{0};
         std::atomic<std::uint32_t> owner{0};
         std::atomic<std::uint32_t> life{0};
-        std::atomic<std::uint32_t> warm{
-            0}; // pages; counted before they are there, at most too high
-        std::atomic<std::uint32_t> longest{0}; // no free run is longer, as far as known
+        // No free run is longer, and no warm one, as far as known.
+        std::atomic<std::uint32_t> longest{0};
+        std::atomic<std::uint32_t> longest_warm{0};
         std::atomic<std::uint32_t> reached{0}; // words; all pages behind them are free and cold
     };
     // What no search looks at first lies apart. Zeroed memory is a vacant chunk that was never used.
     struct alignas(page_size) record {
         static constexpr std::uint32_t words = chunk_pages / 64;
-        std::atomic<std::uint64_t> taken[words];
-        std::atomic<std::uint64_t> backed[words];
+        std::atomic<std::uint64_t> warm[words];
+        std::atomic<std::uint64_t> cold[words];
         std::atomic<std::uint16_t> lengths[chunk_pages]; // of the run that begins there; 0: none
         std::atomic<std::uint64_t> tags[chunk_pages];    // likewise
+    };
+    // Pages that the caller holds, and which of them are cold.
+    struct held {
+        page_run run{};
+        page_run cold_hull{}; // no pages: all are warm
+        std::uint64_t cold[record::words + 1];
+
+        bool is_cold(std::uint32_t page) const noexcept {
+            const std::uint32_t at = page - run.first / 64 * 64;
+            return cold_hull.pages != 0 && (cold[at / 64] >> at % 64 & 1) != 0;
+        }
     };
     static constexpr byte_count heads_bytes = chunk_limit * sizeof(head);
     static_assert(heads_bytes % page_size == 0);
@@ -92,8 +101,8 @@ public:
         return {at, at + sizeof(record)};
     }
     // It lies at `base`, wholly cold, for everybody; but its first `pages` are the caller's.
-    page_run finish_making(std::uint32_t chunk, address base, owner_id owner,
-                           std::uint32_t pages) noexcept;
+    void finish_making(std::uint32_t chunk, address base, owner_id owner, std::uint32_t pages,
+                       held& out) noexcept;
     // It could not be made. `usable`: its record can be.
     void give_up_making(std::uint32_t chunk, bool usable) noexcept;
     // Takes every page of a chunk that has no run; of them `backed` are backed. False: it has one, or is
@@ -111,26 +120,21 @@ public:
     address base_of(std::uint32_t chunk) const noexcept {
         return head_of(chunk).base.load(std::memory_order_relaxed);
     }
-    page_count warm_in(std::uint32_t chunk) const noexcept {
-        return head_of(chunk).warm.load(std::memory_order_relaxed);
-    }
+    page_count warm_in(std::uint32_t chunk) const noexcept;
 
     // ---- runs -------------------------------------------------------------------------------------
-    // Pages of this owner's chunks that are free, taken for the caller; where a warm run is long
-    // enough the shortest such, else where most fits. `alignment` in pages, of the address.
-    bool take(owner_id owner, std::uint32_t pages, std::uint32_t alignment, page_run& out) noexcept;
-    // These pages; false when one is taken, or behind the end.
-    bool take_at(const page_run& r) noexcept;
-    // At most `most` pages, backed and behind each other, of a chunk of this owner (none: of any).
+    // Free pages of this owner's chunks, warm ones if there are so many in one place; the lowest. So what
+    // is little used comes to lie at the end, in few runs. `alignment` in pages, of the address.
+    bool take(owner_id owner, std::uint32_t pages, std::uint32_t alignment, held& out) noexcept;
+    // These pages; false when one is not free, or behind the end.
+    bool take_at(const page_run& r, held& out) noexcept;
+    // At most `most` warm pages behind each other, of a chunk of this owner (none: of any).
     bool take_warm(owner_id owner, std::uint32_t most, page_run& out) noexcept;
-    // The hull of its pages that are not backed; no pages when all are. The caller holds the run.
-    page_run cold_part(const page_run& r) const noexcept;
-    // f(first, pages) for each stretch of the run that is backed.
-    template <class F>
-    void for_each_backed(const page_run& r, F&& f) const noexcept;
-    void set_backed(const page_run& r, bool is_backed) noexcept;
-    // The caller lets go of pages, which are warm where they are backed. Their number.
-    std::uint32_t let_go(const page_run& r) noexcept;
+    // The caller lets go of pages as they were when he took them.
+    void put_back(const held& h) noexcept;
+    // The caller lets go of pages, all of them warm, or cold.
+    void let_go_warm(const page_run& r) noexcept;
+    void let_go_cold(const page_run& r) noexcept;
 
     address address_of(const page_run& r) const noexcept {
         return base_of(r.chunk) + bytes_of(r.first);
@@ -145,6 +149,18 @@ public:
         of(r.chunk).lengths[r.first].store(static_cast<std::uint16_t>(r.pages),
                                            std::memory_order_release);
     }
+    // The chunk that `where` lies in, of the first few; chunk_limit: of none of them. is_all: there are
+    // no others.
+    std::uint32_t chunk_at(address where, bool& is_all) const noexcept {
+        const std::uint32_t n = high();
+        is_all = n <= few;
+        for (std::uint32_t i = 0; i < (is_all ? n : few); ++i) {
+            if (where - base_of(i) < bytes_of(chunk_pages)) {
+                return i;
+            }
+        }
+        return chunk_limit;
+    }
     // The published run that `where` lies in; no pages: none.
     page_run find(std::uint32_t chunk, address where) const noexcept;
     std::uint64_t tag_of(const page_run& r) const noexcept {
@@ -156,6 +172,7 @@ public:
 
     // ---- figures ----------------------------------------------------------------------------------
     page_count warm() const noexcept { return warm_.load(std::memory_order_relaxed); }
+    // Looks at every page.
     page_count warm_of(owner_id owner) const noexcept;
     // In the only thread of a fork's child: remap(owner) is its owner from now on. What other threads
     // held stays taken.
@@ -164,6 +181,7 @@ public:
 
 private:
     enum : std::uint32_t { never_used = 0, vacant, being_made, live };
+    static constexpr std::uint32_t few = 8;
     static constexpr unsigned tries = 4; // of a chunk where others took the pages found
 
     head& head_of(std::uint32_t chunk) const noexcept {
@@ -179,20 +197,27 @@ private:
                (owner == owner_id::none ||
                 h.owner.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(owner));
     }
-    bool set_taken(const page_run& r) noexcept;
-    void clear_taken(const page_run& r) noexcept;
-    std::uint32_t backed_in(const page_run& r) const noexcept;
-    bool hold(const page_run& r, owner_id owner) noexcept;
-    bool find_free(std::uint32_t chunk, bool is_warm, std::uint32_t pages, std::uint32_t alignment,
-                   page_run& out) const noexcept;
+    bool hold_warm(const page_run& r, owner_id owner) noexcept;
+    bool hold(const page_run& r, owner_id owner, held& out) noexcept;
+    void note_reached(const page_run& r) noexcept;
+    static void add(std::atomic<std::uint64_t>* bits, const page_run& r) noexcept;
+    template <class Word>
+    static bool find_first(std::uint32_t words, std::atomic<std::uint32_t>& longest,
+                           std::uint32_t alignment, Word&& word, page_run& out) noexcept;
+    template <class Word, class Hold>
+    bool take_from(std::uint32_t words, std::atomic<std::uint32_t>& longest,
+                   std::uint32_t alignment, Word&& word, Hold&& hold, page_run& r) noexcept;
     bool find_last_warm(std::uint32_t chunk, std::uint32_t most, page_run& out) const noexcept;
-    void add_warm(std::uint32_t chunk, std::uint32_t pages) noexcept {
-        head_of(chunk).warm.fetch_add(pages, std::memory_order_relaxed);
+    // Counted before they are there and until they are not: never too low.
+    void add_warm(std::uint32_t pages) noexcept {
         warm_.fetch_add(pages, std::memory_order_relaxed);
     }
-    void subtract_warm(std::uint32_t chunk, std::uint32_t pages) noexcept {
-        head_of(chunk).warm.fetch_sub(pages, std::memory_order_relaxed);
+    void subtract_warm(std::uint32_t pages) noexcept {
         warm_.fetch_sub(pages, std::memory_order_relaxed);
+    }
+    void forget_longest(std::uint32_t chunk) noexcept {
+        head_of(chunk).longest.store(chunk_pages, std::memory_order_relaxed);
+        head_of(chunk).longest_warm.store(chunk_pages, std::memory_order_relaxed);
     }
 
     // Of each word of a run: f(word, the run's bits in it); false ends it.
@@ -252,25 +277,6 @@ void page_runs::each_run(std::uint32_t words, Word&& word, F&& f) noexcept {
 }
 
 template <class F>
-void page_runs::for_each_backed(const page_run& r, F&& f) const noexcept {
-    const record& c = of(r.chunk);
-    for (std::uint32_t page = r.first; page < r.end();) {
-        const auto is_backed = [&](std::uint32_t p) {
-            return (c.backed[p / 64].load(std::memory_order_relaxed) >> p % 64 & 1) != 0;
-        };
-        std::uint32_t end = page + 1;
-        const bool backed = is_backed(page);
-        while (end < r.end() && is_backed(end) == backed) {
-            ++end;
-        }
-        if (backed) {
-            f(page, end - page);
-        }
-        page = end;
-    }
-}
-
-template <class F>
 void page_runs::settle_after_fork(F&& remap) noexcept {
     page_count sum = 0;
     for (std::uint32_t i = 0; i < high(); ++i) {
@@ -279,14 +285,7 @@ void page_runs::settle_after_fork(F&& remap) noexcept {
             continue;
         }
         h.owner.store(static_cast<std::uint32_t>(remap(owner_of(i))), std::memory_order_relaxed);
-        std::uint32_t warm = 0;
-        for (std::uint32_t w = 0; w < record::words; ++w) {
-            warm += static_cast<std::uint32_t>(
-                __builtin_popcountll(of(i).backed[w].load(std::memory_order_relaxed) &
-                                     ~of(i).taken[w].load(std::memory_order_relaxed)));
-        }
-        h.warm.store(warm, std::memory_order_relaxed);
-        sum += warm;
+        sum += warm_in(i);
     }
     warm_.store(sum, std::memory_order_relaxed);
 }

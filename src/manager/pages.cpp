@@ -49,13 +49,13 @@ result<heap::taken> manager_pages::move(address begin, range now, const heap::wi
 }
 
 std::uint64_t manager_pages::tag_of(address where, address* begin) noexcept {
-    const vm::found f = manager_->space().find(where);
-    if (f.index == 0 || f.tag == 0) {
-        return 0;
-    }
-    if (const page_run r = manager_->run_of(f, where); r.pages != 0) {
+    if (const page_run r = manager_->run_at(where); r.pages != 0) {
         *begin = manager_->address_of(r);
         return manager_->tag_of(r);
+    }
+    const vm::found f = manager_->space().find_owner(where);
+    if (f.index == 0 || f.tag == 0) {
+        return 0;
     }
     *begin = f.whole.begin;
     return f.tag;
@@ -113,7 +113,7 @@ namespace {
 
 // What the heap's tag becomes: no heap's, and not 0, so that the interface leaves the pages alone.
 constexpr std::uint64_t warm_tag = ~std::uint64_t{0};
-constexpr page_count most_warm = pages_of(16 << 20);
+constexpr page_count most_warm = pages_of(32 << 20);
 constexpr page_count warm_share = 64; // of the smallest limit
 
 } // namespace
@@ -396,9 +396,8 @@ result<heap::taken> manager::move_pages(owner_id who, address begin, range now,
         enter(payer, old.diff());
         tree().refund(payer, old.diff().to_refund - kept);
         if (run.pages != 0) {
-            runs_.set_backed(run, false);
             runs_.retract(run);
-            runs_.let_go(run);
+            runs_.let_go_cold(run);
         }
         tree().at(payer).heap.fetch_sub(before, std::memory_order_relaxed);
         return {};

@@ -22,6 +22,21 @@ constexpr std::uint64_t tag_of_chunk(std::uint32_t chunk) noexcept {
 // Under RLIMIT_AS chunks are no more than a part of it.
 constexpr byte_count limit_share = 16;
 
+// Cold pages read zero.
+void zero_warm(const page_runs::held& h, address begin) noexcept {
+    for (std::uint32_t page = h.run.first; page < h.run.end();) {
+        std::uint32_t end = page;
+        while (end < h.run.end() && !h.is_cold(end)) {
+            ++end;
+        }
+        __builtin_memset(reinterpret_cast<void*>(begin + bytes_of(page - h.run.first)), 0,
+                         bytes_of(end - page));
+        for (page = end; page < h.run.end() && h.is_cold(page);) {
+            ++page;
+        }
+    }
+}
+
 } // namespace
 
 // What has been reserved stays when the next step fails, for whoever tries again.
@@ -49,17 +64,17 @@ bool manager::open_runs() noexcept {
     return true;
 }
 
-// A new chunk, and in it a run of so many cold pages for the caller; no pages: it cannot be had.
-page_run manager::make_chunk(owner_id who, page_count pages) noexcept {
+// A new chunk, and in it so many cold pages for the caller. False: it cannot be had.
+bool manager::make_chunk(owner_id who, page_count pages, page_runs::held& out) noexcept {
     bool is_new = false;
     const std::uint32_t chunk = runs_.begin_making(is_new);
     if (chunk == page_runs::chunk_limit) {
-        return {};
+        return false;
     }
     const range record = runs_.record_of(chunk);
     if (is_new && prim::protect(record.begin, record.size(), access::read_write) != 0) {
         runs_.give_up_making(chunk, false);
-        return {};
+        return false;
     }
     const operation inside(*this);
     const auto q =
@@ -68,9 +83,10 @@ page_run manager::make_chunk(owner_id who, page_count pages) noexcept {
     if (!space_.plan_reserve(*q, who, tag_of_chunk(chunk), p) ||
         !carry_out(p, criticality::process)) {
         runs_.give_up_making(chunk, true);
-        return {};
+        return false;
     }
-    return runs_.finish_making(chunk, p.span().begin, who, static_cast<std::uint32_t>(pages));
+    runs_.finish_making(chunk, p.span().begin, who, static_cast<std::uint32_t>(pages), out);
+    return true;
 }
 
 // A chunk without runs goes back whole. Pages that were warm in it; all others are no loss.
@@ -84,22 +100,21 @@ page_count manager::end_chunk(std::uint32_t chunk, owner_id who) noexcept {
     return backed;
 }
 
-// Pages of a run in the caller's hands become charged and committed, where they are not yet.
-result<void> manager::back_run(const page_run& r, criticality level) noexcept {
-    const page_run cold = runs_.cold_part(r);
-    if (cold.pages == 0) {
+// All pages that the caller holds become charged and committed.
+result<void> manager::back_run(const page_runs::held& h, criticality level) noexcept {
+    if (h.cold_hull.pages == 0) {
         return {};
     }
     const operation inside(*this);
     vm::planned p;
-    result<void> done = space_.plan_commit(runs_.range_of(cold),
+    result<void> done = space_.plan_commit(runs_.range_of(h.cold_hull),
                                            *vm::decode_protection(vm::win32::page_readwrite), p);
     if (done) {
         done = carry_out(p, level);
     }
     if (done) {
         tree()
-            .at(runs_.owner_of(r.chunk))
+            .at(runs_.owner_of(h.run.chunk))
             .heap.fetch_add(static_cast<page_count>(p.diff().committed), std::memory_order_relaxed);
     }
     return done;
@@ -118,7 +133,6 @@ bool manager::unback_run(const page_run& r) noexcept {
     tree()
         .at(runs_.owner_of(r.chunk))
         .heap.fetch_add(static_cast<page_count>(p.diff().committed), std::memory_order_relaxed);
-    runs_.set_backed(r, false);
     return true;
 }
 
@@ -130,42 +144,45 @@ result<heap::taken> manager::take_run(owner_id who, const heap::wish& w) noexcep
     }
     const auto alignment =
         static_cast<std::uint32_t>(w.alignment > page_size ? pages_of(w.alignment) : 1);
-    page_run r;
-    if (!runs_.take(who, static_cast<std::uint32_t>(pages), alignment, r)) {
-        r = make_chunk(who, pages);
-        if (r.pages == 0) {
-            return errc::out_of_address_space;
-        }
+    page_runs::held h;
+    if (!runs_.take(who, static_cast<std::uint32_t>(pages), alignment, h) &&
+        !make_chunk(who, pages, h)) {
+        return errc::out_of_address_space;
     }
-    if (const result<void> backed = back_run(r, w.level); !backed) {
-        runs_.let_go(r);
+    const page_run& r = h.run;
+    if (const result<void> backed = back_run(h, w.level); !backed) {
+        runs_.put_back(h);
         if (runs_.warm_in(r.chunk) == 0) {
             end_chunk(r.chunk, who);
         }
         return backed.error();
     }
-    if (!w.may_be_used) {
-        runs_.for_each_backed(r, [&](std::uint32_t first, std::uint32_t n) {
-            __builtin_memset(reinterpret_cast<void*>(runs_.address_of({r.chunk, first, n})), 0,
-                             bytes_of(n));
-        });
-    }
-    runs_.set_backed(r, true);
     const range at = runs_.range_of(r);
+    if (!w.may_be_used) {
+        zero_warm(h, at.begin);
+    }
     runs_.publish(r, w.tag);
     return heap::taken{at.begin, at.begin, at.size()};
 }
 
-page_run manager::run_of(const vm::found& f, address where) noexcept {
-    return f.index != 0 && f.tag >> 32 == chunk_mark && runs_.is_open()
-               ? runs_.find(static_cast<std::uint32_t>(f.tag), where)
-               : page_run{};
+page_run manager::run_at(address where) noexcept {
+    if (!runs_.is_open()) {
+        return {};
+    }
+    bool is_all = false;
+    std::uint32_t chunk = runs_.chunk_at(where, is_all);
+    if (chunk == page_runs::chunk_limit && !is_all) {
+        const vm::found f = space_.find_owner(where);
+        chunk = f.index != 0 && f.tag >> 32 == chunk_mark ? static_cast<std::uint32_t>(f.tag)
+                                                          : page_runs::chunk_limit;
+    }
+    return chunk != page_runs::chunk_limit ? runs_.find(chunk, where) : page_run{};
 }
 
 void manager::give_back_run(const page_run& r) noexcept {
     const owner_id who = runs_.owner_of(r.chunk);
     runs_.retract(r);
-    runs_.let_go(r);
+    runs_.let_go_warm(r);
     bound_runs(who);
 }
 
@@ -174,22 +191,24 @@ result<void> manager::resize_run(const page_run& r, page_count pages, criticalit
         pages < page_runs::chunk_pages ? pages : page_runs::chunk_pages + 1);
     const page_run whole{r.chunk, r.first, n};
     const std::uint64_t tag = runs_.tag_of(r);
-    if (n <= r.pages) {
+    if (n == r.pages) {
+        return {};
+    }
+    if (n < r.pages) {
         const owner_id who = runs_.owner_of(r.chunk);
         runs_.publish(whole, tag);
-        runs_.let_go({r.chunk, whole.end(), r.pages - n});
+        runs_.let_go_warm({r.chunk, whole.end(), r.pages - n});
         bound_runs(who);
         return {};
     }
-    const page_run more{r.chunk, r.end(), n - r.pages};
-    if (!runs_.take_at(more)) {
+    page_runs::held more;
+    if (!runs_.take_at({r.chunk, r.end(), n - r.pages}, more)) {
         return errc::out_of_address_space;
     }
     if (const result<void> backed = back_run(more, level); !backed) {
-        runs_.let_go(more);
+        runs_.put_back(more);
         return backed;
     }
-    runs_.set_backed(more, true);
     runs_.publish(whole, tag);
     return {};
 }
@@ -226,11 +245,11 @@ page_count manager::drop_runs(owner_id who, page_count wanted) noexcept {
         if (!runs_.take_warm(who, static_cast<std::uint32_t>(most), r)) {
             break;
         }
-        const bool gone = unback_run(r);
-        runs_.let_go(r);
-        if (!gone) {
+        if (!unback_run(r)) {
+            runs_.let_go_warm(r);
             break;
         }
+        runs_.let_go_cold(r);
         dropped += r.pages;
         if (runs_.warm_in(r.chunk) == 0) {
             end_chunk(r.chunk, who);

@@ -192,6 +192,12 @@ public:
         constexpr std::uint32_t tag_is_ours = placeholder | watched_by_faults;
         return __builtin_expect((f.flags & tag_is_ours) != 0, 0) ? find_piece(a) : f;
     }
+    // The same where only the reservation is asked for; `run_end` is not to be used.
+    found find_owner(address a) const noexcept {
+        const found f = map_.find_owner(a);
+        constexpr std::uint32_t tag_is_ours = placeholder | watched_by_faults;
+        return __builtin_expect((f.flags & tag_is_ours) != 0, 0) ? find_piece(a) : f;
+    }
     bool query(address a, run_view& out) const noexcept { return map_.query(a, out); }
     address next_base(address a, address limit = top_address) const noexcept {
         return map_.next_base(a, limit);

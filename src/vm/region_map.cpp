@@ -240,6 +240,7 @@ bool region_map::look(address a, source& from, found& out, bool& claimed) const 
     const cursor c = descend(a);
     const std::uint64_t w = c.seen;
     const bool word_will_do = from == source::word;
+    const bool record_will_do = from == source::record_only;
     from = source::record;
     out = {};
     out.at = a;
@@ -298,7 +299,7 @@ bool region_map::look(address a, source& from, found& out, bool& claimed) const 
     if (((now ^ w) & ~claimed_bit) != 0 || !out.whole.contains(a)) {
         return false;
     }
-    if (end < out.whole.end && end == c.begin + span_at(c.level)) {
+    if (!record_will_do && end < out.whole.end && end == c.begin + span_at(c.level)) {
         out.run_end = run_beyond(end, out.whole.end, index, code);
     }
     if (r.life.load(std::memory_order_acquire) != life) {
@@ -315,6 +316,15 @@ found region_map::find(address a) const noexcept {
     bool claimed = false;
     // Each failed round means that somebody else made progress just there.
     for (source from = source::record; !look(a, from, out, claimed); from = source::record) {
+    }
+    return out;
+}
+
+found region_map::find_owner(address a) const noexcept {
+    found out;
+    bool claimed = false;
+    for (source from = source::record_only; !look(round_down(a, page_size), from, out, claimed);
+         from = source::record_only) {
     }
     return out;
 }

@@ -119,6 +119,8 @@ public:
 
     // ---- readers ------------------------------------------------------------------------------
     found find(address a) const noexcept;
+    // The same in one look: `run_end` may be too low.
+    found find_owner(address a) const noexcept;
     // The same without what only writers need; false: the page is free. Precondition:
     // a < top_address.
     bool query(address a, run_view& out) const noexcept;
@@ -224,7 +226,11 @@ private:
     // A granule's pages; false: the word changed meanwhile. Of a record: its claims too.
     bool read(const word& entry, std::uint64_t w, map_detail::granule_pages& out,
               std::uint64_t& meta) const noexcept;
-    enum class source : unsigned char { record, word };
+    enum class source : unsigned char {
+        record,
+        record_only,
+        word
+    }; // record_only: no run beyond it
     bool look(address a, source& from, found& out, bool& claimed) const noexcept;
     bool query_further(run_view& out) const noexcept;
     address run_beyond(address from, address limit, std::uint32_t index,
