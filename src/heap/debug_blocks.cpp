@@ -73,8 +73,8 @@ bool has_canaries(address block, byte_count size) noexcept {
 result<address> heap::allocate_debug(byte_count size, criticality level, const char* file,
                                      int line) noexcept {
     size += size == 0; // D5
-    cache* const c = own_cache();
-    if (c != nullptr && size <= largest_debug && c->enter()) [[likely]] {
+    if (size <= largest_debug && door_.enter()) [[likely]] {
+        cache* const c = &door_.inner();
         named_state* record = nullptr;
         address carrier = 0;
         std::uint32_t name = 0;
@@ -84,10 +84,10 @@ result<address> heap::allocate_debug(byte_count size, criticality level, const c
                 own->magazines[class_of(size + debug_room)].load(std::memory_order_relaxed);
             if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) [[likely]] {
                 c->counts.count_allocation();
-                carrier = m->pop(record);
+                carrier = pop(*m, record);
             }
         }
-        c->leave();
+        door_.leave();
         if (carrier != 0) [[likely]] {
             return begin_debug_life(carrier, *record, size, origin_word(name, line));
         }
@@ -117,14 +117,13 @@ result<address> heap::allocate_debug_otherwise(byte_count size, criticality leve
 result<address> heap::allocate_debug_once(byte_count size, criticality level,
                                           std::uint64_t origin) noexcept {
     const std::uint32_t class_index = class_of(size + debug_room);
-    cache* const c = find_cache();
-    const bool is_in = c != nullptr && c->enter();
-    (is_in ? c->counts : shared_counts_).count_allocation();
-    debug_magazine* const m = is_in ? debug_magazine_for(*c, class_index, level) : nullptr;
+    cache* const c = enter_cache();
+    (c != nullptr ? c->counts : shared_counts_).count_allocation();
+    debug_magazine* const m = c != nullptr ? debug_magazine_for(*c, class_index, level) : nullptr;
     named_state* record = nullptr;
     address carrier = 0;
     if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) {
-        carrier = m->pop(record);
+        carrier = pop(*m, record);
     }
     if (carrier == 0) {
         std::uint32_t promised = 0;
@@ -132,8 +131,8 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
         const result<descriptor*> from =
             reserve_shared(class_count + class_index, wanted, promised, level);
         if (!from) {
-            if (is_in) {
-                c->leave();
+            if (c != nullptr) {
+                leave_cache(*c);
             }
             return from.error();
         }
@@ -154,10 +153,22 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
             }
         }
     }
-    if (is_in) {
-        c->leave();
+    if (c != nullptr) {
+        leave_cache(*c);
     }
     return begin_debug_life(carrier, *record, size, origin);
+}
+
+// 0 when it is empty. A block that is live: as for plain ones.
+address heap::pop(debug_magazine& m, named_state*& record) noexcept {
+    while (m.count.load(std::memory_order_relaxed) != 0) {
+        const address carrier = m.pop(record);
+        if (record->state.load(std::memory_order_relaxed) == 0) [[likely]] {
+            return carrier;
+        }
+        found_late_.fetch_add(1, std::memory_order_relaxed);
+    }
+    return 0;
 }
 
 // The block is in our hands: its bit is set, it is not live.
@@ -262,14 +273,14 @@ bool heap::is_known(debug_cache& own, const char* file, int line, std::uint32_t&
 }
 
 result<std::uint32_t> heap::name_of(const char* file, int line, criticality level) noexcept {
-    cache* const c = find_cache();
-    if (file == nullptr || c == nullptr || !c->enter()) {
+    cache* const c = file != nullptr ? enter_cache() : nullptr;
+    if (c == nullptr) {
         return names_.keep(records_, file, level);
     }
     debug_cache* const own = debug_cache_of(*c, level);
     std::uint32_t name = 0;
     if (own != nullptr && is_known(*own, file, line, name)) {
-        c->leave();
+        leave_cache(*c);
         return name;
     }
     const result<std::uint32_t> kept = names_.keep(records_, file, level);
@@ -279,7 +290,7 @@ result<std::uint32_t> heap::name_of(const char* file, int line, criticality leve
         known.pointer.store(file, std::memory_order_relaxed);
         known.kept.store(*kept, std::memory_order_relaxed);
     }
-    c->leave();
+    leave_cache(*c);
     return kept;
 }
 
@@ -324,6 +335,10 @@ void heap::empty(debug_magazine& m, std::uint32_t blocks) noexcept {
     for (std::uint32_t i = 0; i < blocks; ++i) {
         const address carrier = m.entries()[i].carrier.load(std::memory_order_relaxed);
         const found f = find(carrier + debug_lead);
+        if (f.slab == nullptr) { // given back by another free of the same block, and its slab too
+            found_late_.fetch_add(1, std::memory_order_relaxed);
+            continue;
+        }
         return_blocks(*f.slab, f.block / 64, std::uint64_t{1} << (f.block % 64));
     }
     for (std::uint32_t i = blocks; i < count; ++i) {
