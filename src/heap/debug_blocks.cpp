@@ -253,7 +253,7 @@ result<address> heap::resize_debug(const found& f, address block, byte_count new
             ? allocate_debug_once(new_size, level, origin)
             : allocate_large(new_size + debug_room, {.requested = new_size}, level, origin);
     if (!got) {
-        return got;
+        return new_size <= usable ? result<address>(block) : got; // it keeps its size
     }
     std::memcpy(reinterpret_cast<void*>(*got), reinterpret_cast<void*>(block),
                 new_size < usable ? new_size : usable);
