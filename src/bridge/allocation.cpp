@@ -32,12 +32,11 @@ void* pointer(const result<address>& r) noexcept {
 } // namespace
 
 void* allocate(state& s, byte_count size) noexcept {
-    if (const address quick = s.heap().blocks().allocate_quickly(size); quick != 0) {
-        return reinterpret_cast<void*>(quick);
-    }
-    void* block = nullptr;
-    static_cast<void>(s.heap().Alloc(size, level_of(size), &block));
-    return block;
+    manager::owner_heap& blocks = s.heap().blocks();
+    address quick = 0;
+    const heap::attempt a = heap::take_quickly(blocks.quick_door(), size, quick);
+    return a == heap::attempt::done ? reinterpret_cast<void*>(quick)
+                                    : pointer(blocks.allocate_after(a, size, criticality_of(size)));
 }
 
 void* allocate_zeroed(state& s, byte_count size) noexcept {
@@ -49,7 +48,9 @@ void* allocate_aligned(state& s, byte_count size, byte_count alignment) noexcept
 }
 
 whose release(state& s, void* block) noexcept {
-    if (s.heap().blocks().free(number(block))) {
+    manager::owner_heap& blocks = s.heap().blocks();
+    if (heap::keep_quickly(blocks.quick_door(), number(block)) ||
+        blocks.free_otherwise(number(block))) {
         return whose::ours;
     }
     if (s.heap().blocks().owns(number(block))) {

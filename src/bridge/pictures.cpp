@@ -61,6 +61,7 @@ void publish_picture(state& s) noexcept {
     }
     after_removal(s);
     s.books().tree().drain();
+    s.heap().blocks().tell_requests();
     image_record& image = s.image();
     int memory = static_cast<int>(prim::open_read("/proc/self/mem"));
     memory_view view;

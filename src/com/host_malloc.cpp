@@ -53,11 +53,27 @@ HRESULT host_malloc::Alloc(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
     }
     // What the thread has at hand is given at any level.
     if (static_cast<unsigned>(eCriticalLevel) <= eProcessCritical) [[likely]] {
-        if (const address block = heap_.allocate_quickly(cbSize); block != 0) [[likely]] {
+        address block = 0;
+        const heap::attempt a = heap::take_quickly(heap_.quick_door(), cbSize, block);
+        if (a == heap::attempt::done) [[likely]] {
             *ppMem = reinterpret_cast<void*>(block);
             return S_OK;
         }
+        if (a == heap::attempt::came_up_empty) {
+            return alloc_after_empty(cbSize, eCriticalLevel, ppMem);
+        }
     }
+    return alloc_otherwise(cbSize, eCriticalLevel, ppMem);
+}
+
+HRESULT host_malloc::alloc_after_empty(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
+                                       void** ppMem) noexcept {
+    heap::take_back(heap_.quick_door(), cbSize);
+    return alloc_otherwise(cbSize, eCriticalLevel, ppMem);
+}
+
+HRESULT host_malloc::alloc_otherwise(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
+                                     void** ppMem) noexcept {
     *ppMem = nullptr;
     const auto level = decode_level(eCriticalLevel, maker_.memory().settings().strict_levels);
     if (!level) {
@@ -97,9 +113,13 @@ HRESULT host_malloc::DebugAlloc(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLev
 }
 
 HRESULT host_malloc::Free(void* pMem) noexcept {
-    if (heap_.free_quickly(address_of(pMem))) [[likely]] {
+    if (heap::keep_quickly(heap_.quick_door(), address_of(pMem))) [[likely]] {
         return S_OK;
     }
+    return free_otherwise(pMem);
+}
+
+HRESULT host_malloc::free_otherwise(void* pMem) noexcept {
     if (heap_.free_debug_quickly(address_of(pMem))) {
         return S_OK;
     }

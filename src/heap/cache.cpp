@@ -7,9 +7,11 @@
 namespace memreeve::heap {
 
 constinit thread_local cache_slot cache_slots[cache_slot_count]
-    __attribute__((tls_model("initial-exec"))) = {};
-
-constinit magazine no_magazine{};
+    __attribute__((tls_model("initial-exec"))) = {{cache_slot::nobodys, nullptr},
+                                                  {cache_slot::nobodys, nullptr},
+                                                  {cache_slot::nobodys, nullptr},
+                                                  {cache_slot::nobodys, nullptr}};
+static_assert(cache_slot_count == 4);
 
 namespace {
 
@@ -23,13 +25,51 @@ address self() noexcept { return reinterpret_cast<address>(__builtin_thread_poin
 
 } // namespace
 
+cache::cache() noexcept {
+    nothing[0].state.set(&empty_state);
+    for (private_word<kept_block*>& top : tops) {
+        top.set(nothing);
+    }
+    for (std::size_t i = 0; i < sizeof(states); ++i) {
+        states[i] = live_state(class_of(i * block_alignment));
+    }
+    for (private_word<const granules*>& root : roots) {
+        root.set(&no_granules);
+    }
+}
+
 // ---- whose ----------------------------------------------------------------------------------------
 
-// This thread's cache; null when there is no memory for one.
-cache* heap::find_cache() noexcept {
-    if (cache* const c = own_cache(); c != nullptr) {
-        return c;
+// This thread is in its cache when it is not null; leave_cache() ends that. Null in a signal handler
+// that came while it was in there, and when there is no memory for one.
+cache* heap::enter_cache() noexcept {
+    cache* c = nullptr;
+    if (door_.enter()) {
+        c = &door_.inner();
+    } else {
+        cache_slot& s = door_.slot();
+        if (s.key == 0) {
+            return nullptr;
+        }
+        s.key = 0;
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+        c = find_cache();
+        if (c == nullptr) {
+            s.key = cache_slot::nobodys;
+            return nullptr;
+        }
+        s.mine = c;
     }
+    c->inside.store(1, std::memory_order_relaxed);
+    return c;
+}
+
+void heap::leave_cache(cache& c) noexcept {
+    c.inside.store(0, std::memory_order_release);
+    door_.leave();
+}
+
+cache* heap::find_cache() noexcept {
     if (own_thread == 0) {
         own_thread = source_.this_thread();
         if (own_thread == 0) {
@@ -40,11 +80,8 @@ cache* heap::find_cache() noexcept {
     if (c == nullptr) {
         c = make_cache();
     }
-    if (c != nullptr) {
-        if (c->counts.allocations == nullptr) {
-            c->counts = source_.take_tally(true);
-        }
-        cache_slots[number_ % cache_slot_count] = {number_, c};
+    if (c != nullptr && c->counts.allocations == nullptr) {
+        c->counts = source_.take_tally(true);
     }
     return c;
 }
@@ -86,6 +123,8 @@ bool heap::claim_left(cache& c) noexcept {
     }
     if (c.inside.load(std::memory_order_acquire) != 0) {
         forget(c);
+    } else {
+        put_in_order(c);
     }
     return true;
 }
@@ -108,13 +147,28 @@ cache* heap::make_cache() noexcept {
     return c;
 }
 
+// Its thread ended on the quick way: the block it had in hand stays taken.
+void heap::put_in_order(cache& c) noexcept {
+    c.empty_state.store(cache::looks_live, std::memory_order_relaxed);
+    for (std::uint32_t i = 0; i < class_count; ++i) {
+        magazine* const m = c.magazine_of(i);
+        kept_block* const floor = m != nullptr ? m->floor() : c.nothing;
+        if (c.top_of_bin(i).get() < floor) {
+            c.top_of_bin(i).set(floor);
+        }
+    }
+}
+
 // What is in it is not to be trusted: its thread ended, or was left behind by fork, inside. The blocks
 // stay taken.
 void heap::forget(cache& c) noexcept {
-    for (std::uint32_t i = 0; i < bin_count; ++i) {
-        if (magazine* const one = c.magazine_of(i); one != nullptr) {
-            one->count.store(0, std::memory_order_relaxed);
-            one->home.store(nullptr, std::memory_order_relaxed);
+    put_in_order(c);
+    for (std::uint32_t i = 0; i < class_count; ++i) {
+        if (magazine* const m = c.magazine_of(i); m != nullptr) {
+            c.count_known(i);
+            c.top_of_bin(i).set(m->floor());
+            m->known = 0;
+            m->home.store(nullptr, std::memory_order_relaxed);
         }
     }
     forget_debug(c);
@@ -129,6 +183,8 @@ void heap::settle_after_fork() noexcept {
         auto* const c = static_cast<cache*>(records_.at(i - 1));
         i = c->next_of_all;
         c->counts = {};
+        c->told_frees.store(c->quick_frees.get(), std::memory_order_relaxed);
+        c->told_allocations.store(c->quick_allocations(), std::memory_order_relaxed);
         if (before != 0 &&
             (c->thread.load(std::memory_order_relaxed) & cache::thread_mask) == before) {
             c->thread.store(own_thread, std::memory_order_relaxed);
@@ -152,37 +208,40 @@ result<address> heap::allocate_small(std::uint32_t bin_index, criticality level)
 }
 
 result<address> heap::allocate_small_once(std::uint32_t bin_index, criticality level) noexcept {
-    cache* const c = find_cache();
-    if (c == nullptr || !c->enter()) {
-        shared_counts_.count_allocation();
+    cache* const c = enter_cache();
+    (c != nullptr ? c->counts : shared_counts_).count_allocation();
+    if (c == nullptr) {
         return allocate_from_slab(bin_index, level);
     }
-    c->counts.count_allocation();
-    magazine* m = magazine_for(*c, bin_index, level);
-    if (m == nullptr) {
-        c->leave();
+    if (magazine_for(*c, bin_index, level) == nullptr) {
+        leave_cache(*c);
         return allocate_from_slab(bin_index, level);
     }
-    if (m->count.load(std::memory_order_relaxed) == 0) {
-        m = m->note_use() ? enlarged(*c, bin_index, *m, level) : m;
-        if (const result<void> filled = fill(*m, bin_index, level); !filled) {
-            c->leave();
+    c->count_known(bin_index);
+    address block = pop(*c, bin_index);
+    while (block == 0) {
+        if (c->magazine_of(bin_index)->note_use()) {
+            enlarge(*c, bin_index, level);
+        }
+        if (const result<void> filled = fill(*c, bin_index, level); !filled) {
+            c->know(bin_index);
+            leave_cache(*c);
             return filled.error();
         }
+        block = pop(*c, bin_index);
     }
-    block_state* state = nullptr;
-    const address block = m->pop(state);
-    c->leave();
+    c->know(bin_index);
+    tell_requests_at_times(*c);
+    leave_cache(*c);
     return block;
 }
 
 result<void> heap::free_otherwise(address block) noexcept {
-    cache* const c = find_cache();
-    const bool is_in = c != nullptr && c->enter();
-    (is_in ? c->counts : shared_counts_).count_free();
+    cache* const c = enter_cache();
+    (c != nullptr ? c->counts : shared_counts_).count_free();
     const auto leave = [&](result<void> r) {
-        if (is_in) {
-            c->leave();
+        if (c != nullptr) {
+            leave_cache(*c);
         }
         return r;
     };
@@ -198,25 +257,60 @@ result<void> heap::free_otherwise(address block) noexcept {
         return leave(free_large(d));
     }
     if (d.has_origins()) {
-        return leave(free_debug(d, f.block, is_in ? c : nullptr));
+        return leave(free_debug(d, f.block, c));
     }
     block_state& state = d.state_of(f.block);
-    if (!end_life(state)) {
+    std::uint8_t live = live_state(d.bin);
+    if (!state.compare_exchange_strong(live, 0, std::memory_order_acq_rel)) {
         return leave(errc::not_ours);
     }
-    magazine* m = is_in ? magazine_for(*c, d.bin, criticality::process) : nullptr;
-    if (m == nullptr) {
+    if (c == nullptr || magazine_for(*c, d.bin, criticality::process) == nullptr) {
         return_blocks(d, f.block / 64, std::uint64_t{1} << (f.block % 64));
         return leave({});
     }
-    if (m->count.load(std::memory_order_relaxed) == m->capacity && m->note_use()) {
-        m = enlarged(*c, d.bin, *m, criticality::process);
+    const std::uint32_t root = directory::root_of(block);
+    c->roots[root].set(directory_.granules_at(root));
+    c->count_known(d.bin);
+    if (c->is_full(d.bin) && c->magazine_of(d.bin)->note_use()) {
+        enlarge(*c, d.bin, criticality::process);
     }
-    if (m->count.load(std::memory_order_relaxed) == m->capacity) {
-        empty(*m, (m->capacity + 1) / 2);
+    if (c->is_full(d.bin)) {
+        empty(*c, d.bin, (c->magazine_of(d.bin)->capacity + 1) / 2);
     }
-    m->push(block, state);
+    c->push(d.bin, block, state);
+    c->know(d.bin);
+    tell_requests_at_times(*c);
     return leave({});
+}
+
+// ---- figures ----------------------------------------------------------------------------------------
+
+// Whoever raises what was told tells the difference: the cache's own thread, or another one that wants
+// it now.
+void heap::tell_requests(cache& c, const tally& to) noexcept {
+    const auto raise = [](std::atomic<std::uint64_t>& told, std::uint64_t now) {
+        std::uint64_t before = told.load(std::memory_order_relaxed);
+        return before < now && told.compare_exchange_strong(before, now, std::memory_order_relaxed)
+                   ? now - before
+                   : 0;
+    };
+    to.count_allocations(raise(c.told_allocations, c.quick_allocations()));
+    to.count_frees(raise(c.told_frees, c.quick_frees.get()));
+}
+
+void heap::tell_requests_at_times(cache& c) noexcept {
+    constexpr std::uint32_t seldom = 64;
+    if (++c.visits % seldom == 0) {
+        tell_requests(c, c.counts);
+    }
+}
+
+void heap::tell_requests() noexcept {
+    for (std::uint32_t i = caches_.load(std::memory_order_acquire); i != 0;) {
+        auto* const c = static_cast<cache*>(records_.at(i - 1));
+        i = c->next_of_all;
+        tell_requests(*c, shared_counts_);
+    }
 }
 
 // ---- magazines --------------------------------------------------------------------------------------
@@ -224,41 +318,68 @@ result<void> heap::free_otherwise(address block) noexcept {
 magazine* heap::magazine_for(cache& c, std::uint32_t bin_index, criticality level) noexcept {
     magazine* m = c.magazine_of(bin_index);
     if (m == nullptr) {
-        const std::uint32_t full = magazine::capacity_for(size_of_class(bin_index % class_count));
-        m = new_magazine(full < magazine::first_capacity ? full : magazine::first_capacity, level);
+        const std::uint32_t full = magazine::capacity_for(size_of_class(bin_index));
+        m = new_magazine(c, full < magazine::first_capacity ? full : magazine::first_capacity,
+                         level);
         if (m != nullptr) {
             c.magazines[bin_index].store(m, std::memory_order_relaxed);
+            c.top_of_bin(bin_index).set(m->floor());
         }
     }
     return m;
 }
 
-magazine* heap::new_magazine(std::uint32_t capacity, criticality level) noexcept {
+magazine* heap::new_magazine(cache& c, std::uint32_t capacity, criticality level) noexcept {
     const result<std::uint32_t> unit = records_.append(magazine::units_for(capacity), level);
     if (!unit) {
         return nullptr;
     }
     auto* const m = ::new (records_.at(*unit)) magazine;
     m->capacity = capacity;
+    for (std::uint32_t i = 0; i <= capacity; ++i) {
+        m->floor()[i].state.set(&c.empty_state);
+    }
     return m;
 }
 
 // The magazine of a bin that has turned out to be busy. The small one is left behind, once for each
 // bin of each cache.
-magazine* heap::enlarged(cache& c, std::uint32_t bin_index, magazine& m,
-                         criticality level) noexcept {
-    const std::uint32_t full = magazine::capacity_for(size_of_class(bin_index % class_count));
-    magazine* const large = m.capacity < full ? new_magazine(full, level) : nullptr;
+void heap::enlarge(cache& c, std::uint32_t bin_index, criticality level) noexcept {
+    magazine& m = *c.magazine_of(bin_index);
+    const std::uint32_t full = magazine::capacity_for(size_of_class(bin_index));
+    magazine* const large = m.capacity < full ? new_magazine(c, full, level) : nullptr;
     if (large == nullptr) {
-        return &m;
+        return;
     }
     large->fills = m.fills;
-    for (std::uint32_t i = 0; i < m.count.load(std::memory_order_relaxed); ++i) {
-        large->push(m.entries()[i].block.load(std::memory_order_relaxed),
-                    *m.entries()[i].state.load(std::memory_order_relaxed));
+    large->known = m.known;
+    const std::uint32_t count = c.count_of(bin_index);
+    for (std::uint32_t i = 1; i <= count; ++i) {
+        large->floor()[i].block.set(m.floor()[i].block.get());
+        large->floor()[i].state.set(m.floor()[i].state.get());
     }
+    large->home.store(m.home.exchange(nullptr, std::memory_order_relaxed),
+                      std::memory_order_relaxed);
     c.magazines[bin_index].store(large, std::memory_order_relaxed);
-    return large;
+    c.top_of_bin(bin_index).set(large->floor() + count);
+}
+
+// 0 when it is empty. A block that is live was given back by two frees at the same time and has been
+// handed out again since: this is the second of them.
+address heap::pop(cache& c, std::uint32_t bin_index) noexcept {
+    const std::uint8_t live = live_state(bin_index);
+    private_word<kept_block*>& top = c.top_of_bin(bin_index);
+    while (c.count_of(bin_index) != 0) {
+        kept_block* const last = top.get();
+        top.set(last - 1);
+        block_state& state = *last->state.get();
+        if (!MEMREEVE_HEAP_CHECKS || state.load(std::memory_order_relaxed) == 0) {
+            state.store(live, std::memory_order_relaxed);
+            return last->block.get();
+        }
+        found_late_.fetch_add(1, std::memory_order_relaxed);
+    }
+    return 0;
 }
 
 result<descriptor*> heap::reserve_own(magazine& m, std::uint32_t bin_index, std::uint32_t& promised,
@@ -281,7 +402,8 @@ result<descriptor*> heap::reserve_own(magazine& m, std::uint32_t bin_index, std:
 }
 
 // Precondition: empty, and the caller is inside. At least one block, or the error of whoever refused.
-result<void> heap::fill(magazine& m, std::uint32_t bin_index, criticality level) noexcept {
+result<void> heap::fill(cache& c, std::uint32_t bin_index, criticality level) noexcept {
+    magazine& m = *c.magazine_of(bin_index);
     std::uint32_t promised = 0;
     const result<descriptor*> from = m.is_busy()
                                          ? reserve_own(m, bin_index, promised, level)
@@ -299,23 +421,31 @@ result<void> heap::fill(magazine& m, std::uint32_t bin_index, criticality level)
             const auto bit = 63 - static_cast<std::uint32_t>(std::countl_zero(blocks));
             blocks ^= std::uint64_t{1} << bit;
             const std::uint32_t block = word * 64 + bit;
-            m.push(base + address{block} * d->block_size, d->state_of(block));
+            if (!MEMREEVE_HEAP_CHECKS) {
+                d->state_of(block).store(live_state(bin_index), std::memory_order_relaxed);
+            }
+            c.push(bin_index, base + address{block} * d->block_size, d->state_of(block));
         }
     }
     return {};
 }
 
 // Gives the oldest `blocks` back to their slabs.
-void heap::empty(magazine& m, std::uint32_t blocks) noexcept {
-    const std::uint32_t count = m.count.load(std::memory_order_relaxed);
+void heap::empty(cache& c, std::uint32_t bin_index, std::uint32_t blocks) noexcept {
+    kept_block* const first = c.magazine_of(bin_index)->floor() + 1;
+    const std::uint32_t count = c.count_of(bin_index);
     descriptor* slab = nullptr;
     std::uint32_t word = 0;
     std::uint64_t bits = 0;
     for (std::uint32_t i = 0; i < blocks; ++i) {
-        const found f = find(m.entries()[i].block.load(std::memory_order_relaxed));
+        const found f = find(first[i].block.get());
         if (bits != 0 && (f.slab != slab || f.block / 64 != word)) {
             return_blocks(*slab, word, bits);
             bits = 0;
+        }
+        if (f.slab == nullptr) { // given back by another free of the same block, and its slab too
+            found_late_.fetch_add(1, std::memory_order_relaxed);
+            continue;
         }
         slab = f.slab;
         word = f.block / 64;
@@ -325,23 +455,22 @@ void heap::empty(magazine& m, std::uint32_t blocks) noexcept {
         return_blocks(*slab, word, bits);
     }
     for (std::uint32_t i = blocks; i < count; ++i) {
-        const magazine::entry& e = m.entries()[i];
-        m.entries()[i - blocks].block.store(e.block.load(std::memory_order_relaxed),
-                                            std::memory_order_relaxed);
-        m.entries()[i - blocks].state.store(e.state.load(std::memory_order_relaxed),
-                                            std::memory_order_relaxed);
+        first[i - blocks].block.set(first[i].block.get());
+        first[i - blocks].state.set(first[i].state.get());
     }
-    m.count.store(count - blocks, std::memory_order_relaxed);
+    c.top_of_bin(bin_index).set(first - 1 + (count - blocks));
 }
 
 void heap::empty(cache& c) noexcept {
     empty_debug(c);
-    for (std::uint32_t i = 0; i < bin_count; ++i) {
+    for (std::uint32_t i = 0; i < class_count; ++i) {
         magazine* const m = c.magazine_of(i);
         if (m == nullptr) {
             continue;
         }
-        empty(*m, m->count.load(std::memory_order_relaxed));
+        c.count_known(i);
+        empty(c, i, c.count_of(i));
+        c.know(i);
         if (descriptor* const d = m->home.exchange(nullptr, std::memory_order_relaxed);
             d != nullptr) {
             let_go(*d);
@@ -353,9 +482,11 @@ byte_count heap::trim() noexcept {
     const byte_count kept = source_.trim(); // and, below, what we give back now
     const page_count before = slab_pages_.load(std::memory_order_relaxed);
     // A cache is not made for this: its pages might be refused, and whoever refuses asks for a trim.
-    if (cache* const c = own_cache(); c != nullptr && c->enter()) {
+    if (door_.enter()) {
+        cache* const c = &door_.inner();
+        c->inside.store(1, std::memory_order_relaxed);
         empty(*c);
-        c->leave();
+        leave_cache(*c);
     }
     for (std::uint32_t i = caches_.load(std::memory_order_acquire); i != 0;) {
         auto* const c = static_cast<cache*>(records_.at(i - 1));

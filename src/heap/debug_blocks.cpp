@@ -33,34 +33,34 @@ result<address> heap::allocate_debug(byte_count size, criticality level, const c
 
 address heap::allocate_debug_quickly(byte_count size, const char* file, int line) noexcept {
     size += size == 0; // D5
-    cache* const c = size <= largest_debug ? enter_own_cache() : nullptr;
-    if (c == nullptr) [[unlikely]] {
+    if (size > largest_debug || !door_.enter()) [[unlikely]] {
         return 0;
     }
+    cache& c = door_.inner();
     named_state* record = nullptr;
     address block = 0;
     std::uint32_t name = 0;
-    if (debug_cache* const own = c->debug.load(std::memory_order_relaxed);
+    if (debug_cache* const own = c.debug.load(std::memory_order_relaxed);
         own != nullptr && is_known(*own, file, line, name)) [[likely]] {
         debug_magazine* const m =
             own->magazines[class_of(size + debug_room)].load(std::memory_order_relaxed);
         if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) [[likely]] {
-            c->counts.count_allocation();
+            c.counts.count_allocation();
             block = m->pop(record);
         }
     }
-    leave_cache(*c);
+    door_.leave();
     return block != 0 ? begin_debug_life(block, *record, size, origin_word(name, line)) : 0;
 }
 
 // A live block of a debug slab goes into what this thread keeps. False: nothing was done.
 bool heap::free_debug_quickly(address block) noexcept {
-    cache* const c = enter_own_cache();
-    if (c == nullptr) [[unlikely]] {
+    if (!door_.enter()) [[unlikely]] {
         return false;
     }
+    cache& c = door_.inner();
     bool done = false;
-    debug_cache* const own = c->debug.load(std::memory_order_relaxed);
+    debug_cache* const own = c.debug.load(std::memory_order_relaxed);
     const descriptor* const d = directory_.look(block);
     std::uint32_t i = 0;
     if (own != nullptr && d != nullptr && d->has_origins() &&
@@ -70,23 +70,22 @@ bool heap::free_debug_quickly(address block) noexcept {
         named_state& record = d->named(i);
         if (m != nullptr && !m->is_full() && end_debug_life(block, record)) [[likely]] {
             m->push(block, record);
-            c->counts.count_free();
+            c.counts.count_free();
             done = true;
         }
     }
-    leave_cache(*c);
+    door_.leave();
     return done;
 }
 
-// False: not live, or a canary is damaged, and then it stays live. Exactly one of those who free a block
-// at the same time is told true.
+// False: not live, or a canary is damaged, and then it stays live. Of those who free a block at the same
+// time exactly one is told true: unlike a plain block's free this one writes into the block.
 [[gnu::always_inline]] inline bool heap::end_debug_life(address block,
                                                         named_state& record) noexcept {
-    if (*options_.single_threaded != 0) {
-        if (record.state.load(std::memory_order_relaxed) == 0) {
+    if (options_.single_threaded != nullptr && *options_.single_threaded != 0) {
+        if (!end_life(record.state)) {
             return false;
         }
-        record.state.store(0, std::memory_order_relaxed);
     } else if (record.state.exchange(0, std::memory_order_acq_rel) == 0) {
         return false;
     }

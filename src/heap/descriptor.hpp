@@ -9,9 +9,13 @@
 //     closed | unbacked      no pages; whoever pops it may back it again
 // and of a large block: 1 live, busy while resize() works on it, closed or closed | unbacked.
 //
-// A block of a slab has a bit, set while the block is taken, and a state, which is 1 exactly while the
-// block is live: so a second free of a block finds 0 whatever else is going on. Only who has the block
-// in hand makes it 1.
+// A block of a slab has a bit, set while the block is taken, and a state (block_state.hpp), which is not
+// 0 exactly while the block is live. Only who has the block in hand makes it so.
+//
+// States lie so that an address finds its own without knowing the block: one for each grain, the
+// largest power of two that divides the block size, and the first one where the last six bits of its
+// address are the grain's log2. A grain that begins no block has 0 for ever. Debug slabs, which no
+// request finds that way, have one for each block, beside what else is known of it.
 //
 // `listed` is 1 while the slab is reachable for allocation (held by a magazine or as the bin's current
 // slab, on one of the bin's stacks, or in the hands of the thread that popped it) and 0 otherwise. Who
@@ -20,6 +24,7 @@
 // forgotten. `held` keeps an empty slab from being closed.
 #pragma once
 
+#include "heap/block_state.hpp"
 #include "heap/metadata.hpp"
 
 #include <atomic>
@@ -28,8 +33,6 @@
 #include <cstdint>
 
 namespace memreeve::heap {
-
-using block_state = std::atomic<std::uint8_t>; // 1: live
 
 // A block of a debug slab: name and line (debug_blocks.hpp), kept after its end until it is handed out
 // again; 0 while nobody has had it since the slab has had these pages. With its state.
@@ -58,9 +61,9 @@ struct alignas(unit_size) descriptor {
     std::uint32_t span = 0;       // capacity * block_size; 0 for a large block
     std::uint32_t block_size = 0; // 0 for a large block
     std::uint32_t bin = large_bin;
-    std::uint32_t capacity = 0;    // blocks; 1 for a large block
-    std::uint32_t state_shift = 0; // states are 1 << state_shift bytes apart
-    std::uint32_t unit = 0;
+    std::uint32_t capacity = 0;   // blocks; 1 for a large block
+    std::uint32_t state_step = 0; // from a block's state to the next one's
+    std::uint32_t unit = 0;       // of the records: where this one is
 
     alignas(unit_size) std::atomic<std::uint32_t> used{closed | unbacked};
     std::atomic<std::uint32_t> listed{1};
@@ -73,34 +76,47 @@ struct alignas(unit_size) descriptor {
     std::atomic<byte_count> requested{0};        // and then its bytes
     std::atomic<address> left{0};                // where a large block was that is free
 
-    bool has_origins() const noexcept { return state_shift != 0; }
+    bool has_origins() const noexcept { return bin != large_bin && bin >= class_count; }
     std::uint32_t words() const noexcept { return (capacity + 63) / 64; }
     std::atomic<std::uint64_t>* bits() noexcept {
         return reinterpret_cast<std::atomic<std::uint64_t>*>(this + 1);
     }
     block_state& state_of(std::uint32_t block) const noexcept {
-        return states[std::size_t{block} << state_shift];
+        return states[std::size_t{block} * state_step];
     }
     // Of a debug slab.
     named_state& named(std::uint32_t block) const noexcept {
         return reinterpret_cast<named_state*>(reinterpret_cast<address>(states) -
                                               offsetof(named_state, state))[block];
     }
+    std::uint32_t grains() const noexcept { return span >> grain_shift(block_size); }
     // Sets up the parts behind the descriptor. Its own fields are set.
-    void lay_out(bool with_origins) noexcept {
-        state_shift = with_origins ? 4 : 0;
+    void lay_out() noexcept {
         span = capacity * block_size;
         reciprocal = ((std::uint64_t{1} << reciprocal_shift) + block_size - 1) / block_size;
-        states = reinterpret_cast<block_state*>(bits() + words()) +
-                 (with_origins ? offsetof(named_state, state) : 0);
+        auto first = reinterpret_cast<address>(bits() + words());
+        if (has_origins()) {
+            state_step = sizeof(named_state);
+            first += offsetof(named_state, state);
+        } else {
+            const unsigned shift = grain_shift(block_size);
+            state_step = block_size >> shift;
+            first = round_up(first - shift, 64) + shift;
+        }
+        states = reinterpret_cast<block_state*>(first);
         if (capacity % 64 != 0) {
             // No block: set for ever, so that looking for a clear bit never finds them.
             bits()[words() - 1].store(~std::uint64_t{0} << (capacity % 64),
                                       std::memory_order_relaxed);
         }
     }
-    static constexpr std::uint32_t units_for(std::uint32_t blocks, bool with_origins) noexcept {
-        const std::uint32_t bytes = (blocks + 63) / 64 * 8 + blocks * (with_origins ? 16 : 1);
+    static constexpr std::uint32_t units_for(std::uint32_t blocks, std::uint32_t block_size,
+                                             bool with_origins) noexcept {
+        const std::uint32_t bytes =
+            (blocks + 63) / 64 * 8 +
+            (with_origins  ? blocks * static_cast<std::uint32_t>(sizeof(named_state))
+             : blocks != 0 ? 63 + (blocks * block_size >> grain_shift(block_size))
+                           : 0);
         return (static_cast<std::uint32_t>(sizeof(descriptor)) + bytes + unit_size - 1) / unit_size;
     }
 

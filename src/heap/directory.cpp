@@ -3,35 +3,63 @@
 
 namespace memreeve::heap {
 
-// A place belongs to the first key that comes; the others are looked up the slow way. While the first
-// has its leaf but not yet its key, likewise.
+constinit const granules no_granules{};
+
+// Nobody waits: a place that another thread is changing, or that a slab with pages has, is not to be had.
+bool directory::claim(granules& g, std::uint32_t place) noexcept {
+    descriptor* before = g.owner[place].load(std::memory_order_acquire);
+    return before != busy() && g.limit[place].load(std::memory_order_acquire) == 0 &&
+           g.owner[place].compare_exchange_strong(before, busy(), std::memory_order_acq_rel);
+}
+
 void directory::enter(page_source& source, std::uint64_t tag, range where, descriptor& d,
                       criticality level) noexcept {
     for (address a = where.begin; a < where.end; a += granule_size) {
-        root& r = roots_[slot_of(a)];
-        if (r.leaf.load(std::memory_order_acquire) == 0) {
+        std::atomic<granules*>& root = roots_[root_of(a)];
+        granules* leaf = root.load(std::memory_order_acquire);
+        if (leaf == nullptr) {
             const result<taken> got = source.take(
-                {.size = leaf_size, .guard = records_guard, .tag = tag, .level = level});
+                {.size = sizeof(granules), .guard = records_guard, .tag = tag, .level = level});
             if (!got) {
                 return;
             }
-            address none = 0;
-            if (r.leaf.compare_exchange_strong(none, got->pages, std::memory_order_acq_rel)) {
-                pages_.fetch_add(pages_of(leaf_size), std::memory_order_relaxed);
-                r.key.store(a >> key_shift, std::memory_order_release);
+            auto* const fresh = reinterpret_cast<granules*>(got->pages);
+            if (root.compare_exchange_strong(leaf, fresh, std::memory_order_acq_rel)) {
+                pages_.fetch_add(pages_of(sizeof(granules)), std::memory_order_relaxed);
+                leaf = fresh;
             } else {
                 source.give_back(got->begin);
             }
         }
-        enter_if_known(a, d);
+        const std::uint32_t place = granules::place_of(a);
+        if (!claim(*leaf, place)) {
+            continue;
+        }
+        if (!d.has_origins()) {
+            leaf->base[place].store(where.begin, std::memory_order_relaxed);
+            leaf->states[place].store(reinterpret_cast<address>(d.states),
+                                      std::memory_order_relaxed);
+            leaf->limit[place].store(d.grains(), std::memory_order_release);
+        }
+        leaf->owner[place].store(&d, std::memory_order_release);
+    }
+}
+
+void directory::leave(range where, descriptor& d) noexcept {
+    for (address a = where.begin; a < where.end; a += granule_size) {
+        granules* const leaf = roots_[root_of(a)].load(std::memory_order_acquire);
+        if (leaf != nullptr &&
+            leaf->owner[granules::place_of(a)].load(std::memory_order_acquire) == &d) {
+            leaf->limit[granules::place_of(a)].store(0, std::memory_order_release);
+        }
     }
 }
 
 void directory::give_back(page_source& source) noexcept {
-    for (root& r : roots_) {
-        if (const address leaf = r.leaf.exchange(0, std::memory_order_acq_rel); leaf != 0) {
-            r.key.store(no_key, std::memory_order_relaxed);
-            source.give_back(leaf - records_guard);
+    for (std::atomic<granules*>& root : roots_) {
+        if (granules* const leaf = root.exchange(nullptr, std::memory_order_acq_rel);
+            leaf != nullptr) {
+            source.give_back(reinterpret_cast<address>(leaf) - records_guard);
         }
     }
     pages_.store(0, std::memory_order_relaxed);

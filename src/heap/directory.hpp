@@ -1,68 +1,102 @@
 // SPDX-License-Identifier: MIT
-// From an address to the descriptor of the range it lies in, in three loads. A hint, not the truth:
-// entries are set when a range is taken and never cleared, so whoever finds a descriptor compares its
-// base, and whoever finds none asks the source (page_source::tag_of). What cannot be entered, for
-// want of memory or of a place, is found the slow way.
+// From an address to what the heap knows about it. A hint, not the truth: whoever finds a descriptor
+// here compares its base, and whoever finds none asks the source (page_source::tag_of). What cannot be
+// entered, for want of memory or of a place, is found the slow way.
 //
-//   roots[128], by bits 26..32 of the address: key (bits 33 and up), leaf
-//   leaf[1024], by granule: descriptor
+//   roots[256], by bits 24..31 of the address: granules, 16 MiB of them
+//   granules[256], by bits 16..23: descriptor, and for a plain slab what a free needs
+//
+// Addresses 4 GiB apart have the same place. It is the first one's while that is backed; the others
+// are told from it because they lie too far from its base.
 #pragma once
 
 #include "heap/descriptor.hpp"
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
 
 namespace memreeve::heap {
 
+// limit != 0 exactly while the place belongs to a plain slab with pages; base and states are its own
+// then. Whoever changes a place has set its owner to `busy` before.
+struct granules {
+    static constexpr std::uint32_t count = 256;
+
+    std::atomic<address> base[count];        // of the slab
+    std::atomic<address> states[count];      // the last six bits: log2 of the grain
+    std::atomic<std::uint64_t> limit[count]; // grains
+    std::atomic<descriptor*> owner[count];   // of the range that was here last
+
+    static std::uint32_t place_of(address where) noexcept {
+        return static_cast<std::uint32_t>(where) >> granule_shift & (count - 1);
+    }
+    // Whether a block may begin at `where`, and its state: it does when that is not 0.
+    bool find(address where, block_state*& state) const noexcept {
+        const std::size_t place = place_of(where);
+        const address first = states[place].load(std::memory_order_relaxed);
+        // What is no multiple of the grain has its lowest bits as its highest ones now.
+        const std::uint64_t grain =
+            std::rotr(less(where, base[place]), static_cast<int>(first & 63));
+        state = reinterpret_cast<block_state*>(first + grain);
+        return is_below(grain, limit[place]);
+    }
+
+private:
+    // In one instruction, which compilers do not make of an atomic load and what is done with it.
+    static std::uint64_t less(std::uint64_t a, const std::atomic<std::uint64_t>& b) noexcept {
+#if defined(MEMREEVE_STATE_BY_COMPILER)
+        return a - b.load(std::memory_order_relaxed);
+#else
+        asm("subq %1, %0" : "+r"(a) : "m"(b) : "cc");
+        return a;
+#endif
+    }
+    static bool is_below(std::uint64_t a, const std::atomic<std::uint64_t>& b) noexcept {
+#if defined(MEMREEVE_STATE_BY_COMPILER)
+        return a < b.load(std::memory_order_relaxed);
+#else
+        bool below = false;
+        asm("cmpq %2, %1" : "=@ccb"(below) : "r"(a), "m"(b));
+        return below;
+#endif
+    }
+};
+// Nothing was entered.
+extern constinit const granules no_granules;
+
 class directory {
 public:
-    static constexpr std::uint32_t root_entries = 128;
-    static constexpr std::uint32_t leaf_entries = 1024;
+    static constexpr std::uint32_t root_entries = 256;
 
     // Null when nothing was entered for this granule.
     descriptor* look(address where) const noexcept {
-        const root& r = roots_[slot_of(where)];
-        // The key is set once, after the leaf.
-        if (r.key.load(std::memory_order_acquire) != where >> key_shift) [[unlikely]] {
-            return nullptr;
-        }
-        return entry(r, where).load(std::memory_order_acquire);
+        const granules* const leaf = granules_at(root_of(where));
+        descriptor* const d =
+            leaf->owner[granules::place_of(where)].load(std::memory_order_acquire);
+        return d != busy() ? d : nullptr;
     }
-    // `d` has the granules of `where`, a range just taken.
+    const granules* granules_at(std::uint32_t root) const noexcept {
+        const granules* const leaf = roots_[root].load(std::memory_order_acquire);
+        return leaf != nullptr ? leaf : &no_granules;
+    }
+    static std::uint32_t root_of(address where) noexcept {
+        return static_cast<std::uint32_t>(where) >> granule_shift >> 8;
+    }
+    // `d`, a slab, has the granules of `where`, a range just taken.
     void enter(page_source& source, std::uint64_t tag, range where, descriptor& d,
                criticality level) noexcept;
-    // The same for a large block, which is worth no leaf of its own.
-    void enter_if_known(address block, descriptor& d) noexcept {
-        const root& r = roots_[slot_of(block)];
-        if (r.key.load(std::memory_order_acquire) == block >> key_shift) {
-            entry(r, block).store(&d, std::memory_order_release);
-        }
-    }
+    // The range is about to be given back.
+    void leave(range where, descriptor& d) noexcept;
+
     page_count pages() const noexcept { return pages_.load(std::memory_order_relaxed); }
     void give_back(page_source& source) noexcept;
 
 private:
-    using leaf_entry = std::atomic<descriptor*>;
-    static constexpr unsigned leaf_shift = 26; // 1024 granules
-    static constexpr unsigned key_shift = 33;
-    static constexpr byte_count leaf_size = leaf_entries * sizeof(leaf_entry);
-    static constexpr std::uint64_t no_key = ~std::uint64_t{0};
+    static descriptor* busy() noexcept { return reinterpret_cast<descriptor*>(address{1}); }
+    static bool claim(granules& g, std::uint32_t place) noexcept;
 
-    struct root {
-        std::atomic<std::uint64_t> key{no_key};
-        std::atomic<address> leaf{0};
-    };
-
-    static std::size_t slot_of(address where) noexcept {
-        return where >> leaf_shift & (root_entries - 1);
-    }
-    static leaf_entry& entry(const root& r, address where) noexcept {
-        return reinterpret_cast<leaf_entry*>(
-            r.leaf.load(std::memory_order_relaxed))[where >> granule_shift & (leaf_entries - 1)];
-    }
-
-    root roots_[root_entries]{};
+    std::atomic<granules*> roots_[root_entries]{};
     std::atomic<page_count> pages_{0};
 };
 

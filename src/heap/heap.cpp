@@ -10,8 +10,6 @@ constinit std::atomic<std::uint32_t> last_number{0};
 
 constexpr std::uint32_t origin_blocks = 448; // a debug slab keeps two words for each block
 
-constexpr char many_threads = 0;
-
 constexpr byte_count own_bytes(std::size_t object) noexcept {
     return round_up(object, unit_size) + first_chunk_units * unit_size;
 }
@@ -19,11 +17,8 @@ constexpr byte_count own_bytes(std::size_t object) noexcept {
 } // namespace
 
 heap::heap(page_source& source, options o, std::uint32_t number) noexcept
-    : source_(source), options_(o), number_(number), shared_counts_(source.take_tally(false)) {
-    if (options_.single_threaded == nullptr) {
-        options_.single_threaded = &many_threads;
-    }
-}
+    : source_(source), options_(o), number_(number), door_(number),
+      shared_counts_(source.take_tally(false)) {}
 
 std::uint32_t heap::numbers_given() noexcept { return last_number.load(std::memory_order_relaxed); }
 
@@ -52,7 +47,8 @@ void heap::destroy() noexcept {
         i = d->next_of_all;
     }
     for (std::uint32_t i = caches_.load(std::memory_order_acquire); i != 0;) {
-        const auto* c = static_cast<cache*>(records_.at(i - 1));
+        auto* const c = static_cast<cache*>(records_.at(i - 1));
+        tell_requests(*c, shared_counts_);
         if (c->counts.allocations != nullptr) {
             source_.give_back_tally(c->counts);
         }
@@ -147,7 +143,7 @@ result<descriptor*> heap::new_descriptor(std::uint32_t bin_index, std::uint32_t 
     const bool large = block_size == 0;
     const std::uint32_t blocks = large ? 1 : bytes / block_size;
     const std::uint32_t capped = with_origins && blocks > origin_blocks ? origin_blocks : blocks;
-    const std::uint32_t units = descriptor::units_for(large ? 0 : capped, with_origins);
+    const std::uint32_t units = descriptor::units_for(large ? 0 : capped, block_size, with_origins);
     const result<std::uint32_t> unit = records_.append(units, level);
     if (!unit) {
         return unit.error();
@@ -159,7 +155,7 @@ result<descriptor*> heap::new_descriptor(std::uint32_t bin_index, std::uint32_t 
     d->block_size = block_size;
     d->bytes.store(bytes, std::memory_order_relaxed);
     if (!large) {
-        d->lay_out(with_origins);
+        d->lay_out();
     }
     std::uint32_t first = all_.load(std::memory_order_relaxed);
     do {
@@ -206,7 +202,7 @@ address heap::hand_out(descriptor& d) noexcept {
     const std::uint64_t bit = d.claim_reserved(1, word);
     const std::uint32_t block = word * 64 + static_cast<std::uint32_t>(std::countr_zero(bit));
     block_state& state = d.state_of(block);
-    state.store(1, std::memory_order_relaxed);
+    state.store(live_state(d.bin), std::memory_order_relaxed);
     return d.base.load(std::memory_order_acquire) + address{block} * d.block_size;
 }
 
@@ -231,11 +227,16 @@ heap::found heap::find(address block) noexcept {
     return d->is_block(block - begin - d->lead(), i) ? found{d, i} : found{};
 }
 
-// Blocks that nobody has any more: their bits of bits()[word].
+// Blocks that nobody has any more: their bits of bits()[word]. What is clear already was given back by
+// another free of the same block.
 void heap::return_blocks(descriptor& d, std::uint32_t word, std::uint64_t blocks) noexcept {
-    const auto n = static_cast<std::uint32_t>(std::popcount(blocks));
-    d.bits()[word].fetch_and(~blocks, std::memory_order_acq_rel);
-    if (d.used.fetch_sub(n, std::memory_order_seq_cst) == n) {
+    const std::uint64_t before = d.bits()[word].fetch_and(~blocks, std::memory_order_acq_rel);
+    const auto n = static_cast<std::uint32_t>(std::popcount(before & blocks));
+    if (const std::uint64_t twice = blocks & ~before; twice != 0) [[unlikely]] {
+        found_late_.fetch_add(static_cast<std::uint64_t>(std::popcount(twice)),
+                              std::memory_order_relaxed);
+    }
+    if (n != 0 && d.used.fetch_sub(n, std::memory_order_seq_cst) == n) {
         close_if_empty(d);
     }
     list_again(d);
@@ -265,11 +266,12 @@ void heap::close_if_empty(descriptor& d) noexcept {
 // Precondition: closed by the caller. The descriptor may be backed again afterwards.
 void heap::release_pages(descriptor& d) noexcept {
     const address base = d.base.load(std::memory_order_relaxed);
-    d.base.store(0, std::memory_order_release);
     if (d.block_size != 0) {
+        directory_.leave({base, base + d.bytes.load(std::memory_order_relaxed)}, d);
         slab_pages_.fetch_sub(pages_of(d.bytes.load(std::memory_order_relaxed)),
                               std::memory_order_relaxed);
     }
+    d.base.store(0, std::memory_order_release);
     source_.give_back(base);
     d.used.store(descriptor::closed | descriptor::unbacked, std::memory_order_seq_cst);
 }
@@ -337,7 +339,7 @@ heap_stats heap::stats() noexcept {
         }
         std::uint64_t live = 0;
         for (std::uint32_t k = 0; k < d->capacity; ++k) {
-            live += d->state_of(k).load(std::memory_order_relaxed);
+            live += d->state_of(k).load(std::memory_order_relaxed) != 0 ? 1u : 0u;
         }
         s.live_blocks += live;
         s.live_bytes += d->has_origins() ? debug_bytes(*d) : live * d->block_size;

@@ -29,7 +29,8 @@ namespace memreeve::heap {
 struct options {
     bool thread_safe = true;
     bool executable = false; // blocks may be executed (decision 10)
-    // Not 0 while this process has but one thread; as __libc_single_threaded. Null: never known.
+    // Not 0 while this process has but one thread, as __libc_single_threaded: blocks of allocate_debug
+    // are freed without a locked instruction then. Null: never known.
     const volatile char* single_threaded = nullptr;
     misuse_listener listener{}; // is told what a request finds out by the way (written_after)
 };
@@ -54,24 +55,16 @@ public:
     // block (D5). Errors: out_of_address_space for a size that cannot exist, else the source's;
     // nothing has changed then.
     result<address> allocate(byte_count size, criticality level) noexcept {
-        const address block = allocate_quickly(size);
-        return block != 0 ? result<address>(block) : allocate_otherwise(size, level);
-    }
-    // A block from the thread's cache; 0 when that does not have one: then allocate_otherwise().
-    address allocate_quickly(byte_count size) noexcept {
-        cache* const c = own_cache();
-        if (c == nullptr || size > largest_small || !c->enter()) [[unlikely]] {
-            return 0;
-        }
         address block = 0;
-        magazine* const m = c->magazines[class_of(size)].load(std::memory_order_relaxed);
-        if (m->count.load(std::memory_order_relaxed) != 0) [[likely]] {
-            c->counts.count_allocation();
-            block_state* state = nullptr;
-            block = m->pop(state);
+        const attempt a = take_quickly(door_, size, block);
+        return a == attempt::done ? result<address>(block) : allocate_after(a, size, level);
+    }
+    // What take_quickly() of quick_door() did not do.
+    result<address> allocate_after(attempt a, byte_count size, criticality level) noexcept {
+        if (a == attempt::came_up_empty) {
+            take_back(door_, size);
         }
-        c->leave();
-        return block;
+        return allocate_otherwise(size, level);
     }
     result<address> allocate_otherwise(byte_count size, criticality level) noexcept {
         return size <= largest_small ? allocate_small(class_of(size), level)
@@ -96,31 +89,9 @@ public:
     // 0 is freed by doing nothing (D4). not_ours: not the beginning of a live block of this heap, or a
     // block of allocate_debug beyond which something was written; nothing has changed then (D8).
     result<void> free(address block) noexcept {
-        return free_quickly(block) ? result<void>{} : free_otherwise(block);
+        return keep_quickly(door_, block) ? result<void>{} : free_otherwise(block);
     }
-    // A live small block goes into the thread's cache. False: nothing was done, free_otherwise() does.
-    bool free_quickly(address block) noexcept {
-        cache* const c = own_cache();
-        if (c == nullptr || !c->enter()) [[unlikely]] {
-            return false;
-        }
-        bool done = false;
-        if (descriptor* const d = directory_.look(block); d != nullptr) [[likely]] {
-            std::uint32_t i = 0;
-            if (d->is_block(block - d->base.load(std::memory_order_acquire), i)) [[likely]] {
-                magazine* const m = c->magazines[d->bin].load(std::memory_order_relaxed);
-                block_state& state = d->state_of(i);
-                if (m->count.load(std::memory_order_relaxed) < m->capacity && end_life(state))
-                    [[likely]] {
-                    c->counts.count_free();
-                    m->push(block, state);
-                    done = true;
-                }
-            }
-        }
-        c->leave();
-        return done;
-    }
+    // What keep_quickly() of quick_door() did not do.
     result<void> free_otherwise(address block) noexcept;
     // The same for a block of allocate_debug; for who expects them.
     bool free_debug_quickly(address block) noexcept;
@@ -143,6 +114,15 @@ public:
     // Gives back what is kept although no block lies in it; the bytes given back.
     byte_count trim() noexcept;
     options settings() const noexcept { return options_; }
+    // The quick ways by themselves, for who calls them more often than it looks here.
+    door quick_door() const noexcept { return door_; }
+    // What threads asked for reaches the source's tallies now and then; this brings all of it there.
+    // Exact when no operation is in flight.
+    void tell_requests() noexcept;
+    // Blocks that two frees took back at the same time: noticed, and not handed out twice.
+    std::uint64_t found_late() const noexcept {
+        return found_late_.load(std::memory_order_relaxed);
+    }
     // No other heap of this process has or had it.
     std::uint32_t number() const noexcept { return number_; }
 
@@ -231,35 +211,27 @@ private:
     static byte_count debug_bytes(const descriptor& d) noexcept;
 
     // ---- cache.cpp ------------------------------------------------------------------------------
-    // This thread's cache if it has one and the slot is not another heap's.
-    cache* own_cache() const noexcept {
-        const cache_slot& s = cache_slots[number_ % cache_slot_count];
-        return s.heap == number_ ? s.mine : nullptr;
-    }
-    cache* enter_own_cache() const noexcept {
-        cache* const c = own_cache();
-        return c != nullptr && c->enter() ? c : nullptr;
-    }
-    cache* enter_cache() noexcept {
-        cache* const c = find_cache();
-        return c != nullptr && c->enter() ? c : nullptr;
-    }
-    static void leave_cache(cache& c) noexcept { c.leave(); }
+    cache* enter_cache() noexcept;
+    void leave_cache(cache& c) noexcept;
     cache* find_cache() noexcept;
+    static void tell_requests(cache& c, const tally& to) noexcept;
+    static void tell_requests_at_times(cache& c) noexcept;
     cache* claimed_cache() noexcept;
     cache* make_cache() noexcept;
     bool claim_left(cache& c) noexcept;
     result<address> allocate_small(std::uint32_t bin_index, criticality level) noexcept;
     result<address> allocate_small_once(std::uint32_t bin_index, criticality level) noexcept;
     magazine* magazine_for(cache& c, std::uint32_t bin_index, criticality level) noexcept;
-    magazine* new_magazine(std::uint32_t capacity, criticality level) noexcept;
-    magazine* enlarged(cache& c, std::uint32_t bin_index, magazine& m, criticality level) noexcept;
+    magazine* new_magazine(cache& c, std::uint32_t capacity, criticality level) noexcept;
+    void enlarge(cache& c, std::uint32_t bin_index, criticality level) noexcept;
     result<descriptor*> reserve_own(magazine& m, std::uint32_t bin_index, std::uint32_t& promised,
                                     criticality level) noexcept;
-    result<void> fill(magazine& m, std::uint32_t bin_index, criticality level) noexcept;
-    void empty(magazine& m, std::uint32_t blocks) noexcept;
+    result<void> fill(cache& c, std::uint32_t bin_index, criticality level) noexcept;
+    address pop(cache& c, std::uint32_t bin_index) noexcept;
+    void empty(cache& c, std::uint32_t bin_index, std::uint32_t blocks) noexcept;
     void empty(cache& c) noexcept;
     static void forget(cache& c) noexcept;
+    static void put_in_order(cache& c) noexcept;
 
     // What the directory knows of a block; a slab's blocks and large ones.
     found look(address block) const noexcept {
@@ -274,18 +246,6 @@ private:
         }
         return d->block_size == 0 && base != 0 && block == d->large_block() ? found{d, 0} : found{};
     }
-    // Exactly one of those who free a block is told true, also when they do it at the same time.
-    bool end_life(block_state& state) const noexcept {
-        if (*options_.single_threaded != 0) {
-            if (state.load(std::memory_order_relaxed) == 0) {
-                return false;
-            }
-            state.store(0, std::memory_order_relaxed);
-            return true;
-        }
-        return state.exchange(0, std::memory_order_acq_rel) != 0;
-    }
-
     std::uint64_t tag_for(std::uint32_t low) const noexcept {
         return std::uint64_t{number_} << 32 | low;
     }
@@ -293,11 +253,13 @@ private:
     page_source& source_;
     options options_;
     std::uint32_t number_; // tells our tags from other heaps' on the same source
+    door door_;
     std::atomic<std::uint32_t> all_{0};
     std::atomic<page_count> slab_pages_{0};
     std::atomic<std::uint32_t> caches_{0}; // unit + 1
     std::atomic<std::uint32_t> cache_count_{0};
     std::atomic<std::uint32_t> next_look_{0};
+    std::atomic<std::uint64_t> found_late_{0};
     tally shared_counts_{};
     metadata records_{};
     names names_{};

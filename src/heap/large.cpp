@@ -20,12 +20,11 @@ byte_count with_room(byte_count size) noexcept {
 
 result<address> heap::allocate_large(byte_count size, form f, criticality level,
                                      std::uint64_t origin) noexcept {
-    cache* const c = find_cache();
-    (c != nullptr && c->counts.allocations != nullptr &&
-             c->inside.load(std::memory_order_relaxed) == 0
-         ? c->counts
-         : shared_counts_)
-        .count_allocation();
+    cache* const c = enter_cache();
+    (c != nullptr ? c->counts : shared_counts_).count_allocation();
+    if (c != nullptr) {
+        leave_cache(*c);
+    }
     const result<address> got = allocate_large_once(size, f, level, origin);
     if (!got && got.error().code == errc::over_budget && trim() != 0) {
         return allocate_large_once(size, f, level, origin);

@@ -43,15 +43,17 @@ struct tally {
     std::atomic<std::uint64_t>* frees = nullptr;
     bool is_shared = true; // by threads: only locked instructions count right
 
-    void count_allocation() const noexcept { add(*allocations); }
-    void count_free() const noexcept { add(*frees); }
+    void count_allocation() const noexcept { add(*allocations, 1); }
+    void count_free() const noexcept { add(*frees, 1); }
+    void count_allocations(std::uint64_t n) const noexcept { add(*allocations, n); }
+    void count_frees(std::uint64_t n) const noexcept { add(*frees, n); }
 
 private:
-    void add(std::atomic<std::uint64_t>& n) const noexcept {
+    void add(std::atomic<std::uint64_t>& count, std::uint64_t n) const noexcept {
         if (is_shared) {
-            n.fetch_add(1, std::memory_order_relaxed);
+            count.fetch_add(n, std::memory_order_relaxed);
         } else {
-            n.store(n.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+            count.store(count.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
         }
     }
 };

@@ -16,6 +16,7 @@ namespace memreeve::heap {
 
 inline constexpr byte_count block_alignment = 16;
 inline constexpr byte_count largest_small = 32768;
+inline constexpr byte_count largest_quick = 8192; // whose class is looked up in a table
 inline constexpr std::uint32_t class_count = 72;
 
 // Precondition: size <= largest_small. 0 is served like 1 (D5).
@@ -37,6 +38,11 @@ constexpr std::uint32_t size_of_class(std::uint32_t index) noexcept {
     return (1u << power) + ((index - 8) % 8 + 1) * (1u << (power - 3));
 }
 
+// Log2 of the largest power of two that divides it.
+constexpr unsigned grain_shift(std::uint32_t block_size) noexcept {
+    return static_cast<unsigned>(std::countr_zero(block_size));
+}
+
 constexpr std::uint32_t full_slab_bytes(std::uint32_t block_size) noexcept {
     return block_size <= 8192 ? 65536 : block_size * 8;
 }
@@ -53,6 +59,9 @@ constexpr std::uint32_t slab_bytes(std::uint32_t block_size, std::uint32_t slabs
     }
     return bytes < full ? bytes : full;
 }
+
+// Of requests up to largest_quick.
+inline constexpr std::uint32_t quick_classes = class_of(largest_quick) + 1;
 
 static_assert(size_of_class(class_count - 1) == largest_small);
 static_assert(class_of(largest_small) == class_count - 1);

@@ -27,6 +27,7 @@ public:
             return made.error();
         }
         heap_ = *made;
+        door_ = heap_->quick_door();
         return {};
     }
     // Gives back every page. Nobody may be inside.
@@ -51,11 +52,14 @@ public:
                                    int line) noexcept {
         return heap_->allocate_debug(size, level, file, line);
     }
-    address allocate_quickly(byte_count size) noexcept { return heap_->allocate_quickly(size); }
+    // For heap::take_quickly and heap::keep_quickly; what they do not do comes here.
+    heap::door quick_door() const noexcept { return door_; }
+    result<address> allocate_after(heap::attempt a, byte_count size, criticality level) noexcept {
+        return heap_->allocate_after(a, size, level);
+    }
     result<address> allocate_otherwise(byte_count size, criticality level) noexcept {
         return heap_->allocate_otherwise(size, level);
     }
-    bool free_quickly(address block) noexcept { return heap_->free_quickly(block); }
     address allocate_debug_quickly(byte_count size, const char* file, int line) noexcept {
         return heap_->allocate_debug_quickly(size, file, line);
     }
@@ -77,6 +81,7 @@ public:
     byte_count size_of(address block) noexcept { return heap_->size_of(block); }
     heap::heap_stats stats() noexcept { return heap_->stats(); }
     byte_count trim() noexcept { return heap_->trim(); }
+    void tell_requests() noexcept { heap_->tell_requests(); }
     bool origin_of(address block, const char** file, int* line) noexcept {
         return heap_->origin_of(block, file, line);
     }
@@ -101,6 +106,7 @@ private:
     owner_id who_;
     manager_pages pages_;
     heap::heap* heap_ = nullptr;
+    heap::door door_{};
 };
 
 } // namespace memreeve::manager

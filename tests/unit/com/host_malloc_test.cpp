@@ -310,6 +310,14 @@ TEST_F(host_malloc_test, freed_large_blocks_are_kept_warm_until_they_are_in_the_
         return got ? *got : 0;
     };
     ASSERT_TRUE(blocks.free(get_block(100)));
+    std::vector<address> many;
+    for (int i = 0; i < 20; ++i) { // whose records stay
+        many.push_back(get_block(400000));
+    }
+    for (const address one : many) {
+        ASSERT_TRUE(blocks.free(one));
+    }
+    many.clear();
     blocks.trim();
     const std::uint64_t empty = snapshot().charged_bytes;
     const std::uint64_t reserved = snapshot().reserved_bytes;
@@ -342,7 +350,6 @@ TEST_F(host_malloc_test, freed_large_blocks_are_kept_warm_until_they_are_in_the_
     ASSERT_TRUE(blocks.free(small));
     ASSERT_TRUE(blocks.free(other));
     // The bound: a 64th of the limit of 64 MiB.
-    std::vector<address> many;
     for (int i = 0; i < 20; ++i) {
         many.push_back(get_block(400000));
     }
