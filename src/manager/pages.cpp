@@ -176,8 +176,7 @@ warm_range manager::take_warm(owner_id who, page_count from, page_count to,
 }
 
 byte_count manager::drop_warm() noexcept {
-    byte_count dropped =
-        space_.drop_loose() + bytes_of(drop_runs(owner_id::none, ~page_count{0} >> 1));
+    byte_count dropped = space_.drop_loose() + bytes_of(drop_runs(owner_id::none, ~page_count{0}));
     while (!warm_.is_empty()) {
         const warm_range r = warm_.take_any();
         if (r.begin == 0) {

@@ -218,7 +218,8 @@ result<void> manager::resize_run(const page_run& r, page_count pages, criticalit
     return {};
 }
 
-// Keeps what this owner has warm within its bound.
+// Keeps what this owner has warm within its bound; an eighth is made room for at a time, because to
+// know how much it has is to look at all its chunks.
 void manager::bound_runs(owner_id who) noexcept {
     const page_count bound = warm_bound(who);
     if (runs_.warm() + warm_.pages() <= bound) {
@@ -226,7 +227,7 @@ void manager::bound_runs(owner_id who) noexcept {
     }
     const page_count kept = warm_pages(who);
     if (kept > bound) {
-        drop_runs(who, kept - bound);
+        drop_runs(who, kept - bound + bound / 8);
     }
 }
 
