@@ -336,6 +336,10 @@ mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) noexcept {
     const auto load = core.memory().load(core.process());
     mrv_host_figures f{};
     accounts.drain();
+    core.memory().heaps().for_each([](manager::owner_heap& h) noexcept {
+        h.tell_requests();
+        return true;
+    });
     while_quiet(*host, [&]() noexcept {
         f = {};
         f.limit_bytes = bytes_of_limit(root.limit.load(std::memory_order_relaxed));

@@ -92,6 +92,13 @@ HRESULT host_malloc::DebugAlloc(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLev
     if (ppMem == nullptr) {
         return E_POINTER;
     }
+    if (static_cast<unsigned>(eCriticalLevel) <= eProcessCritical) [[likely]] {
+        if (const address block = heap_.allocate_debug_quickly(cbSize, pszFileName, iLineNo);
+            block != 0) [[likely]] {
+            *ppMem = reinterpret_cast<void*>(block);
+            return S_OK;
+        }
+    }
     *ppMem = nullptr;
     const auto level = decode_level(eCriticalLevel, maker_.memory().settings().strict_levels);
     if (!level) {
@@ -113,6 +120,9 @@ HRESULT host_malloc::Free(void* pMem) noexcept {
 }
 
 HRESULT host_malloc::free_otherwise(void* pMem) noexcept {
+    if (heap_.free_debug_quickly(address_of(pMem))) {
+        return S_OK;
+    }
     const auto done = heap_.free_otherwise(address_of(pMem));
     if (!done) {
         heap_.report("IHostMalloc::Free", heap_.explain(address_of(pMem)));

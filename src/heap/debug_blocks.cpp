@@ -10,40 +10,6 @@
 namespace memreeve::heap {
 namespace {
 
-using bytes16 [[gnu::vector_size(16)]] = std::uint64_t;
-
-constexpr std::uint64_t first_half = 0xfbf3fbf5f7f9fdf1;  // every byte's low half is odd and not 0,
-constexpr std::uint64_t second_half = 0xf9f1fdf3f5fbf7f3; // so none becomes 0 by what follows
-
-// Depends on the address above its last four bits, and differs in front and behind.
-bytes16 canary(address block, bool behind) noexcept {
-    const std::uint64_t mix = (block >> 4) * 0x9e3779b97f4a7c15u & 0xf0f0f0f0f0f0f0f0u;
-    const std::uint64_t turned = behind ? mix ^ 0xa0a0a0a0a0a0a0a0u : mix;
-    return bytes16{first_half ^ turned, second_half ^ turned};
-}
-
-bytes16 load16(address where) noexcept {
-    bytes16 v;
-    __builtin_memcpy(&v, reinterpret_cast<const void*>(where), sizeof v);
-    return v;
-}
-
-void store16(address where, bytes16 v) noexcept {
-    __builtin_memcpy(reinterpret_cast<void*>(where), &v, sizeof v);
-}
-
-// All of a freed block's bytes, up to a multiple of 16.
-byte_count filled_bytes(byte_count size) noexcept { return round_up(size, block_alignment); }
-
-bool is_filled(address block, byte_count size) noexcept {
-    constexpr std::uint64_t fill = 0x0101010101010101u * freed_byte;
-    bytes16 differs{};
-    for (address a = block; a != block + filled_bytes(size); a += sizeof(bytes16)) {
-        differs |= load16(a) ^ bytes16 { fill, fill };
-    }
-    return (differs[0] | differs[1]) == 0;
-}
-
 // The first byte of [at, at + 16) that is not the canary's; 16: all are.
 byte_count first_change(address at, bytes16 canary_there) noexcept {
     byte_count i = 0;
@@ -57,46 +23,112 @@ byte_count first_change(address at, bytes16 canary_there) noexcept {
 
 } // namespace
 
-void draw_canaries(address block, byte_count size) noexcept {
-    store16(block - debug_lead, canary(block, false));
-    store16(block + size, canary(block, true));
-}
-
-bool has_canaries(address block, byte_count size) noexcept {
-    const bytes16 differs = (load16(block - debug_lead) ^ canary(block, false)) |
-                            (load16(block + size) ^ canary(block, true));
-    return (differs[0] | differs[1]) == 0;
-}
-
 // ---- requests ---------------------------------------------------------------------------------------
 
 result<address> heap::allocate_debug(byte_count size, criticality level, const char* file,
                                      int line) noexcept {
+    const address block = allocate_debug_quickly(size, file, line);
+    return block != 0 ? result<address>(block) : allocate_debug_otherwise(size, level, file, line);
+}
+
+address heap::allocate_debug_quickly(byte_count size, const char* file, int line) noexcept {
     size += size == 0; // D5
-    if (size <= largest_debug && door_.enter()) [[likely]] {
-        cache* const c = &door_.inner();
-        named_state* record = nullptr;
-        address carrier = 0;
-        std::uint32_t name = 0;
-        if (debug_cache* const own = c->debug.load(std::memory_order_relaxed);
-            own != nullptr && is_known(*own, file, line, name)) [[likely]] {
-            debug_magazine* const m =
-                own->magazines[class_of(size + debug_room)].load(std::memory_order_relaxed);
-            if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) [[likely]] {
-                c->counts.count_allocation();
-                carrier = pop(*m, record);
-            }
-        }
-        door_.leave();
-        if (carrier != 0) [[likely]] {
-            return begin_debug_life(carrier, *record, size, origin_word(name, line));
+    if (size > largest_debug || !door_.enter()) [[unlikely]] {
+        return 0;
+    }
+    cache& c = door_.inner();
+    named_state* record = nullptr;
+    address block = 0;
+    std::uint32_t name = 0;
+    if (debug_cache* const own = c.debug.load(std::memory_order_relaxed);
+        own != nullptr && is_known(*own, file, line, name)) [[likely]] {
+        debug_magazine* const m =
+            own->magazines[class_of(size + debug_room)].load(std::memory_order_relaxed);
+        if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) [[likely]] {
+            c.counts.count_allocation();
+            block = m->pop(record);
         }
     }
-    return allocate_debug_otherwise(size, level, file, line);
+    door_.leave();
+    return block != 0 ? begin_debug_life(block, *record, size, origin_word(name, line)) : 0;
+}
+
+// A live block of a debug slab goes into what this thread keeps. False: nothing was done.
+bool heap::free_debug_quickly(address block) noexcept {
+    if (!door_.enter()) [[unlikely]] {
+        return false;
+    }
+    cache& c = door_.inner();
+    bool done = false;
+    debug_cache* const own = c.debug.load(std::memory_order_relaxed);
+    const descriptor* const d = directory_.look(block);
+    std::uint32_t i = 0;
+    if (own != nullptr && d != nullptr && d->has_origins() &&
+        d->is_block(block - debug_lead - d->base.load(std::memory_order_acquire), i)) [[likely]] {
+        debug_magazine* const m =
+            own->magazines[d->bin - class_count].load(std::memory_order_relaxed);
+        named_state& record = d->named(i);
+        if (m != nullptr && !m->is_full() && end_debug_life(block, record)) [[likely]] {
+            m->push(block, record);
+            c.counts.count_free();
+            done = true;
+        }
+    }
+    door_.leave();
+    return done;
+}
+
+// False: not live, or a canary is damaged, and then it stays live. Of those who free a block at the same
+// time exactly one is told true: unlike a plain block's free this one writes into the block.
+[[gnu::always_inline]] inline bool heap::end_debug_life(address block,
+                                                        named_state& record) noexcept {
+    if (options_.single_threaded != nullptr && *options_.single_threaded != 0) {
+        if (!end_life(record.state)) {
+            return false;
+        }
+    } else if (record.state.exchange(0, std::memory_order_acq_rel) == 0) {
+        return false;
+    }
+    record.state.store(0, std::memory_order_relaxed);
+    const byte_count size = record.size.load(std::memory_order_relaxed);
+    if (!has_canaries(block, size)) [[unlikely]] {
+        record.state.store(1, std::memory_order_release);
+        return false;
+    }
+    fill_freed(block, size);
+    return true;
+}
+
+// The block is in our hands: its bit is set, it is not live.
+[[gnu::always_inline]] inline address heap::begin_debug_life(address block, named_state& record,
+                                                             byte_count size,
+                                                             std::uint64_t origin) noexcept {
+    if (record.origin.load(std::memory_order_relaxed) != 0 &&
+        !is_filled(block, record.size.load(std::memory_order_relaxed))) [[unlikely]] {
+        tell_written_after(block, record);
+    }
+    record.origin.store(origin, std::memory_order_relaxed);
+    record.size.store(static_cast<std::uint32_t>(size), std::memory_order_relaxed);
+    draw_canaries(block, size);
+    record.state.store(1, std::memory_order_release);
+    return block;
+}
+
+// Precondition: the caller is inside. The name of a null pointer is 0.
+[[gnu::always_inline]] inline bool heap::is_known(debug_cache& own, const char* file, int line,
+                                                  std::uint32_t& name) noexcept {
+    if (file == nullptr) {
+        return true;
+    }
+    const debug_cache::known_name& known = own.name_at(file, line);
+    name = known.kept.load(std::memory_order_relaxed);
+    return known.pointer.load(std::memory_order_relaxed) == file &&
+           std::strcmp(known.text.load(std::memory_order_relaxed), file) == 0;
 }
 
 result<address> heap::allocate_debug_otherwise(byte_count size, criticality level, const char* file,
                                                int line) noexcept {
+    size += size == 0;
     const result<std::uint32_t> name = name_of(file, line, level);
     if (!name) {
         return name.error();
@@ -121,11 +153,11 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
     (c != nullptr ? c->counts : shared_counts_).count_allocation();
     debug_magazine* const m = c != nullptr ? debug_magazine_for(*c, class_index, level) : nullptr;
     named_state* record = nullptr;
-    address carrier = 0;
+    address block = 0;
     if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) {
-        carrier = pop(*m, record);
+        block = m->pop(record);
     }
-    if (carrier == 0) {
+    if (block == 0) {
         std::uint32_t promised = 0;
         const std::uint32_t wanted = m != nullptr ? (m->capacity + 1) / 2 : 1;
         const result<descriptor*> from =
@@ -137,53 +169,26 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
             return from.error();
         }
         const descriptor& d = **from;
-        const address base = d.base.load(std::memory_order_acquire);
+        const address first = d.base.load(std::memory_order_acquire) + debug_lead;
         while (promised != 0) {
             std::uint32_t word = 0;
             std::uint64_t blocks = (*from)->claim_reserved(promised, word);
             promised -= static_cast<std::uint32_t>(std::popcount(blocks));
             for (; blocks != 0; blocks &= blocks - 1) {
-                const std::uint32_t block =
+                const std::uint32_t i =
                     word * 64 + static_cast<std::uint32_t>(std::countr_zero(blocks));
-                if (carrier != 0) {
-                    m->push(carrier, *record);
+                if (block != 0) {
+                    m->push(block, *record);
                 }
-                carrier = base + address{block} * d.block_size;
-                record = &d.named(block);
+                block = first + address{i} * d.block_size;
+                record = &d.named(i);
             }
         }
     }
     if (c != nullptr) {
         leave_cache(*c);
     }
-    return begin_debug_life(carrier, *record, size, origin);
-}
-
-// 0 when it is empty. A block that is live: as for plain ones.
-address heap::pop(debug_magazine& m, named_state*& record) noexcept {
-    while (m.count.load(std::memory_order_relaxed) != 0) {
-        const address carrier = m.pop(record);
-        if (record->state.load(std::memory_order_relaxed) == 0) [[likely]] {
-            return carrier;
-        }
-        found_late_.fetch_add(1, std::memory_order_relaxed);
-    }
-    return 0;
-}
-
-// The block is in our hands: its bit is set, it is not live.
-address heap::begin_debug_life(address carrier, named_state& record, byte_count size,
-                               std::uint64_t origin) noexcept {
-    const address block = carrier + debug_lead;
-    if (record.origin.load(std::memory_order_relaxed) != 0 &&
-        !is_filled(block, record.size.load(std::memory_order_relaxed))) [[unlikely]] {
-        tell_written_after(block, record);
-    }
-    record.origin.store(origin, std::memory_order_relaxed);
-    record.size.store(static_cast<std::uint32_t>(size), std::memory_order_relaxed);
-    draw_canaries(block, size);
-    record.state.store(1, std::memory_order_release);
-    return block;
+    return begin_debug_life(block, *record, size, origin);
 }
 
 void heap::tell_written_after(address block, const named_state& record) noexcept {
@@ -202,18 +207,11 @@ void heap::tell_written_after(address block, const named_state& record) noexcept
 // not_ours also where a canary is damaged: then the block stays as it is, and explain() says so.
 result<void> heap::free_debug(descriptor& d, std::uint32_t i, cache* inside) noexcept {
     named_state& record = d.named(i);
-    const address carrier = d.base.load(std::memory_order_acquire) + address{i} * d.block_size;
-    const address block = carrier + debug_lead;
-    std::uint8_t live = 1;
-    if (!record.state.compare_exchange_strong(live, 0, std::memory_order_acq_rel)) {
+    const address block =
+        d.base.load(std::memory_order_acquire) + address{i} * d.block_size + debug_lead;
+    if (!end_debug_life(block, record)) {
         return errc::not_ours;
     }
-    const byte_count size = record.size.load(std::memory_order_relaxed);
-    if (!has_canaries(block, size)) [[unlikely]] {
-        record.state.store(1, std::memory_order_release);
-        return errc::not_ours;
-    }
-    std::memset(reinterpret_cast<void*>(block), freed_byte, filled_bytes(size));
     debug_magazine* const m =
         inside != nullptr ? debug_magazine_for(*inside, d.bin - class_count, criticality::process)
                           : nullptr;
@@ -224,7 +222,7 @@ result<void> heap::free_debug(descriptor& d, std::uint32_t i, cache* inside) noe
     if (m->is_full()) {
         empty(*m, (m->capacity + 1) / 2);
     }
-    m->push(carrier, record);
+    m->push(block, record);
     return {};
 }
 
@@ -247,7 +245,7 @@ result<address> heap::resize_debug(const found& f, address block, byte_count new
             ? allocate_debug_once(new_size, level, origin)
             : allocate_large(new_size + debug_room, {.requested = new_size}, level, origin);
     if (!got) {
-        return got;
+        return new_size <= usable ? result<address>(block) : got; // it keeps its size
     }
     std::memcpy(reinterpret_cast<void*>(*got), reinterpret_cast<void*>(block),
                 new_size < usable ? new_size : usable);
@@ -259,19 +257,6 @@ result<address> heap::resize_debug(const found& f, address block, byte_count new
 }
 
 // ---- what threads keep ------------------------------------------------------------------------------
-
-// Precondition: the caller is inside. The name of a null pointer is 0.
-bool heap::is_known(debug_cache& own, const char* file, int line, std::uint32_t& name) noexcept {
-    if (file == nullptr) {
-        name = 0;
-        return true;
-    }
-    const debug_cache::known_name& known = own.name_at(file, line);
-    // Two words: whoever was stopped between them has left one of another name, or none.
-    name = known.kept.load(std::memory_order_relaxed);
-    return known.pointer.load(std::memory_order_relaxed) == file && name != 0 &&
-           std::strcmp(names::text(records_, name), file) == 0;
-}
 
 result<std::uint32_t> heap::name_of(const char* file, int line, criticality level) noexcept {
     cache* const c = file != nullptr ? enter_cache() : nullptr;
@@ -287,9 +272,10 @@ result<std::uint32_t> heap::name_of(const char* file, int line, criticality leve
     const result<std::uint32_t> kept = names_.keep(records_, file, level);
     if (kept && own != nullptr) {
         debug_cache::known_name& known = own->name_at(file, line);
-        known.kept.store(0, std::memory_order_relaxed);
-        known.pointer.store(file, std::memory_order_relaxed);
+        known.pointer.store(nullptr, std::memory_order_relaxed);
+        known.text.store(names::text(records_, *kept), std::memory_order_relaxed);
         known.kept.store(*kept, std::memory_order_relaxed);
+        known.pointer.store(file, std::memory_order_relaxed);
     }
     leave_cache(*c);
     return kept;
@@ -334,18 +320,13 @@ debug_magazine* heap::debug_magazine_for(cache& c, std::uint32_t class_index,
 void heap::empty(debug_magazine& m, std::uint32_t blocks) noexcept {
     const std::uint32_t count = m.count.load(std::memory_order_relaxed);
     for (std::uint32_t i = 0; i < blocks; ++i) {
-        const address carrier = m.entries()[i].carrier.load(std::memory_order_relaxed);
-        const found f = find(carrier + debug_lead);
-        if (f.slab == nullptr) { // given back by another free of the same block, and its slab too
-            found_late_.fetch_add(1, std::memory_order_relaxed);
-            continue;
-        }
+        const found f = find(m.entries()[i].block.load(std::memory_order_relaxed));
         return_blocks(*f.slab, f.block / 64, std::uint64_t{1} << (f.block % 64));
     }
     for (std::uint32_t i = blocks; i < count; ++i) {
         const debug_magazine::entry& e = m.entries()[i];
         debug_magazine::entry& to = m.entries()[i - blocks];
-        to.carrier.store(e.carrier.load(std::memory_order_relaxed), std::memory_order_relaxed);
+        to.block.store(e.block.load(std::memory_order_relaxed), std::memory_order_relaxed);
         to.record.store(e.record.load(std::memory_order_relaxed), std::memory_order_relaxed);
     }
     m.count.store(count - blocks, std::memory_order_relaxed);
@@ -367,6 +348,9 @@ void heap::forget_debug(cache& c) noexcept {
         if (debug_magazine* const m = own->magazines[i].load(std::memory_order_relaxed)) {
             m->count.store(0, std::memory_order_relaxed);
         }
+    }
+    for (std::uint32_t i = 0; own != nullptr && i < debug_cache::known_names; ++i) {
+        own->names[i].pointer.store(nullptr, std::memory_order_relaxed);
     }
 }
 
@@ -425,11 +409,11 @@ void heap::explain_block(const found& f, address block, misuse& m) noexcept {
     if (origin == 0) {
         return;
     }
-    if (const byte_count i = first_change(block - debug_lead, canary(block, false));
+    if (const byte_count i = first_change(block - debug_lead, canaries(block).in_front);
         i != debug_lead) {
         m.kind = misuse_kind::written_before;
         m.offset = debug_lead - i;
-    } else if (const byte_count k = first_change(block + usable, canary(block, true));
+    } else if (const byte_count k = first_change(block + usable, canaries(block).behind);
                k != debug_tail) {
         m.kind = misuse_kind::written_behind;
         m.offset = k;

@@ -36,13 +36,79 @@ constexpr int line_of_origin(std::uint64_t origin) noexcept {
     return static_cast<int>(static_cast<std::uint32_t>(origin));
 }
 
-void draw_canaries(address block, byte_count size) noexcept;
-bool has_canaries(address block, byte_count size) noexcept;
+// ---- canaries and fill ------------------------------------------------------------------------------
+
+using bytes16 [[gnu::vector_size(16)]] = std::uint64_t;
+
+inline bytes16 load16(address where) noexcept {
+    bytes16 v;
+    __builtin_memcpy(&v, reinterpret_cast<const void*>(where), sizeof v);
+    return v;
+}
+inline void store16(address where, bytes16 v) noexcept {
+    __builtin_memcpy(reinterpret_cast<void*>(where), &v, sizeof v);
+}
+inline bool is_zero(bytes16 v) noexcept { return (v[0] | v[1]) == 0; }
+
+struct canaries {
+    bytes16 in_front;
+    bytes16 behind;
+
+    // The lower half of every byte is fixed and not 0, the upper half is the address's.
+    explicit canaries(address block) noexcept {
+        const std::uint64_t mix = (block ^ block << 4) & 0xf0f0f0f0f0f0f0f0u;
+        const bytes16 both{mix, mix};
+        in_front = both ^ bytes16 { 0xabf3abf5a7f9adf1, 0xc9f1cdf3c5fbc7f3 };
+        behind = both ^ bytes16 { 0x5b03a905f709fd0d, 0x390b3d0e3505370b };
+    }
+};
+
+inline void draw_canaries(address block, byte_count size) noexcept {
+    const canaries c(block);
+    store16(block - debug_lead, c.in_front);
+    store16(block + size, c.behind);
+}
+inline bool has_canaries(address block, byte_count size) noexcept {
+    const canaries c(block);
+    return is_zero((load16(block - debug_lead) ^ c.in_front) | (load16(block + size) ^ c.behind));
+}
+
+// All of a freed block's bytes, up to a multiple of 16.
+inline byte_count filled_bytes(byte_count size) noexcept { return round_up(size, block_alignment); }
+inline constexpr bytes16 freed_bytes{0x0101010101010101u * freed_byte,
+                                     0x0101010101010101u * freed_byte};
+inline constexpr byte_count short_fill = 256; // to be done in place
+
+inline void fill_freed(address block, byte_count size) noexcept {
+    const byte_count bytes = filled_bytes(size);
+    if (bytes > short_fill) {
+        __builtin_memset(reinterpret_cast<void*>(block), freed_byte, bytes);
+        return;
+    }
+    for (byte_count i = 0; i != bytes; i += sizeof(bytes16)) {
+        store16(block + i, freed_bytes);
+    }
+}
+inline bool is_filled(address block, byte_count size) noexcept {
+    bytes16 differs{};
+    byte_count i = 0;
+    const byte_count bytes = filled_bytes(size);
+    for (; bytes - i >= 64; i += 64) {
+        differs |= (load16(block + i) ^ freed_bytes) | (load16(block + i + 16) ^ freed_bytes) |
+                   (load16(block + i + 32) ^ freed_bytes) | (load16(block + i + 48) ^ freed_bytes);
+    }
+    for (; i != bytes; i += sizeof(bytes16)) {
+        differs |= load16(block + i) ^ freed_bytes;
+    }
+    return is_zero(differs);
+}
+
+// ---- what threads keep ------------------------------------------------------------------------------
 
 // Blocks of debug slabs for one thread: taken from their slabs, not live. Last in, first out.
 struct alignas(unit_size) debug_magazine {
     struct entry {
-        std::atomic<address> carrier;
+        std::atomic<address> block;
         std::atomic<named_state*> record;
     };
     static constexpr std::uint32_t largest_capacity = 32;
@@ -58,9 +124,9 @@ struct alignas(unit_size) debug_magazine {
         return 1 + static_cast<std::uint32_t>(entries * sizeof(entry) + unit_size - 1) / unit_size;
     }
     bool is_full() const noexcept { return count.load(std::memory_order_relaxed) == capacity; }
-    void push(address carrier, named_state& record) noexcept {
+    void push(address block, named_state& record) noexcept {
         const std::uint32_t n = count.load(std::memory_order_relaxed);
-        entries()[n].carrier.store(carrier, std::memory_order_relaxed);
+        entries()[n].block.store(block, std::memory_order_relaxed);
         entries()[n].record.store(&record, std::memory_order_relaxed);
         count.store(n + 1, std::memory_order_relaxed);
     }
@@ -69,17 +135,18 @@ struct alignas(unit_size) debug_magazine {
         const std::uint32_t n = count.load(std::memory_order_relaxed) - 1;
         count.store(n, std::memory_order_relaxed);
         record = entries()[n].record.load(std::memory_order_relaxed);
-        return entries()[n].carrier.load(std::memory_order_relaxed);
+        return entries()[n].block.load(std::memory_order_relaxed);
     }
 };
 static_assert(sizeof(debug_magazine) == unit_size);
 
-// What a thread that calls DebugAlloc keeps, beside its cache and under the same `inside`.
+// What a thread that calls DebugAlloc keeps, beside its cache, under the same rule of who is inside.
 struct alignas(unit_size) debug_cache {
     // File names it came with lately (decision 17): by pointer and line, believed only when the
-    // contents agree.
+    // contents agree. `pointer` is written last.
     struct known_name {
-        std::atomic<const char*> pointer{nullptr};
+        std::atomic<const char*> pointer{nullptr}; // the caller's
+        std::atomic<const char*> text{nullptr};    // ours
         std::atomic<std::uint32_t> kept{0};
     };
     static constexpr std::uint32_t known_names = 8;

@@ -86,8 +86,8 @@ struct alignas(unit_size) descriptor {
     }
     // Of a debug slab.
     named_state& named(std::uint32_t block) const noexcept {
-        return *reinterpret_cast<named_state*>(reinterpret_cast<address>(&state_of(block)) -
-                                               offsetof(named_state, state));
+        return reinterpret_cast<named_state*>(reinterpret_cast<address>(states) -
+                                              offsetof(named_state, state))[block];
     }
     std::uint32_t grains() const noexcept { return span >> grain_shift(block_size); }
     // Sets up the parts behind the descriptor. Its own fields are set.

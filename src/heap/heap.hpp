@@ -28,7 +28,10 @@ namespace memreeve::heap {
 
 struct options {
     bool thread_safe = true;
-    bool executable = false;    // blocks may be executed (decision 10)
+    bool executable = false; // blocks may be executed (decision 10)
+    // Not 0 while this process has but one thread, as __libc_single_threaded: blocks of allocate_debug
+    // are freed without a locked instruction then. Null: never known.
+    const volatile char* single_threaded = nullptr;
     misuse_listener listener{}; // is told what a request finds out by the way (written_after)
 };
 
@@ -71,6 +74,8 @@ public:
     // is `size` itself, or 1 for 0; what is written beyond it is found when the block is freed.
     result<address> allocate_debug(byte_count size, criticality level, const char* file,
                                    int line) noexcept;
+    // A block from what this thread keeps; 0 when that does not have one: then allocate_debug().
+    address allocate_debug_quickly(byte_count size, const char* file, int line) noexcept;
     // allocate(), and the first `size` bytes read zero.
     result<address> allocate_zeroed(byte_count size, criticality level) noexcept;
     // allocate(), at a multiple of `alignment`. invalid_argument unless that is a power of two.
@@ -88,6 +93,8 @@ public:
     }
     // What keep_quickly() of quick_door() did not do.
     result<void> free_otherwise(address block) noexcept;
+    // The same for a block of allocate_debug; for who expects them.
+    bool free_debug_quickly(address block) noexcept;
 
     // True for every address in a range of this heap, its own records included: where free() says
     // not_ours, this tells a block freed twice or an interior address from a foreign one. One lookup.
@@ -181,7 +188,8 @@ private:
                                              int line) noexcept;
     result<address> allocate_debug_once(byte_count size, criticality level,
                                         std::uint64_t origin) noexcept;
-    address begin_debug_life(address carrier, named_state& record, byte_count size,
+    bool end_debug_life(address block, named_state& record) noexcept;
+    address begin_debug_life(address block, named_state& record, byte_count size,
                              std::uint64_t origin) noexcept;
     void tell_written_after(address block, const named_state& record) noexcept;
     result<void> free_debug(descriptor& d, std::uint32_t i, cache* inside) noexcept;
@@ -193,7 +201,6 @@ private:
     debug_cache* debug_cache_of(cache& c, criticality level) noexcept;
     debug_magazine* debug_magazine_for(cache& c, std::uint32_t class_index,
                                        criticality level) noexcept;
-    address pop(debug_magazine& m, named_state*& record) noexcept;
     void empty(debug_magazine& m, std::uint32_t blocks) noexcept;
     void empty_debug(cache& c) noexcept;
     static void forget_debug(cache& c) noexcept;

@@ -86,18 +86,17 @@ void add_misuse(text_line& l, const misuse& w) noexcept {
         break;
     case misuse_kind::written_before:
         add_block(l, "the block", w, false);
-        l.add(" was overwritten from ");
-        add_bytes(l, w.offset).add("in front of its beginning on; it stays live");
+        l.add(" was written in front of its beginning, at byte -").add_number(w.offset);
+        l.add("; it stays live");
         break;
     case misuse_kind::written_behind:
         add_block(l, "the block", w, false);
-        l.add(" was overwritten from ");
-        add_bytes(l, w.offset).add("behind its end on; it stays live");
+        l.add(" was written beyond its end, at byte ").add_number(w.size + w.offset);
+        l.add("; it stays live");
         break;
     case misuse_kind::written_after:
         add_block(l, "the free block", w, false);
-        l.add(" was written to after it was freed, from its byte ").add_number(w.offset);
-        l.add(" on");
+        l.add(" was written after it was freed, at byte ").add_number(w.offset);
         break;
     }
 }

@@ -7,7 +7,7 @@ import re
 from _host import source
 from _run import SOURCE, expect, finish
 
-FILES = [source("host_c", "host_c.c"), source("host_mono", "host_mono.cpp"), source("host_coreclr", "host_coreclr.cpp"),
+FILES = [source("host_c", "host_c.c"), source("heap_c", "heap_c.c"), source("host_mono", "host_mono.cpp"), source("host_coreclr", "host_coreclr.cpp"),
          os.path.join(SOURCE, "tests", "package", "consumer", "host.c")]
 
 
