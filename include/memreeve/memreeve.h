@@ -204,8 +204,10 @@ typedef struct mrv_owner_figures {
     uint64_t guaranteed_bytes;
     uint64_t refusals[3];
     uint64_t notifications[3];
-    uint64_t warm_bytes; /* kept though decommitted or released, charged to nobody, at most;
+    uint64_t warm_bytes;      /* kept though decommitted or released, charged to nobody, at most;
                             given back before a request is refused */
+    uint64_t heap_warm_bytes; /* of heap_bytes: free, kept for the next blocks, charged; given back
+                                 before a request is refused */
 } mrv_owner_figures;
 
 /* A consistent picture: pages that threads hold prepaid are given back first, and it is taken with no

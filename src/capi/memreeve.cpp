@@ -298,6 +298,7 @@ mrv_status mrv_owner_stats(mrv_owner* owner, mrv_owner_figures* out) noexcept {
         f.slack_bytes = bytes_of(entered.slack);
         f.touched_bytes = bytes_in(a.touched);
         f.warm_bytes = bytes_of(owner->host->core->memory().space().warm_pages(owner->id));
+        f.heap_warm_bytes = bytes_of(owner->host->core->memory().warm_pages(owner->id));
         f.limit_bytes = bytes_of_limit(a.limit.load(std::memory_order_relaxed));
         f.soft_limit_bytes = bytes_of_limit(a.soft.load(std::memory_order_relaxed));
         f.guaranteed_bytes = bytes_of(accounts.guaranteed(owner->id));
@@ -335,6 +336,10 @@ mrv_status mrv_host_snapshot(mrv_host* host, mrv_host_figures* out) noexcept {
     const auto load = core.memory().load(core.process());
     mrv_host_figures f{};
     accounts.drain();
+    core.memory().heaps().for_each([](manager::owner_heap& h) noexcept {
+        h.tell_requests();
+        return true;
+    });
     while_quiet(*host, [&]() noexcept {
         f = {};
         f.limit_bytes = bytes_of_limit(root.limit.load(std::memory_order_relaxed));

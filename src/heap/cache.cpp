@@ -482,6 +482,9 @@ byte_count heap::trim() noexcept {
     const byte_count kept = source_.trim(); // and, below, what we give back now
     const page_count before = slab_pages_.load(std::memory_order_relaxed);
     // A cache is not made for this: its pages might be refused, and whoever refuses asks for a trim.
+    if (own_thread == 0) {
+        own_thread = source_.this_thread();
+    }
     if (door_.enter()) {
         cache* const c = &door_.inner();
         c->inside.store(1, std::memory_order_relaxed);
@@ -492,7 +495,7 @@ byte_count heap::trim() noexcept {
         auto* const c = static_cast<cache*>(records_.at(i - 1));
         i = c->next_of_all;
         const std::uint64_t by = c->thread.load(std::memory_order_relaxed) & cache::thread_mask;
-        if (by != 0 && by != own_thread && claim_left(*c)) {
+        if (by != 0 && own_thread != 0 && by != own_thread && claim_left(*c)) {
             empty(*c);
             c->set_free();
         }

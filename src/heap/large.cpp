@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Blocks with a range of their own, and blocks that change their size.
+// Blocks that are runs of pages, and blocks that change their size.
 #include "heap/heap.hpp"
 
 #include <cstring>

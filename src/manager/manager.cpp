@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "manager/manager.hpp"
 
+#include "heap/poison.hpp"
+
 #include "base/check.hpp"
 #include "budget/charge.hpp"
 #include "manager/foreign.hpp"
@@ -67,6 +69,11 @@ result<void> manager::open(ledger& books, telemetry::image_record& image,
 }
 
 void manager::close() noexcept {
+    for (std::uint32_t i = runs_.is_open() ? runs_.high() : 0; i-- != 0;) {
+        if (runs_.is_live(i)) {
+            heap::open_to_use(runs_.base_of(i), bytes_of(page_runs::chunk_pages));
+        }
+    }
     space_.close();
     if (const range records = runs_.close(); !records.is_empty()) {
         static_cast<void>(prim::unmap(records.begin, records.size()));

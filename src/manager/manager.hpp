@@ -119,7 +119,7 @@ public:
     result<void> resize_run(const page_run& r, page_count pages, criticality level) noexcept;
     // Freed and kept, of this owner; no pages in use, but charged.
     page_count warm_pages(owner_id who) noexcept;
-    // What may be there without being used, in pages: 16 MiB, and a 64th of the smallest limit.
+    // What may be there without being used, in pages: 32 MiB, and a 64th of the smallest limit.
     page_count warm_bound(owner_id who) noexcept;
     result<void> resize_pages(address begin, range now, byte_count size, bool executable,
                               criticality level) noexcept;

@@ -60,10 +60,10 @@ public:
     result<address> allocate_otherwise(byte_count size, criticality level) noexcept {
         return heap_->allocate_otherwise(size, level);
     }
-    address allocate_debug_quickly(byte_count size, const char* file, int line) noexcept {
-        return heap_->allocate_debug_quickly(size, file, line);
+    result<address> allocate_debug_otherwise(byte_count size, criticality level, const char* file,
+                                             int line) noexcept {
+        return heap_->allocate_debug_otherwise(size, level, file, line);
     }
-    bool free_debug_quickly(address block) noexcept { return heap_->free_debug_quickly(block); }
     result<void> free_otherwise(address block) noexcept { return heap_->free_otherwise(block); }
     result<address> allocate_zeroed(byte_count size, criticality level) noexcept {
         return heap_->allocate_zeroed(size, level);

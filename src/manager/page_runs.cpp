@@ -5,8 +5,12 @@ namespace memreeve::manager {
 
 namespace {
 
+// Without the instruction the compiler calls a function.
 constexpr std::uint32_t ones(std::uint64_t bits) noexcept {
-    return static_cast<std::uint32_t>(__builtin_popcountll(bits));
+    bits -= bits >> 1 & 0x5555555555555555;
+    bits = (bits & 0x3333333333333333) + (bits >> 2 & 0x3333333333333333);
+    bits = (bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0f;
+    return static_cast<std::uint32_t>(bits * 0x0101010101010101 >> 56);
 }
 
 } // namespace

@@ -2,6 +2,7 @@
 #include "manager/pages.hpp"
 
 #include "budget/charge.hpp"
+#include "heap/poison.hpp"
 #include "manager/manager.hpp"
 #include "manager/operation.hpp"
 #include "prim/prim.hpp"
@@ -28,6 +29,7 @@ result<heap::taken> manager_pages::take(const heap::wish& w) noexcept {
 
 void manager_pages::give_back(address begin) noexcept {
     if (const page_run r = manager_->run_at(begin); r.pages != 0) {
+        heap::close_to_use(manager_->address_of(r), bytes_of(r.pages));
         manager_->give_back_run(r);
     } else if (!manager_->keep_warm(begin)) {
         manager_->give_back_pages(begin);
@@ -151,9 +153,11 @@ bool manager::keep_warm(address begin) noexcept {
             give_back_pages(old.begin);
         }
     }
+    heap::close_to_use(begin, bytes_of(pages));
     if (warm_.keep({begin, pages, f.owner}, bound)) {
         return true;
     }
+    heap::open_to_use(begin, bytes_of(pages));
     tag.store(before, std::memory_order_release);
     return false;
 }
@@ -165,14 +169,14 @@ warm_range manager::take_warm(owner_id who, page_count from, page_count to,
     }
     const warm_range r = warm_.take(who, from, to);
     if (r.begin != 0) {
+        heap::open_to_use(r.begin, bytes_of(r.pages));
         space_.map().at(space_.find(r.begin).index).tag.store(tag, std::memory_order_release);
     }
     return r;
 }
 
 byte_count manager::drop_warm() noexcept {
-    byte_count dropped =
-        space_.drop_loose() + bytes_of(drop_runs(owner_id::none, ~page_count{0} >> 1));
+    byte_count dropped = space_.drop_loose() + bytes_of(drop_runs(owner_id::none, ~page_count{0}));
     while (!warm_.is_empty()) {
         const warm_range r = warm_.take_any();
         if (r.begin == 0) {
@@ -290,6 +294,7 @@ void manager::give_back_pages(address begin) noexcept {
     }
     const auto pages = static_cast<page_count>(-p.diff().committed);
     const owner_id who = p.owner();
+    heap::open_to_use(p.span().begin, p.span().size());
     if (carry_out(p, criticality::process)) {
         tree().at(who).heap.fetch_sub(pages, std::memory_order_relaxed);
     }
@@ -397,6 +402,7 @@ result<heap::taken> manager::move_pages(owner_id who, address begin, range now,
         tree().refund(payer, old.diff().to_refund - kept);
         if (run.pages != 0) {
             runs_.retract(run);
+            heap::close_to_use(now.begin, now.size());
             runs_.let_go_cold(run);
         }
         tree().at(payer).heap.fetch_sub(before, std::memory_order_relaxed);

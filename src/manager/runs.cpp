@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // manager: runs of pages for heaps (page_runs.hpp), committed and charged as they are needed, kept warm
 // within a bound, given back when somebody needs the pages.
+#include "heap/poison.hpp"
 #include "manager/operation.hpp"
 #include "manager/pages.hpp"
 #include "prim/prim.hpp"
@@ -158,6 +159,7 @@ result<heap::taken> manager::take_run(owner_id who, const heap::wish& w) noexcep
         return backed.error();
     }
     const range at = runs_.range_of(r);
+    heap::open_to_use(at.begin, at.size());
     if (!w.may_be_used) {
         zero_warm(h, at.begin);
     }
@@ -196,8 +198,10 @@ result<void> manager::resize_run(const page_run& r, page_count pages, criticalit
     }
     if (n < r.pages) {
         const owner_id who = runs_.owner_of(r.chunk);
+        const page_run tail{r.chunk, whole.end(), r.pages - n};
         runs_.publish(whole, tag);
-        runs_.let_go_warm({r.chunk, whole.end(), r.pages - n});
+        heap::close_to_use(runs_.range_of(tail).begin, bytes_of(tail.pages));
+        runs_.let_go_warm(tail);
         bound_runs(who);
         return {};
     }
@@ -209,11 +213,13 @@ result<void> manager::resize_run(const page_run& r, page_count pages, criticalit
         runs_.put_back(more);
         return backed;
     }
+    heap::open_to_use(runs_.range_of(more.run).begin, bytes_of(more.run.pages));
     runs_.publish(whole, tag);
     return {};
 }
 
-// Keeps what this owner has warm within its bound.
+// Keeps what this owner has warm within its bound; an eighth is made room for at a time, because to
+// know how much it has is to look at all its chunks.
 void manager::bound_runs(owner_id who) noexcept {
     const page_count bound = warm_bound(who);
     if (runs_.warm() + warm_.pages() <= bound) {
@@ -221,7 +227,7 @@ void manager::bound_runs(owner_id who) noexcept {
     }
     const page_count kept = warm_pages(who);
     if (kept > bound) {
-        drop_runs(who, kept - bound);
+        drop_runs(who, kept - bound + bound / 8);
     }
 }
 

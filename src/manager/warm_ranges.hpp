@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Ranges a heap has given back, kept as they are for the next one that wants as much: a large block
-// costs system calls and page faults, and programs ask for the same again and again. They stay
-// committed and charged to their owner, so they are bounded, and given back before anything is
-// refused. Lock-free; a range belongs to whoever has taken its word out.
+// Ranges a heap has given back, kept as they are for the next one that wants as much: what no run
+// serves (page_runs.hpp), small slabs and blocks that are too large. They stay committed and charged to
+// their owner, so they are bounded, and given back before anything is refused. Lock-free; a range
+// belongs to whoever has taken its word out.
 #pragma once
 
 #include "base/units.hpp"
@@ -21,7 +21,7 @@ struct warm_range {
 class warm_ranges {
 public:
     static constexpr std::uint32_t capacity = 32;
-    static constexpr page_count largest = 2048; // 8 MiB: blocks of 4 MiB and their headers too
+    static constexpr page_count largest = 8192; // 32 MiB
     static constexpr page_count least = 4;      // below it faults are cheap
 
     constexpr warm_ranges() noexcept = default;

@@ -41,6 +41,10 @@ public:
     explicit storm(unsigned threads, std::uint64_t seed) : threads_(threads), seed_(seed) {
         manager::host::settings settings;
         settings.memory.watch_system = false;
+        settings.memory.report = [](void* count, const char*) {
+            static_cast<std::atomic<std::uint64_t>*>(count)->fetch_add(1);
+        };
+        settings.memory.report_context = &reports_;
         host_ = *manager::host::create(settings);
         // Of the owner of heaps 2 and 3: a third less than the threads would like.
         limit_ = (threads == 2 ? 4 : 24) << 20;
@@ -115,6 +119,7 @@ public:
             static_cast<unsigned long long>(refused_.load()),
             static_cast<unsigned long long>(taken_over_.load()), pauses);
         EXPECT_GT(refused_, 0u);
+        EXPECT_EQ(reports_, wrong_frees_) << "each wrong free is reported, and nothing else";
         EXPECT_GT(taken_over_, all / 50);
         for (IHostMalloc* one : heap_) {
             EXPECT_EQ(one->Release(), 0u);
@@ -350,6 +355,7 @@ private:
                 HOST_E_INVALIDOPERATION) {
                 all.complain("a wrong free was not refused", reinterpret_cast<address>(at));
             }
+            all.wrong_frees_.fetch_add(1);
         }
     };
 
@@ -362,6 +368,7 @@ private:
     std::array<IHostMalloc*, heaps> heap_{};
     std::array<std::atomic<block*>, shared_places> shared_{};
     std::atomic<std::uint64_t> operations_{0}, refused_{0}, taken_over_{0}, wrong_{0};
+    std::atomic<std::uint64_t> wrong_frees_{0}, reports_{0};
 };
 
 std::chrono::milliseconds time_of_run() {

@@ -6,7 +6,8 @@
 //   heaps 2, 3   of an owner with a limit that operations move; 3 executable (decision 10)
 //
 // Asked after an operation: blocks are where no other is, aligned, as large as they say, with the
-// contents that were written; a refusal changed nothing and had a reason; wrong frees are found (D8).
+// contents that were written; a refusal changed nothing and had a reason; wrong frees are found and
+// reported, once each (D8).
 // Asked now and then: live bytes and blocks to the byte, and that what owners are charged is what their
 // heaps hold, to the page.
 #pragma once
@@ -19,6 +20,7 @@
 #include "support/heap_operation.hpp"
 
 #include <array>
+#include <atomic>
 #include <cstdarg>
 #include <functional>
 #include <map>
@@ -39,6 +41,10 @@ public:
     heap_twin() {
         manager::host::settings settings;
         settings.memory.watch_system = false;
+        settings.memory.report = [](void* count, const char*) {
+            static_cast<std::atomic<std::uint64_t>*>(count)->fetch_add(1);
+        };
+        settings.memory.report_context = &reports_;
         const auto made = manager::host::create(settings);
         if (!made) {
             return;
@@ -399,10 +405,16 @@ private:
 
     std::string refuse_free(heap_of_model& h, address at, const char* why) {
         const heap::heap_stats before = blocks_of(h).stats();
+        const std::uint64_t reports = reports_.load();
         const HRESULT hr = with_faults([&] { return h.com->Free(reinterpret_cast<void*>(at)); });
         if (hr != HOST_E_INVALIDOPERATION) {
             return say("free of %llx (%s): %#x", number(at), why, static_cast<unsigned>(hr));
         }
+        if (reports_.load() != reports + 1) {
+            return say("free of %llx (%s) was reported %llu times", number(at), why,
+                       number(reports_.load() - reports));
+        }
+        ++expected_reports_;
         if (blocks_of(h).size_of(at) != 0) {
             return say("%llx (%s) has a size", number(at), why);
         }
@@ -547,6 +559,10 @@ private:
                               : "";
     }
     std::string compare_books() {
+        if (reports_.load() != expected_reports_) {
+            return say("%llu misuses were reported, there were %llu", number(reports_.load()),
+                       number(expected_reports_));
+        }
         for (unsigned i = 0; i < heap_count; ++i) {
             heap_of_model& h = heaps_[i];
             const heap::heap_stats s = blocks_of(h).stats();
@@ -577,6 +593,8 @@ private:
     std::map<address, byte_count> where_; // live blocks of all heaps
     std::uint64_t last_seed_ = 0;
     std::uint64_t operations_ = 0;
+    std::atomic<std::uint64_t> reports_{0};
+    std::uint64_t expected_reports_ = 0;
     std::array<errand_thread, 2> staying_;
 };
 

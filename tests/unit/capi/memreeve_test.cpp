@@ -5,6 +5,8 @@
 
 #include <memreeve/version.h>
 
+#include <atomic>
+#include <chrono>
 #include <csetjmp>
 #include <csignal>
 #include <cstring>
@@ -208,6 +210,52 @@ TEST_F(capi_host, an_account_goes_on_while_memory_depends_on_it) {
     EXPECT_EQ(snapshot().owners, before + 1) << "one closed, one opened";
     ASSERT_EQ(mrv_owner_destroy(other), MRV_OK);
     EXPECT_EQ(snapshot().owners, before);
+}
+
+// What a heap keeps goes back before a subscriber hears of Low, and how much is told.
+TEST_F(capi_host, warm_heap_pages_go_back_at_low) {
+    com_ptr<IHostMalloc> heap;
+    ASSERT_EQ(memory->CreateMalloc(MALLOC_THREADSAFE, heap.out()), S_OK);
+    void* block = nullptr;
+    ASSERT_EQ(heap->Alloc(500000, eTaskCritical, &block), S_OK);
+    EXPECT_EQ(figures().heap_warm_bytes, 0u);
+    ASSERT_EQ(heap->Free(block), S_OK);
+    const std::uint64_t warm = figures().heap_warm_bytes;
+    EXPECT_EQ(warm, (500000 + page - 1) / page * page);
+    EXPECT_GT(figures().heap_bytes, warm) << "it is among the heap's, and charged";
+    EXPECT_EQ(snapshot().given_back_bytes, 0u);
+    struct heard_of {
+        mrv_owner* owner;
+        std::atomic<std::uint64_t> warm{1};
+        std::atomic<bool> low{false};
+    } heard{owner};
+    mrv_subscription* subscription = nullptr;
+    ASSERT_EQ(mrv_owner_subscribe(
+                  owner,
+                  [](void* context, const mrv_pressure_event* event) {
+                      auto& h = *static_cast<heard_of*>(context);
+                      if (event->availability == MRV_MEMORY_LOW) {
+                          mrv_owner_figures f{};
+                          f.size = sizeof f;
+                          mrv_owner_stats(h.owner, &f);
+                          h.warm = f.heap_warm_bytes;
+                          h.low = true;
+                      }
+                  },
+                  &heard, &subscription),
+              MRV_OK);
+    void* p = nullptr;
+    ASSERT_EQ(memory->VirtualAlloc(nullptr, 54 * mib, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
+                                   eTaskCritical, &p),
+              S_OK);
+    for (int i = 0; i < 5000 && !heard.low; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    EXPECT_TRUE(heard.low);
+    EXPECT_EQ(heard.warm, 0u);
+    EXPECT_GE(snapshot().given_back_bytes, warm);
+    EXPECT_EQ(mrv_host_unsubscribe(subscription), MRV_OK);
+    EXPECT_EQ(memory->VirtualFree(p, 0, MEM_RELEASE), S_OK);
 }
 
 TEST_F(capi_host, a_parent_lives_as_long_as_its_children) {
