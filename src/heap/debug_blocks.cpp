@@ -177,13 +177,7 @@ result<std::uint32_t> heap::name_of(const char* file, int line, criticality leve
     }
     const result<std::uint32_t> kept = names_.keep(records_, file, level);
     if (kept && own != nullptr) {
-        debug_cache::known_name& known = own->name_at(file, line);
-        known.pointer.store(nullptr, std::memory_order_relaxed);
-        known.text.store(names::text(records_, *kept), std::memory_order_relaxed);
-        known.bytes.store(static_cast<std::uint32_t>(std::strlen(names::text(records_, *kept))) + 1,
-                          std::memory_order_relaxed);
-        known.kept.store(*kept, std::memory_order_relaxed);
-        known.pointer.store(file, std::memory_order_relaxed);
+        own->name_at(file, line).set(file, names::text(records_, *kept), *kept);
     }
     leave_cache(*c);
     return kept;

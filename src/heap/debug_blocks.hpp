@@ -21,6 +21,16 @@
 #include <cstdint>
 #include <cstring>
 
+// Sanitizers see what is read, and that a cache goes from a thread that ended to the next.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define MEMREEVE_NAMES_BY_LIBC 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MEMREEVE_NAMES_BY_LIBC 1
+#endif
+
 namespace memreeve::heap {
 
 inline constexpr byte_count debug_tail = 16;
@@ -83,14 +93,26 @@ inline constexpr bytes16 freed_bytes{0x0101010101010101u * freed_byte,
 
 inline void fill_freed(address block, byte_count size) noexcept {
     const address end = block + filled_bytes(size);
-    for (address a = block; a != end; a += sizeof(bytes16)) {
+    address a = block;
+    for (; end - a >= 64; a += 64) {
+        store16(a, freed_bytes);
+        store16(a + 16, freed_bytes);
+        store16(a + 32, freed_bytes);
+        store16(a + 48, freed_bytes);
+    }
+    for (; a != end; a += sizeof(bytes16)) {
         store16(a, freed_bytes);
     }
 }
 inline bool is_filled(address block, byte_count size) noexcept {
     const address end = block + filled_bytes(size);
     bytes16 differs{};
-    for (address a = block; a != end; a += sizeof(bytes16)) {
+    address a = block;
+    for (; end - a >= 64; a += 64) {
+        differs |= (load16(a) ^ freed_bytes) | (load16(a + 16) ^ freed_bytes) |
+                   (load16(a + 32) ^ freed_bytes) | (load16(a + 48) ^ freed_bytes);
+    }
+    for (; a != end; a += sizeof(bytes16)) {
         differs |= load16(a) ^ freed_bytes;
     }
     return is_zero(differs);
@@ -139,11 +161,28 @@ static_assert(sizeof(debug_magazine) == unit_size);
 struct alignas(unit_size) debug_cache {
     // File names it came with lately (decision 17): by pointer and line, believed only when the
     // contents agree. `pointer` is written last.
-    struct known_name {
+    struct alignas(unit_size) known_name {
         std::atomic<const char*> pointer{nullptr}; // the caller's
-        std::atomic<const char*> text{nullptr};    // ours
-        std::atomic<std::uint32_t> bytes{0};       // of it, with its NUL
+        std::atomic<const char*> text{nullptr};    // ours, of `bytes` with the NUL
+        std::atomic<std::uint32_t> bytes{0};
         std::atomic<std::uint32_t> kept{0};
+        bytes16 head{};      // the first bytes of the text,
+        bytes16 head_mask{}; // as far as it has them, with the NUL
+
+        void set(const char* file, const char* own, std::uint32_t name) noexcept {
+            const auto length = static_cast<std::uint32_t>(std::strlen(own)) + 1;
+            pointer.store(nullptr, std::memory_order_relaxed);
+#if !defined(MEMREEVE_NAMES_BY_LIBC)
+            const std::size_t in_head = length < sizeof head ? length : sizeof head;
+            head = head_mask = bytes16{};
+            std::memcpy(&head, own, in_head);
+            std::memset(&head_mask, 0xff, in_head);
+#endif
+            text.store(own, std::memory_order_relaxed);
+            bytes.store(length, std::memory_order_relaxed);
+            kept.store(name, std::memory_order_relaxed);
+            pointer.store(file, std::memory_order_relaxed);
+        }
     };
     static constexpr std::uint32_t known_names = 8;
 
@@ -198,47 +237,43 @@ inline void begin_debug_life(address block, named_state& record, byte_count size
 // As take_quickly and keep_quickly of cache.hpp; without a call, so that the interface's methods contain
 // it. What is not done here the heap does otherwise.
 
-// Whether `file` is the text that was known by its pointer. Reads at most seven bytes beyond a text
-// that differs, and none of another page.
-inline bool is_same_name(const char* file, const char* known, std::uint32_t bytes) noexcept {
-#if defined(__SANITIZE_ADDRESS__)
-    static_cast<void>(bytes);
-    return std::strcmp(file, known) == 0;
-#else
-    if ((reinterpret_cast<address>(file) & (page_size - 1)) + bytes > page_size || bytes < 8)
-        [[unlikely]] {
-        return std::strcmp(file, known) == 0;
-    }
-    __asm__("" : "+r"(file)); // how long a text it points to, if the compiler knows, is not asked
-    std::uint64_t a = 0;
-    std::uint64_t b = 0;
-    for (std::uint32_t i = 0; i + 8 < bytes; i += 8) {
-        __builtin_memcpy(&a, file + i, 8);
-        __builtin_memcpy(&b, known + i, 8);
-        if (a != b) {
-            return false;
-        }
-    }
-    __builtin_memcpy(&a, file + bytes - 8, 8);
-    __builtin_memcpy(&b, known + bytes - 8, 8);
-    return a == b;
-#endif
-}
-
-// Precondition: the caller is inside. The name of a null pointer is 0.
+// Precondition: the caller is inside. False also when it would have to be looked at closely. Reads at
+// most fifteen bytes beyond a text that differs, and none of another page. The name of a null pointer is 0.
 inline bool is_known(debug_cache& own, const char* file, int line, std::uint32_t& name) noexcept {
     if (file == nullptr) {
         return true;
     }
     const debug_cache::known_name& known = own.name_at(file, line);
+    const byte_count bytes = known.bytes.load(std::memory_order_relaxed);
     name = known.kept.load(std::memory_order_relaxed);
-    return known.pointer.load(std::memory_order_relaxed) == file &&
-           is_same_name(file, known.text.load(std::memory_order_relaxed),
-                        known.bytes.load(std::memory_order_relaxed));
+    if (known.pointer.load(std::memory_order_relaxed) != file) [[unlikely]] {
+        return false;
+    }
+#if defined(MEMREEVE_NAMES_BY_LIBC)
+    return std::strcmp(file, known.text.load(std::memory_order_relaxed)) == 0;
+#else
+    __asm__("" : "+r"(file)); // how long a text it points to, if the compiler knows, is not asked
+    const auto is = reinterpret_cast<address>(file);
+    constexpr byte_count step = sizeof(bytes16);
+    if ((is & (page_size - 1)) + bytes > page_size - step) [[unlikely]] {
+        return false;
+    }
+    bytes16 differs = (load16(is) & known.head_mask) ^ known.head;
+    if (bytes > step) {
+        const auto was = reinterpret_cast<address>(known.text.load(std::memory_order_relaxed));
+        const byte_count last = bytes - step;
+        for (byte_count i = step; i < last; i += step) {
+            differs |= load16(is + i) ^ load16(was + i);
+        }
+        differs |= load16(is + last) ^ load16(was + last);
+    }
+    return is_zero(differs);
+#endif
 }
 
 // 0: nothing was done.
-inline address take_debug_quickly(door d, byte_count size, const char* file, int line) noexcept {
+[[gnu::always_inline]] inline address take_debug_quickly(const door& d, byte_count size,
+                                                         const char* file, int line) noexcept {
     size += size == 0; // D5
     if (size > largest_debug || !d.enter()) [[unlikely]] {
         return 0;
@@ -267,7 +302,7 @@ inline address take_debug_quickly(door d, byte_count size, const char* file, int
 }
 
 // A live block of a debug slab goes into what this thread keeps. False: nothing was done.
-inline bool keep_debug_quickly(door d, address block) noexcept {
+[[gnu::always_inline]] inline bool keep_debug_quickly(const door& d, address block) noexcept {
     if (!d.enter()) [[unlikely]] {
         return false;
     }

@@ -53,7 +53,7 @@ public:
         return heap_->allocate_debug(size, level, file, line);
     }
     // For heap::take_quickly and heap::keep_quickly; what they do not do comes here.
-    heap::door quick_door() const noexcept { return door_; }
+    const heap::door& quick_door() const noexcept { return door_; }
     result<address> allocate_after(heap::attempt a, byte_count size, criticality level) noexcept {
         return heap_->allocate_after(a, size, level);
     }
