@@ -88,7 +88,7 @@ void fill_and_thin(Heap& heap) {
     };
     std::vector<block> blocks;
     blocks.reserve(goal / 16); // untouched pages are not resident
-    const auto calls = heap.use();
+    auto calls = heap.use();
     calls.free(calls.allocate(16));
     std::memset(static_cast<void*>(blocks.data()), 0, 160000 * sizeof(block));
     const std::uint64_t before = resident_bytes();
@@ -115,6 +115,7 @@ void fill_and_thin(Heap& heap) {
     for (const block& b : blocks) {
         calls.free(b.where);
     }
+    calls.settle();
 }
 
 template <class Heap>

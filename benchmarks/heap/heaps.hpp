@@ -32,6 +32,7 @@ public:
             return block;
         }
         void free(void* block) const { std::free(block); }
+        void settle() const {}
     };
     calls use() const { return {}; }
     // Gives back what is free, where the allocator has a way to ask for that.
@@ -98,9 +99,9 @@ public:
     host_heap(const host_heap&) = delete;
     host_heap& operator=(const host_heap&) = delete;
 
-    // What Free answers is not looked at, as free() answers nothing: a refusal shows in the drift.
     struct calls {
         IHostMalloc* heap;
+        HRESULT answers = S_OK;
 
         void* allocate(std::size_t size) const {
             void* block; // Alloc nulls it
@@ -109,7 +110,13 @@ public:
             }
             return block;
         }
-        void free(void* block) const { heap->Free(block); }
+        void free(void* block) { answers |= heap->Free(block); }
+        // Ends the process if a block was not taken back.
+        void settle() const {
+            if (answers != S_OK) {
+                give_up("Free", "refused");
+            }
+        }
     };
     calls use() const { return {heap_}; }
     // Makes room as for a request that failed (decision 11).
@@ -148,6 +155,7 @@ public:
 
     struct calls {
         IHostMalloc* heap;
+        HRESULT answers = S_OK;
 
         void* allocate(std::size_t size) const {
             static char file[] = "driver.cpp";
@@ -158,7 +166,13 @@ public:
             }
             return block;
         }
-        void free(void* block) const { heap->Free(block); }
+        void free(void* block) { answers |= heap->Free(block); }
+        // Ends the process if a block was not taken back.
+        void settle() const {
+            if (answers != S_OK) {
+                give_up("Free", "refused");
+            }
+        }
     };
     calls use() const { return {heap_}; }
 };

@@ -78,21 +78,23 @@ public:
                 heap_.free(block);
             }
         }
+        heap_.settle();
     }
     slots(const slots&) = delete;
     slots& operator=(const slots&) = delete;
 
     void churn(std::uint64_t operations) {
-        const auto [heap, live, from] = begin();
+        auto [heap, live, from] = begin();
         for (std::uint64_t i = 0; i < operations; ++i) {
             const std::uint32_t slot = pattern_.slot(from + i);
             replace(heap, live[slot], pattern_.size(from + i));
         }
+        heap.settle();
         done_ += operations;
     }
     // churn, and a byte in every page is written.
     void churn_touched(std::uint64_t operations) {
-        const auto [heap, live, from] = begin();
+        auto [heap, live, from] = begin();
         for (std::uint64_t i = 0; i < operations; ++i) {
             void*& place = live[pattern_.slot(from + i)];
             const std::uint32_t size = pattern_.size(from + i);
@@ -101,6 +103,7 @@ public:
                 static_cast<volatile char*>(place)[at] = 1;
             }
         }
+        heap.settle();
         done_ += operations;
     }
 
@@ -114,7 +117,7 @@ private:
         std::uint64_t from;
     };
     held begin() { return {heap_, live_.data(), done_}; }
-    static void replace(calls heap, void*& place, std::uint32_t size) {
+    static void replace(calls& heap, void*& place, std::uint32_t size) {
         if (place != nullptr) {
             heap.free(place);
         }
@@ -130,12 +133,13 @@ private:
 
 template <class Heap>
 void pairs(const Heap& heap, std::uint64_t operations) {
-    const auto calls = heap.use();
+    auto calls = heap.use();
     for (; operations != 0; --operations) {
         void* block = calls.allocate(32);
         asm volatile("" : "+r"(block) : : "memory");
         calls.free(block);
     }
+    calls.settle();
 }
 
 // body(0) and body(1) at once, on threads that last as long as the object: what a thread's first use
@@ -290,7 +294,7 @@ private:
     }
     void empty(std::uint64_t from, double& waited) {
         wait(waited, [&] { return filled_.load(std::memory_order_acquire) >= from + batch; });
-        const auto heap = heap_;
+        auto heap = heap_;
         for (std::uint64_t i = from; i < from + batch; ++i) {
             void* const block = ring_[i % ring_size];
             if (static_cast<volatile block_word*>(block)->value != i) {
@@ -298,6 +302,7 @@ private:
             }
             heap.free(block);
         }
+        heap.settle();
         emptied_.store(from + batch, std::memory_order_release);
     }
 
