@@ -182,9 +182,10 @@ bool run_hosted(const task& t, const char* library) {
     if (!run(t, heap)) {
         return false;
     }
-    const auto [blocks, bytes] = heap.close();
-    std::printf("drift_blocks=%lld drift_bytes=%lld\n", static_cast<long long>(blocks),
-                static_cast<long long>(bytes));
+    const host_heap::drift books = heap.close();
+    std::printf("allocated=%llu drift_blocks=%lld drift_bytes=%lld\n",
+                static_cast<unsigned long long>(books.allocated),
+                static_cast<long long>(books.blocks), static_cast<long long>(books.bytes));
     return true;
 }
 

@@ -82,7 +82,8 @@ public:
     }
     // When all blocks are free again: how far the books are off.
     struct drift {
-        std::int64_t blocks; // requests for one that were counted, less the frees
+        std::uint64_t allocated; // requests for a block that were counted
+        std::int64_t blocks;     // those less the frees
         std::int64_t bytes; // charged to the owner once the heap is gone and not before it was made
     };
     drift close() {
@@ -92,7 +93,8 @@ public:
         constexpr int malloc_requests = 4, free_requests = 5;
         heap_->Release();
         heap_ = nullptr;
-        return {static_cast<std::int64_t>(figures.requests[malloc_requests] -
+        return {figures.requests[malloc_requests],
+                static_cast<std::int64_t>(figures.requests[malloc_requests] -
                                           figures.requests[free_requests]),
                 static_cast<std::int64_t>(charged() - charged_before_)};
     }
