@@ -89,13 +89,16 @@ void fill_and_thin(Heap& heap) {
     std::vector<block> blocks;
     blocks.reserve(goal / 16); // untouched pages are not resident
     auto calls = heap.use();
-    calls.free(calls.allocate(16));
+    void* first;
+    calls.allocate(16, first);
+    calls.free(first);
     std::memset(static_cast<void*>(blocks.data()), 0, 160000 * sizeof(block));
     const std::uint64_t before = resident_bytes();
     std::uint64_t live = 0;
     while (live < goal) {
         const std::uint32_t size = size_of(random);
-        void* const where = calls.allocate(size);
+        void* where;
+        calls.allocate(size, where);
         std::memset(where, 1, size);
         blocks.push_back({where, size});
         live += size;

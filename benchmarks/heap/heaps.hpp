@@ -24,12 +24,11 @@ class malloc_heap {
 public:
     // What a loop holds: a copy in a register costs what a caller's own pointer would.
     struct calls {
-        void* allocate(std::size_t size) const {
-            void* const block = std::malloc(size);
-            if (block == nullptr) [[unlikely]] {
+        void allocate(std::size_t size, void*& place) const {
+            place = std::malloc(size);
+            if (place == nullptr) [[unlikely]] {
                 give_up("malloc", "refused");
             }
-            return block;
         }
         void free(void* block) const { std::free(block); }
         void settle() const {}
@@ -105,12 +104,10 @@ public:
         IHostMalloc* heap;
         HRESULT answers = S_OK;
 
-        void* allocate(std::size_t size) const {
-            void* block; // Alloc nulls it
-            if (heap->Alloc(size, eTaskCritical, &block) != S_OK) [[unlikely]] {
+        void allocate(std::size_t size, void*& place) const {
+            if (heap->Alloc(size, eTaskCritical, &place) != S_OK) [[unlikely]] {
                 give_up("Alloc", "refused");
             }
-            return block;
         }
         void free(void* block) { answers |= heap->Free(block); }
         // Ends the process if a block was not taken back.
@@ -159,14 +156,12 @@ public:
         IHostMalloc* heap;
         HRESULT answers = S_OK;
 
-        void* allocate(std::size_t size) const {
+        void allocate(std::size_t size, void*& place) const {
             static char file[] = "driver.cpp";
-            void* block;
-            if (heap->DebugAlloc(size, eTaskCritical, file, __LINE__, &block) != S_OK)
+            if (heap->DebugAlloc(size, eTaskCritical, file, __LINE__, &place) != S_OK)
                 [[unlikely]] {
                 give_up("DebugAlloc", "refused");
             }
-            return block;
         }
         void free(void* block) { answers |= heap->Free(block); }
         // Ends the process if a block was not taken back.

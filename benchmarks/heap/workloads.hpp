@@ -121,7 +121,7 @@ private:
         if (place != nullptr) {
             heap.free(place);
         }
-        place = heap.allocate(size);
+        heap.allocate(size, place);
         write_word(place, size);
     }
 
@@ -135,7 +135,8 @@ template <class Heap>
 void pairs(const Heap& heap, std::uint64_t operations) {
     auto calls = heap.use();
     for (; operations != 0; --operations) {
-        void* block = calls.allocate(32);
+        void* block;
+        calls.allocate(32, block);
         asm volatile("" : "+r"(block) : : "memory");
         calls.free(block);
     }
@@ -286,9 +287,9 @@ private:
              [&] { return from + batch - emptied_.load(std::memory_order_acquire) <= ring_size; });
         const auto heap = heap_;
         for (std::uint64_t i = from; i < from + batch; ++i) {
-            void* const block = heap.allocate(pattern_.size(i));
-            write_word(block, i);
-            ring_[i % ring_size] = block;
+            void*& place = ring_[i % ring_size];
+            heap.allocate(pattern_.size(i), place);
+            write_word(place, i);
         }
         filled_.store(from + batch, std::memory_order_release);
     }
