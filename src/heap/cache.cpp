@@ -278,6 +278,9 @@ result<void> heap::free_otherwise(address block) noexcept {
     if (c->is_full(d.bin)) {
         empty(*c, d.bin, (c->magazine_of(d.bin)->capacity + 1) / 2);
     }
+    if (!MEMREEVE_HEAP_CHECKS) {
+        state.store(live, std::memory_order_relaxed); // the quick way changes no states then
+    }
     c->push(d.bin, block, state);
     c->know(d.bin);
     tell_requests_at_times(*c);
