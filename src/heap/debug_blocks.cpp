@@ -3,6 +3,7 @@
 #include "heap/debug_blocks.hpp"
 
 #include "heap/heap.hpp"
+#include "heap/poison.hpp"
 
 #include <cstring>
 #include <new>
@@ -92,6 +93,7 @@ bool heap::free_debug_quickly(address block) noexcept {
         return false;
     }
     fill_freed(block, size);
+    close_to_use(block - debug_lead, size_of_class(class_of(size + debug_room)));
     return true;
 }
 
@@ -99,6 +101,7 @@ bool heap::free_debug_quickly(address block) noexcept {
 [[gnu::always_inline]] inline address heap::begin_debug_life(address block, named_state& record,
                                                              byte_count size,
                                                              std::uint64_t origin) noexcept {
+    open_to_use(block - debug_lead, size_of_class(class_of(size + debug_room)));
     if (record.origin.load(std::memory_order_relaxed) != 0 &&
         !is_filled(block, record.size.load(std::memory_order_relaxed))) [[unlikely]] {
         tell_written_after(block, record);
@@ -329,7 +332,9 @@ void heap::empty(debug_magazine& m, std::uint32_t blocks) noexcept {
     const std::uint32_t count = m.count.load(std::memory_order_relaxed);
     for (std::uint32_t i = 0; i < blocks; ++i) {
         const found f = find(m.entries()[i].block.load(std::memory_order_relaxed));
-        if (f.slab == nullptr) { // given back by another free of the same block, and its slab too
+        const named_state& record = *m.entries()[i].record.load(std::memory_order_relaxed);
+        // Given back by another free of the same block, and its slab too; or handed out since.
+        if (f.slab == nullptr || record.state.load(std::memory_order_relaxed) != 0) {
             found_late_.fetch_add(1, std::memory_order_relaxed);
             continue;
         }
