@@ -34,34 +34,34 @@ result<address> heap::allocate_debug(byte_count size, criticality level, const c
 
 address heap::allocate_debug_quickly(byte_count size, const char* file, int line) noexcept {
     size += size == 0; // D5
-    cache* const c = size <= largest_debug ? enter_own_cache() : nullptr;
-    if (c == nullptr) [[unlikely]] {
+    if (size > largest_debug || !door_.enter()) [[unlikely]] {
         return 0;
     }
+    cache& c = door_.inner();
     named_state* record = nullptr;
     address block = 0;
     std::uint32_t name = 0;
-    if (debug_cache* const own = c->debug.load(std::memory_order_relaxed);
+    if (debug_cache* const own = c.debug.load(std::memory_order_relaxed);
         own != nullptr && is_known(*own, file, line, name)) [[likely]] {
         debug_magazine* const m =
             own->magazines[class_of(size + debug_room)].load(std::memory_order_relaxed);
         if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) [[likely]] {
-            c->counts.count_allocation();
-            block = pop(*m, record);
+            c.counts.count_allocation();
+            block = m->pop(record);
         }
     }
-    leave_cache(*c);
+    door_.leave();
     return block != 0 ? begin_debug_life(block, *record, size, origin_word(name, line)) : 0;
 }
 
 // A live block of a debug slab goes into what this thread keeps. False: nothing was done.
 bool heap::free_debug_quickly(address block) noexcept {
-    cache* const c = enter_own_cache();
-    if (c == nullptr) [[unlikely]] {
+    if (!door_.enter()) [[unlikely]] {
         return false;
     }
+    cache& c = door_.inner();
     bool done = false;
-    debug_cache* const own = c->debug.load(std::memory_order_relaxed);
+    debug_cache* const own = c.debug.load(std::memory_order_relaxed);
     const descriptor* const d = directory_.look(block);
     std::uint32_t i = 0;
     if (own != nullptr && d != nullptr && d->has_origins() &&
@@ -71,19 +71,23 @@ bool heap::free_debug_quickly(address block) noexcept {
         named_state& record = d->named(i);
         if (m != nullptr && !m->is_full() && end_debug_life(block, record)) [[likely]] {
             m->push(block, record);
-            c->counts.count_free();
+            c.counts.count_free();
             done = true;
         }
     }
-    leave_cache(*c);
+    door_.leave();
     return done;
 }
 
-// False: not live, or a canary is damaged, and then it stays live. As for plain blocks, two frees of one
-// that overlap within these instructions may both be told true; pop() finds that.
+// False: not live, or a canary is damaged, and then it stays live. Of those who free a block at the same
+// time exactly one is told true: unlike a plain block's free this one writes into the block.
 [[gnu::always_inline]] inline bool heap::end_debug_life(address block,
                                                         named_state& record) noexcept {
-    if (record.state.load(std::memory_order_relaxed) == 0) {
+    if (options_.single_threaded != nullptr && *options_.single_threaded != 0) {
+        if (!end_life(record.state)) {
+            return false;
+        }
+    } else if (record.state.exchange(0, std::memory_order_acq_rel) == 0) {
         return false;
     }
     record.state.store(0, std::memory_order_relaxed);
@@ -154,7 +158,7 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
     named_state* record = nullptr;
     address block = 0;
     if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) {
-        block = pop(*m, record);
+        block = m->pop(record);
     }
     if (block == 0) {
         std::uint32_t promised = 0;
@@ -188,18 +192,6 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
         leave_cache(*c);
     }
     return begin_debug_life(block, *record, size, origin);
-}
-
-// 0 when it is empty. A block that is live: as for plain ones.
-address heap::pop(debug_magazine& m, named_state*& record) noexcept {
-    while (m.count.load(std::memory_order_relaxed) != 0) {
-        const address block = m.pop(record);
-        if (record->state.load(std::memory_order_relaxed) == 0) [[likely]] {
-            return block;
-        }
-        found_late_.fetch_add(1, std::memory_order_relaxed);
-    }
-    return 0;
 }
 
 void heap::tell_written_after(address block, const named_state& record) noexcept {
@@ -332,12 +324,6 @@ void heap::empty(debug_magazine& m, std::uint32_t blocks) noexcept {
     const std::uint32_t count = m.count.load(std::memory_order_relaxed);
     for (std::uint32_t i = 0; i < blocks; ++i) {
         const found f = find(m.entries()[i].block.load(std::memory_order_relaxed));
-        const named_state& record = *m.entries()[i].record.load(std::memory_order_relaxed);
-        // Given back by another free of the same block, and its slab too; or handed out since.
-        if (f.slab == nullptr || record.state.load(std::memory_order_relaxed) != 0) {
-            found_late_.fetch_add(1, std::memory_order_relaxed);
-            continue;
-        }
         return_blocks(*f.slab, f.block / 64, std::uint64_t{1} << (f.block % 64));
     }
     for (std::uint32_t i = blocks; i < count; ++i) {

@@ -28,7 +28,10 @@ namespace memreeve::heap {
 
 struct options {
     bool thread_safe = true;
-    bool executable = false;    // blocks may be executed (decision 10)
+    bool executable = false; // blocks may be executed (decision 10)
+    // Not 0 while this process has but one thread, as __libc_single_threaded: blocks of allocate_debug
+    // are freed without a locked instruction then. Null: never known.
+    const volatile char* single_threaded = nullptr;
     misuse_listener listener{}; // is told what a request finds out by the way (written_after)
 };
 
@@ -198,7 +201,6 @@ private:
     debug_cache* debug_cache_of(cache& c, criticality level) noexcept;
     debug_magazine* debug_magazine_for(cache& c, std::uint32_t class_index,
                                        criticality level) noexcept;
-    address pop(debug_magazine& m, named_state*& record) noexcept;
     void empty(debug_magazine& m, std::uint32_t blocks) noexcept;
     void empty_debug(cache& c) noexcept;
     static void forget_debug(cache& c) noexcept;
@@ -209,8 +211,6 @@ private:
     static byte_count debug_bytes(const descriptor& d) noexcept;
 
     // ---- cache.cpp ------------------------------------------------------------------------------
-    // Null when this thread has none here yet, or is in it. leave_cache() ends it.
-    cache* enter_own_cache() const noexcept { return door_.enter() ? &door_.inner() : nullptr; }
     cache* enter_cache() noexcept;
     void leave_cache(cache& c) noexcept;
     cache* find_cache() noexcept;

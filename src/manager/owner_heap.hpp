@@ -7,6 +7,7 @@
 #include "manager/manager.hpp"
 #include "manager/misuse_report.hpp"
 #include "manager/pages.hpp"
+#include "prim/prim.hpp"
 
 namespace memreeve::manager {
 
@@ -18,9 +19,10 @@ public:
 
     // Once, before anything else. Errors: out_of_address_space, over_budget, forbidden.
     result<void> open(bool thread_safe, bool executable) noexcept {
-        const auto made = heap::heap::create(
-            pages_,
-            {.thread_safe = thread_safe, .executable = executable, .listener = {&tell, this}});
+        const auto made = heap::heap::create(pages_, {.thread_safe = thread_safe,
+                                                      .executable = executable,
+                                                      .single_threaded = prim::single_thread_flag(),
+                                                      .listener = {&tell, this}});
         if (!made) {
             return made.error();
         }
