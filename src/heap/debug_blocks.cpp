@@ -3,6 +3,7 @@
 #include "heap/debug_blocks.hpp"
 
 #include "heap/heap.hpp"
+#include "heap/poison.hpp"
 
 #include <cstring>
 #include <new>
@@ -24,107 +25,6 @@ byte_count first_change(address at, bytes16 canary_there) noexcept {
 } // namespace
 
 // ---- requests ---------------------------------------------------------------------------------------
-
-result<address> heap::allocate_debug(byte_count size, criticality level, const char* file,
-                                     int line) noexcept {
-    const address block = allocate_debug_quickly(size, file, line);
-    return block != 0 ? result<address>(block) : allocate_debug_otherwise(size, level, file, line);
-}
-
-address heap::allocate_debug_quickly(byte_count size, const char* file, int line) noexcept {
-    size += size == 0; // D5
-    if (size > largest_debug || !door_.enter()) [[unlikely]] {
-        return 0;
-    }
-    cache& c = door_.inner();
-    named_state* record = nullptr;
-    address block = 0;
-    std::uint32_t name = 0;
-    if (debug_cache* const own = c.debug.load(std::memory_order_relaxed);
-        own != nullptr && is_known(*own, file, line, name)) [[likely]] {
-        debug_magazine* const m =
-            own->magazines[class_of(size + debug_room)].load(std::memory_order_relaxed);
-        if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) [[likely]] {
-            c.counts.count_allocation();
-            block = m->pop(record);
-        }
-    }
-    door_.leave();
-    return block != 0 ? begin_debug_life(block, *record, size, origin_word(name, line)) : 0;
-}
-
-// A live block of a debug slab goes into what this thread keeps. False: nothing was done.
-bool heap::free_debug_quickly(address block) noexcept {
-    if (!door_.enter()) [[unlikely]] {
-        return false;
-    }
-    cache& c = door_.inner();
-    bool done = false;
-    debug_cache* const own = c.debug.load(std::memory_order_relaxed);
-    const descriptor* const d = directory_.look(block);
-    std::uint32_t i = 0;
-    if (own != nullptr && d != nullptr && d->has_origins() &&
-        d->is_block(block - debug_lead - d->base.load(std::memory_order_acquire), i)) [[likely]] {
-        debug_magazine* const m =
-            own->magazines[d->bin - class_count].load(std::memory_order_relaxed);
-        named_state& record = d->named(i);
-        if (m != nullptr && !m->is_full() && end_debug_life(block, record)) [[likely]] {
-            m->push(block, record);
-            c.counts.count_free();
-            done = true;
-        }
-    }
-    door_.leave();
-    return done;
-}
-
-// False: not live, or a canary is damaged, and then it stays live. Of those who free a block at the same
-// time exactly one is told true: unlike a plain block's free this one writes into the block.
-[[gnu::always_inline]] inline bool heap::end_debug_life(address block,
-                                                        named_state& record) noexcept {
-    if (options_.single_threaded != nullptr && *options_.single_threaded != 0) {
-        if (!end_life(record.state)) {
-            return false;
-        }
-    } else if (record.state.exchange(0, std::memory_order_acq_rel) == 0) {
-        return false;
-    }
-    record.state.store(0, std::memory_order_relaxed);
-    const byte_count size = record.size.load(std::memory_order_relaxed);
-    if (!has_canaries(block, size)) [[unlikely]] {
-        record.state.store(1, std::memory_order_release);
-        return false;
-    }
-    fill_freed(block, size);
-    return true;
-}
-
-// The block is in our hands: its bit is set, it is not live.
-[[gnu::always_inline]] inline address heap::begin_debug_life(address block, named_state& record,
-                                                             byte_count size,
-                                                             std::uint64_t origin) noexcept {
-    if (record.origin.load(std::memory_order_relaxed) != 0 &&
-        !is_filled(block, record.size.load(std::memory_order_relaxed))) [[unlikely]] {
-        tell_written_after(block, record);
-    }
-    record.origin.store(origin, std::memory_order_relaxed);
-    record.size.store(static_cast<std::uint32_t>(size), std::memory_order_relaxed);
-    draw_canaries(block, size);
-    record.state.store(1, std::memory_order_release);
-    return block;
-}
-
-// Precondition: the caller is inside. The name of a null pointer is 0.
-[[gnu::always_inline]] inline bool heap::is_known(debug_cache& own, const char* file, int line,
-                                                  std::uint32_t& name) noexcept {
-    if (file == nullptr) {
-        return true;
-    }
-    const debug_cache::known_name& known = own.name_at(file, line);
-    name = known.kept.load(std::memory_order_relaxed);
-    return known.pointer.load(std::memory_order_relaxed) == file &&
-           std::strcmp(known.text.load(std::memory_order_relaxed), file) == 0;
-}
 
 result<address> heap::allocate_debug_otherwise(byte_count size, criticality level, const char* file,
                                                int line) noexcept {
@@ -155,7 +55,8 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
     named_state* record = nullptr;
     address block = 0;
     if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) {
-        block = m->pop(record);
+        block = m->top(record);
+        m->drop();
     }
     if (block == 0) {
         std::uint32_t promised = 0;
@@ -188,7 +89,11 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
     if (c != nullptr) {
         leave_cache(*c);
     }
-    return begin_debug_life(block, *record, size, origin);
+    if (!is_untouched(block, *record)) [[unlikely]] {
+        tell_written_after(block, *record);
+    }
+    begin_debug_life(block, *record, size, origin);
+    return block;
 }
 
 void heap::tell_written_after(address block, const named_state& record) noexcept {
@@ -209,7 +114,7 @@ result<void> heap::free_debug(descriptor& d, std::uint32_t i, cache* inside) noe
     named_state& record = d.named(i);
     const address block =
         d.base.load(std::memory_order_acquire) + address{i} * d.block_size + debug_lead;
-    if (!end_debug_life(block, record)) {
+    if (!end_debug_life(block, record, options_.single_threaded)) {
         return errc::not_ours;
     }
     debug_magazine* const m =
@@ -219,6 +124,8 @@ result<void> heap::free_debug(descriptor& d, std::uint32_t i, cache* inside) noe
         return_blocks(d, i / 64, std::uint64_t{1} << (i % 64));
         return {};
     }
+    const std::uint32_t root = directory::root_of(block);
+    inside->roots[root].set(directory_.granules_at(root));
     if (m->is_full()) {
         empty(*m, (m->capacity + 1) / 2);
     }
@@ -271,11 +178,7 @@ result<std::uint32_t> heap::name_of(const char* file, int line, criticality leve
     }
     const result<std::uint32_t> kept = names_.keep(records_, file, level);
     if (kept && own != nullptr) {
-        debug_cache::known_name& known = own->name_at(file, line);
-        known.pointer.store(nullptr, std::memory_order_relaxed);
-        known.text.store(names::text(records_, *kept), std::memory_order_relaxed);
-        known.kept.store(*kept, std::memory_order_relaxed);
-        known.pointer.store(file, std::memory_order_relaxed);
+        own->name_at(file, line).set(file, names::text(records_, *kept), *kept);
     }
     leave_cache(*c);
     return kept;
@@ -290,6 +193,7 @@ debug_cache* heap::debug_cache_of(cache& c, criticality level) noexcept {
             return nullptr;
         }
         own = ::new (records_.at(*unit)) debug_cache;
+        own->single_threaded = options_.single_threaded;
         c.debug.store(own, std::memory_order_relaxed);
     }
     return own;

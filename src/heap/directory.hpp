@@ -81,9 +81,10 @@ public:
 
     // Null when nothing was entered for this granule.
     descriptor* look(address where) const noexcept {
-        const granules* const leaf = granules_at(root_of(where));
-        descriptor* const d =
-            leaf->owner[granules::place_of(where)].load(std::memory_order_acquire);
+        return look_in(*granules_at(root_of(where)), where);
+    }
+    static descriptor* look_in(const granules& leaf, address where) noexcept {
+        descriptor* const d = leaf.owner[granules::place_of(where)].load(std::memory_order_acquire);
         return d != busy() ? d : nullptr;
     }
     const granules* granules_at(std::uint32_t root) const noexcept {
