@@ -162,6 +162,13 @@ struct alignas(unit_size) cache {
         return thread.compare_exchange_strong(seen, claims << page_source::thread_bits | by,
                                               std::memory_order_acq_rel);
     }
+    // That whoever claims it after the thread's end sees what it left is the kernel's doing, of which
+    // ThreadSanitizer knows nothing.
+    void tell_who_comes_after() noexcept {
+#if defined(MEMREEVE_SEES_THREADS)
+        inside.store(0, std::memory_order_release);
+#endif
+    }
     // To be called by who has claimed it.
     void set_free() noexcept { thread.fetch_and(~thread_mask, std::memory_order_acq_rel); }
 };
@@ -306,6 +313,7 @@ inline bool keep_quickly(door d, address block) noexcept {
 #if MEMREEVE_HEAP_ACCOUNTING
             c.quick_frees.set(c.quick_frees.get() + 1);
 #endif
+            c.tell_who_comes_after();
             d.leave();
             return true;
         }
