@@ -88,13 +88,14 @@ void fill_and_thin(Heap& heap) {
     };
     std::vector<block> blocks;
     blocks.reserve(goal / 16); // untouched pages are not resident
-    heap.free(heap.allocate(16));
+    const auto calls = heap.use();
+    calls.free(calls.allocate(16));
     std::memset(static_cast<void*>(blocks.data()), 0, 160000 * sizeof(block));
     const std::uint64_t before = resident_bytes();
     std::uint64_t live = 0;
     while (live < goal) {
         const std::uint32_t size = size_of(random);
-        void* const where = heap.allocate(size);
+        void* const where = calls.allocate(size);
         std::memset(where, 1, size);
         blocks.push_back({where, size});
         live += size;
@@ -105,14 +106,14 @@ void fill_and_thin(Heap& heap) {
     std::printf("blocks=%zu rss_per_live=%.4f", blocks.size(), per_live());
     std::shuffle(blocks.begin(), blocks.end(), random);
     for (std::size_t i = blocks.size() / 4; i < blocks.size(); ++i) {
-        heap.free(blocks[i].where);
+        calls.free(blocks[i].where);
         live -= blocks[i].size;
     }
     blocks.resize(blocks.size() / 4);
     heap.trim();
     std::printf(" thinned_rss_per_live=%.4f\n", per_live());
     for (const block& b : blocks) {
-        heap.free(b.where);
+        calls.free(b.where);
     }
 }
 

@@ -22,14 +22,18 @@ namespace memreeve::bench {
 
 class malloc_heap {
 public:
-    void* allocate(std::size_t size) {
-        void* const block = std::malloc(size);
-        if (block == nullptr) {
-            give_up("malloc", "refused");
+    // What a loop holds: a copy in a register costs what a caller's own pointer would.
+    struct calls {
+        void* allocate(std::size_t size) const {
+            void* const block = std::malloc(size);
+            if (block == nullptr) [[unlikely]] {
+                give_up("malloc", "refused");
+            }
+            return block;
         }
-        return block;
-    }
-    void free(void* block) { std::free(block); }
+        void free(void* block) const { std::free(block); }
+    };
+    calls use() const { return {}; }
     // Gives back what is free, where the allocator has a way to ask for that.
     void trim() {
         for (const char* name : {"malloc_trim", "MallocExtension_ReleaseFreeMemory"}) {
@@ -94,28 +98,25 @@ public:
     host_heap(const host_heap&) = delete;
     host_heap& operator=(const host_heap&) = delete;
 
-    void* allocate(std::size_t size) {
-        void* block = nullptr;
-        if (heap_->Alloc(size, eTaskCritical, &block) != S_OK) {
-            give_up("Alloc", "refused");
+    // What Free answers is not looked at, as free() answers nothing: a refusal shows in the drift.
+    struct calls {
+        IHostMalloc* heap;
+
+        void* allocate(std::size_t size) const {
+            void* block; // Alloc nulls it
+            if (heap->Alloc(size, eTaskCritical, &block) != S_OK) [[unlikely]] {
+                give_up("Alloc", "refused");
+            }
+            return block;
         }
-        return block;
-    }
-    void* allocate_debug(std::size_t size) {
-        void* block = nullptr;
-        static char file[] = "heap_driver.cpp";
-        if (heap_->DebugAlloc(size, eTaskCritical, file, 1, &block) != S_OK) {
-            give_up("DebugAlloc", "refused");
-        }
-        return block;
-    }
-    void free(void* block) {
-        if (heap_->Free(block) != S_OK) {
-            give_up("Free", "refused");
-        }
-    }
+        void free(void* block) const { heap->Free(block); }
+    };
+    calls use() const { return {heap_}; }
     // Makes room as for a request that failed (decision 11).
     void trim() { memory_->NeedsVirtualAddressSpace(nullptr, std::size_t{1} << 16); }
+
+protected:
+    IHostMalloc* heap_ = nullptr;
 
 private:
     template <class F>
@@ -137,7 +138,6 @@ private:
     mrv_host* host_ = nullptr;
     mrv_owner* owner_ = nullptr;
     IHostMemoryManager* memory_ = nullptr;
-    IHostMalloc* heap_ = nullptr;
     std::uint64_t charged_before_ = 0;
 };
 
@@ -145,7 +145,22 @@ private:
 class debug_heap : public host_heap {
 public:
     using host_heap::host_heap;
-    void* allocate(std::size_t size) { return allocate_debug(size); }
+
+    struct calls {
+        IHostMalloc* heap;
+
+        void* allocate(std::size_t size) const {
+            static char file[] = "driver.cpp";
+            void* block;
+            if (heap->DebugAlloc(size, eTaskCritical, file, __LINE__, &block) != S_OK)
+                [[unlikely]] {
+                give_up("DebugAlloc", "refused");
+            }
+            return block;
+        }
+        void free(void* block) const { heap->Free(block); }
+    };
+    calls use() const { return {heap_}; }
 };
 
 } // namespace memreeve::bench

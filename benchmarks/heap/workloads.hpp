@@ -71,7 +71,7 @@ inline void write_word(void* block, std::uint64_t value) {
 template <class Heap>
 class slots {
 public:
-    slots(Heap& heap, const pattern& p) : heap_(heap), pattern_(p), live_(p.slots()) {}
+    slots(const Heap& heap, const pattern& p) : heap_(heap.use()), pattern_(p), live_(p.slots()) {}
     ~slots() {
         for (void* block : live_) {
             if (block != nullptr) {
@@ -83,47 +83,58 @@ public:
     slots& operator=(const slots&) = delete;
 
     void churn(std::uint64_t operations) {
+        const auto [heap, live, from] = begin();
         for (std::uint64_t i = 0; i < operations; ++i) {
-            const std::uint32_t slot = pattern_.slot(done_ + i);
-            replace(slot, pattern_.size(done_ + i));
+            const std::uint32_t slot = pattern_.slot(from + i);
+            replace(heap, live[slot], pattern_.size(from + i));
         }
         done_ += operations;
     }
     // churn, and a byte in every page is written.
     void churn_touched(std::uint64_t operations) {
+        const auto [heap, live, from] = begin();
         for (std::uint64_t i = 0; i < operations; ++i) {
-            const std::uint32_t slot = pattern_.slot(done_ + i);
-            const std::uint32_t size = pattern_.size(done_ + i);
-            replace(slot, size);
+            void*& place = live[pattern_.slot(from + i)];
+            const std::uint32_t size = pattern_.size(from + i);
+            replace(heap, place, size);
             for (std::uint32_t at = 4096; at < size; at += 4096) {
-                static_cast<volatile char*>(live_[slot])[at] = 1;
+                static_cast<volatile char*>(place)[at] = 1;
             }
         }
         done_ += operations;
     }
 
 private:
-    void replace(std::uint32_t slot, std::uint32_t size) {
-        void*& place = live_[slot];
+    using calls = typename Heap::calls;
+
+    // What a loop keeps in registers.
+    struct held {
+        calls heap;
+        void** live;
+        std::uint64_t from;
+    };
+    held begin() { return {heap_, live_.data(), done_}; }
+    static void replace(calls heap, void*& place, std::uint32_t size) {
         if (place != nullptr) {
-            heap_.free(place);
+            heap.free(place);
         }
-        place = heap_.allocate(size);
-        write_word(place, slot);
+        place = heap.allocate(size);
+        write_word(place, size);
     }
 
-    Heap& heap_;
+    calls heap_;
     const pattern& pattern_;
     std::vector<void*> live_;
     std::uint64_t done_ = 0;
 };
 
 template <class Heap>
-void pairs(Heap& heap, std::uint64_t operations) {
-    while (operations-- != 0) {
-        void* block = heap.allocate(32);
+void pairs(const Heap& heap, std::uint64_t operations) {
+    const auto calls = heap.use();
+    for (; operations != 0; --operations) {
+        void* block = calls.allocate(32);
         asm volatile("" : "+r"(block) : : "memory");
-        heap.free(block);
+        calls.free(block);
     }
 }
 
@@ -217,7 +228,7 @@ void wait(double& waited, Until&& until) {
 template <class Heap>
 class swapped_slots {
 public:
-    swapped_slots(Heap& heap, const pattern& p) : sets_{{heap, p}, {heap, p}} {}
+    swapped_slots(const Heap& heap, const pattern& p) : sets_{{heap, p}, {heap, p}} {}
 
     // CPU nanoseconds of work of each thread.
     void run(two_threads& threads, std::uint64_t operations, double (&work)[2]) {
@@ -246,7 +257,8 @@ private:
 template <class Heap>
 class passed_on {
 public:
-    passed_on(Heap& heap, const pattern& p) : heap_(heap), pattern_(p), ring_(ring_size) {}
+    passed_on(const Heap& heap, const pattern& p)
+        : heap_(heap.use()), pattern_(p), ring_(ring_size) {}
 
     void run(two_threads& threads, std::uint64_t operations, double (&work)[2]) {
         operations = operations / batch * batch;
@@ -268,8 +280,9 @@ private:
     void fill(std::uint64_t from, double& waited) {
         wait(waited,
              [&] { return from + batch - emptied_.load(std::memory_order_acquire) <= ring_size; });
+        const auto heap = heap_;
         for (std::uint64_t i = from; i < from + batch; ++i) {
-            void* const block = heap_.allocate(pattern_.size(i));
+            void* const block = heap.allocate(pattern_.size(i));
             write_word(block, i);
             ring_[i % ring_size] = block;
         }
@@ -277,17 +290,18 @@ private:
     }
     void empty(std::uint64_t from, double& waited) {
         wait(waited, [&] { return filled_.load(std::memory_order_acquire) >= from + batch; });
+        const auto heap = heap_;
         for (std::uint64_t i = from; i < from + batch; ++i) {
             void* const block = ring_[i % ring_size];
             if (static_cast<volatile block_word*>(block)->value != i) {
                 std::abort();
             }
-            heap_.free(block);
+            heap.free(block);
         }
         emptied_.store(from + batch, std::memory_order_release);
     }
 
-    Heap& heap_;
+    typename Heap::calls heap_;
     const pattern& pattern_;
     std::vector<void*> ring_;
     alignas(64) std::atomic<std::uint64_t> filled_{0};

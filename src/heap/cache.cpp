@@ -261,7 +261,8 @@ result<void> heap::free_otherwise(address block) noexcept {
     }
     block_state& state = d.state_of(f.block);
     std::uint8_t live = live_state(d.bin);
-    if (!state.compare_exchange_strong(live, 0, std::memory_order_acq_rel)) {
+    if (!state.compare_exchange_strong(live, MEMREEVE_HEAP_CHECKS ? 0 : live,
+                                       std::memory_order_acq_rel)) {
         return leave(errc::not_ours);
     }
     if (c == nullptr || magazine_for(*c, d.bin, criticality::process) == nullptr) {

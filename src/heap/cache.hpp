@@ -90,6 +90,7 @@ static_assert(sizeof(magazine) == unit_size);
 struct alignas(unit_size) cache {
     static constexpr std::uint8_t looks_live = 0xff;
 
+    private_word<kept_block*> tops[256]{};     // by the state of a live block
     private_word<std::uint64_t> quick_frees{}; // and by them and the next two the allocations
     std::uint64_t quick_in_bins = 0;           // pushes less pops of the quick way, as far as known
     std::atomic<std::uint64_t> told_frees{0};  // what of that is in a tally
@@ -104,7 +105,6 @@ struct alignas(unit_size) cache {
     std::atomic<address> pointer{0};          // its thread pointer: where to look first, no more
     std::atomic<debug_cache*> debug{nullptr}; // from the first DebugAlloc on
     kept_block nothing[2]{}; // where a bin has no magazine: neither gives nor takes a block
-    private_word<kept_block*> tops[256]{};                      // by the state of a live block
     std::uint8_t states[largest_quick / block_alignment + 1]{}; // of a live block, by its size
     private_word<const granules*> roots[directory::root_entries]{};
     std::atomic<magazine*> magazines[class_count]{}; // bins with origins have none: see debug_cache
@@ -288,7 +288,8 @@ inline bool keep_quickly(door d, address block) noexcept {
     }
     cache& c = d.inner();
     block_state* state = nullptr;
-    if (c.roots[directory::root_of(block)].get()->find(block, state)) [[likely]] {
+    const directory::way way = directory::way_to(block);
+    if (c.roots[way.root].get()->find(way.place, block, state)) [[likely]] {
         const std::size_t live = state->load(std::memory_order_relaxed);
         kept_block* const last = c.tops[live].get();
         if (last[1].state.get() != nullptr) [[likely]] {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "manager/manager.hpp"
 
-#include "heap/poison.hpp"
-
 #include "base/check.hpp"
 #include "budget/charge.hpp"
+#include "heap/poison.hpp"
 #include "manager/foreign.hpp"
 #include "manager/operation.hpp"
 #include "manager/owner_heap.hpp"

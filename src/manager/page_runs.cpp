@@ -331,21 +331,21 @@ bool page_runs::take_warm(owner_id owner, std::uint32_t most, page_run& out) noe
 }
 
 page_run page_runs::find(std::uint32_t chunk, address where) const noexcept {
-    if (!is_live(chunk)) {
-        return {};
-    }
-    const address base = base_of(chunk);
-    if (where < base || where >= base + bytes_of(chunk_pages)) {
+    const address offset = where - base_of(chunk);
+    if (offset >= bytes_of(chunk_pages) || !is_live(chunk)) {
         return {};
     }
     const record& c = of(chunk);
-    const auto page = static_cast<std::uint32_t>(pages_of(where - base));
+    const auto page = static_cast<std::uint32_t>(pages_of(offset));
+    if (const std::uint32_t n = c.lengths[page].load(std::memory_order_acquire); n != 0) {
+        return {chunk, page, n};
+    }
     const std::uint64_t free = c.warm[page / 64].load(std::memory_order_acquire) |
                                c.cold[page / 64].load(std::memory_order_acquire);
     if ((free >> page % 64 & 1) != 0) {
         return {};
     }
-    for (std::uint32_t at = page + 1; at-- != 0;) {
+    for (std::uint32_t at = page; at-- != 0;) {
         const std::uint32_t n = c.lengths[at].load(std::memory_order_acquire);
         if (n != 0) {
             return at + n > page ? page_run{chunk, at, n} : page_run{};

@@ -247,32 +247,30 @@ private:
 
 template <class Word, class F>
 void page_runs::each_run(std::uint32_t words, Word&& word, F&& f) noexcept {
-    constexpr std::uint32_t none = ~0u;
-    std::uint32_t begin = none;
-    for (std::uint32_t w = 0; w < words; ++w) {
-        const std::uint64_t bits = word(w);
-        for (std::uint32_t at = 0; at < 64;) {
-            const std::uint64_t rest = bits >> at;
-            if (begin == none) {
-                if (rest == 0) {
-                    break;
-                }
-                at += static_cast<std::uint32_t>(__builtin_ctzll(rest));
-                begin = w * 64 + at;
-                continue;
-            }
-            if (rest == ~std::uint64_t{0} >> at) {
-                break; // ones to the end of the word
-            }
-            at += static_cast<std::uint32_t>(__builtin_ctzll(~rest));
-            if (!f(begin, w * 64 + at - begin)) {
+    std::uint32_t w = 0;
+    for (std::uint64_t bits = words != 0 ? word(0) : 0;;) {
+        while (bits == 0) {
+            if (++w >= words) {
                 return;
             }
-            begin = none;
+            bits = word(w);
         }
-    }
-    if (begin != none) {
-        f(begin, words * 64 - begin);
+        auto at = static_cast<std::uint32_t>(__builtin_ctzll(bits));
+        const std::uint32_t first = w * 64 + at;
+        std::uint64_t gaps = ~bits & ~std::uint64_t{0} << at;
+        while (gaps == 0) {
+            if (++w == words) {
+                f(first, words * 64 - first);
+                return;
+            }
+            bits = word(w);
+            gaps = ~bits;
+        }
+        at = static_cast<std::uint32_t>(__builtin_ctzll(gaps));
+        if (!f(first, w * 64 + at - first)) {
+            return;
+        }
+        bits &= ~std::uint64_t{0} << at;
     }
 }
 
