@@ -49,8 +49,36 @@ MISTAKES = [
     ("D2: an out pointer is not nulled first", "src/com/host_memory_manager.cpp",
      "    *ppMem = nullptr;\n", "",
      "com_host_memory_manager_test", []),
-    ("a heap block freed twice is accepted", "src/heap/heap.cpp",
-     "    if ((before & bit) == 0) {", "    if (false) {", "heap_heap_test", []),
+    # The heap.
+    ("a heap block freed twice is accepted", "src/heap/cache.cpp",
+     "    if (!state.compare_exchange_strong(live, 0, std::memory_order_acq_rel)) {",
+     "    if (false) {", "stress_heap_random_test", []),
+    ("a zeroed block shows what was there", "src/heap/large.cpp",
+     "        std::memset(reinterpret_cast<void*>(*got), 0, size);\n", "", "stress_heap_random_test", []),
+    ("pages that were used before are taken for new ones", "src/manager/runs.cpp",
+     "    if (!w.may_be_used) {\n        zero_warm(h, at.begin);\n    }\n", "", "stress_heap_random_test", []),
+    ("a block that moves leaves its last page behind", "src/heap/large.cpp",
+     "                new_size < usable ? new_size : usable);",
+     "                new_size < usable ? new_size : usable / 2);", "stress_heap_random_test", []),
+    ("trim says nothing of slabs", "src/heap/cache.cpp",
+     "return kept + (after < before ? bytes_of(before - after) : 0);", "return kept;",
+     "stress_heap_random_test", []),
+    ("an aligned block lies where it likes", "src/heap/large.cpp",
+     "const byte_count padded = round_up(size == 0 ? 1 : size, alignment);",
+     "const byte_count padded = size == 0 ? 1 : size;", "heap_operations_replay",
+     [str(ROOT / "fuzz" / "corpus" / "heap_operations")]),
+    ("threads that have ended keep their caches for ever", "src/manager/pages.cpp",
+     "    return process == prim::process_id() &&\n", "    return false && process == prim::process_id() &&\n",
+     "stress_heap_lives_test", ["--gtest_filter=*leave_nothing"]),
+    ("a signal handler enters the cache of the thread it interrupted", "src/heap/cache.cpp",
+     "        if (s.key == 0 || s.key > cache_slot::largest_key) {\n            return nullptr;\n        }\n", "",
+     "stress_heap_stop_test", []),
+    ("a refused request keeps the pages it took", "src/manager/runs.cpp",
+     "        runs_.put_back(h);\n", "", "fault_heap_random_sweep_test", []),
+    ("freed pages are given back twice as many", "src/manager/runs.cpp",
+     "        dropped += r.pages;\n", "        dropped += 2 * r.pages;\n", "stress_heap_random_test", []),
+    ("a block that is freed the slow way is lost", "src/heap/cache.cpp",
+     "    c->push(d.bin, block, state);\n", "", "stress_heap_lives_test", ["--gtest_filter=*leave_nothing"]),
     ("decision 13: page cache counts as used", "src/manager/control_group.cpp",
      "usage - std::min(cache, usage)", "usage", "manager_control_group_test", []),
     ("the notifier's thread outlives its subscribers", "src/manager/notifier.cpp",
@@ -107,6 +135,7 @@ def run(command, **kw):
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--jobs", default="2", help="parallel compilations (2)")
+    ap.add_argument("--only", default="", help="the mistakes in files whose path contains this (all)")
     args = ap.parse_args()
     failed = []
     with tempfile.TemporaryDirectory(prefix="memreeve-planted-") as where:
@@ -119,6 +148,8 @@ def main():
             print(made.stdout[-2000:])
             return 2
         for what, name, old, new, target, arguments in MISTAKES:
+            if args.only not in name:
+                continue
             path = tree / name
             text = path.read_text()
             if text.count(old) < 1:

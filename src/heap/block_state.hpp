@@ -42,6 +42,13 @@ constexpr std::uint8_t live_state(std::uint32_t bin) noexcept {
                                      : bin < class_count ? 112 + (bin - quick_classes)
                                                          : 1);
 }
+// Bytes of a plain block that says so.
+constexpr std::uint32_t size_of_live(std::size_t live) noexcept {
+    return size_of_class(
+        static_cast<std::uint32_t>(live >= 128 ? live - 128 : live - 112 + quick_classes));
+}
+static_assert(size_of_live(live_state(0)) == size_of_class(0));
+static_assert(size_of_live(live_state(class_count - 1)) == size_of_class(class_count - 1));
 static_assert(2 * live_state(quick_classes - 1) - 256 < 112);
 static_assert(live_state(class_count - 1) == 127);
 

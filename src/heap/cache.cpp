@@ -48,7 +48,8 @@ cache* heap::enter_cache() noexcept {
         c = &door_.inner();
     } else {
         cache_slot& s = door_.slot();
-        if (s.key == 0) {
+        // More than any key: a thread in one heap asks at the door of another, and was interrupted there.
+        if (s.key == 0 || s.key > cache_slot::largest_key) {
             return nullptr;
         }
         s.key = 0;
@@ -92,9 +93,10 @@ cache* heap::claimed_cache() noexcept {
     const address me = self();
     for (std::uint32_t i = caches_.load(std::memory_order_acquire); i != 0;) {
         auto* const c = static_cast<cache*>(records_.at(i - 1));
+        const std::uint64_t by = c->thread.load(std::memory_order_relaxed) & cache::thread_mask;
+        // One of ours that somebody is inside of is being emptied by trim(), below a signal handler.
         if (c->pointer.load(std::memory_order_relaxed) == me &&
-            ((c->thread.load(std::memory_order_relaxed) & cache::thread_mask) == own_thread ||
-             claim_left(*c))) {
+            (by == own_thread ? c->inside.load(std::memory_order_relaxed) == 0 : claim_left(*c))) {
             return c;
         }
         i = c->next_of_all;
@@ -200,9 +202,12 @@ void heap::settle_after_fork() noexcept {
 
 // A refusal is final only when nothing is left to give back.
 result<address> heap::allocate_small(std::uint32_t bin_index, criticality level) noexcept {
-    const result<address> got = allocate_small_once(bin_index, level);
+    result<address> got = allocate_small_once(bin_index, level);
     if (!got && got.error().code == errc::over_budget && trim() != 0) {
-        return allocate_small_once(bin_index, level);
+        got = allocate_small_once(bin_index, level);
+    }
+    if (got) {
+        open_to_use(*got, size_of_class(bin_index));
     }
     return got;
 }
@@ -265,6 +270,7 @@ result<void> heap::free_otherwise(address block) noexcept {
                                        std::memory_order_acq_rel)) {
         return leave(errc::not_ours);
     }
+    close_to_use(block, d.block_size);
     if (c == nullptr || magazine_for(*c, d.bin, criticality::process) == nullptr) {
         return_blocks(d, f.block / 64, std::uint64_t{1} << (f.block % 64));
         return leave({});
@@ -277,6 +283,9 @@ result<void> heap::free_otherwise(address block) noexcept {
     }
     if (c->is_full(d.bin)) {
         empty(*c, d.bin, (c->magazine_of(d.bin)->capacity + 1) / 2);
+    }
+    if (!MEMREEVE_HEAP_CHECKS) {
+        state.store(live, std::memory_order_relaxed); // the quick way changes no states then
     }
     c->push(d.bin, block, state);
     c->know(d.bin);
@@ -444,7 +453,9 @@ void heap::empty(cache& c, std::uint32_t bin_index, std::uint32_t blocks) noexce
             return_blocks(*slab, word, bits);
             bits = 0;
         }
-        if (f.slab == nullptr) { // given back by another free of the same block, and its slab too
+        // Given back by another free of the same block, and its slab too; or handed out since.
+        if (f.slab == nullptr ||
+            (MEMREEVE_HEAP_CHECKS && first[i].state.get()->load(std::memory_order_relaxed) != 0)) {
             found_late_.fetch_add(1, std::memory_order_relaxed);
             continue;
         }
@@ -497,7 +508,10 @@ byte_count heap::trim() noexcept {
         i = c->next_of_all;
         const std::uint64_t by = c->thread.load(std::memory_order_relaxed) & cache::thread_mask;
         if (by != 0 && own_thread != 0 && by != own_thread && claim_left(*c)) {
+            c->inside.store(1, std::memory_order_relaxed);
+            std::atomic_signal_fence(std::memory_order_seq_cst);
             empty(*c);
+            c->inside.store(0, std::memory_order_release);
             c->set_free();
         }
     }

@@ -15,6 +15,7 @@
 #include "heap/descriptor.hpp"
 #include "heap/directory.hpp"
 #include "heap/page_source.hpp"
+#include "heap/poison.hpp"
 #include "heap/private_word.hpp"
 #include "heap/size_class.hpp"
 
@@ -169,6 +170,7 @@ struct alignas(unit_size) cache {
 // each. Keys are never given twice, so what is left of a heap that is gone is not found.
 struct cache_slot {
     static constexpr std::uint32_t nobodys = 2; // keys are odd
+    static constexpr std::uint32_t largest_key = ~0u >> 1;
 
     std::uint32_t key; // of the heap; 0 while the thread is in its cache
     cache* mine;
@@ -267,6 +269,7 @@ inline attempt take_quickly(door d, byte_count size, address& block) noexcept {
         return attempt::came_up_empty;
     }
 #endif
+    open_to_use(block, size_of_class(class_of(size)));
     d.leave();
     return attempt::done;
 }
@@ -293,6 +296,7 @@ inline bool keep_quickly(door d, address block) noexcept {
         const std::size_t live = state->load(std::memory_order_relaxed);
         kept_block* const last = c.tops[live].get();
         if (last[1].state.get() != nullptr) [[likely]] {
+            close_to_use(block, size_of_live(live));
 #if MEMREEVE_HEAP_CHECKS
             state->store(0, std::memory_order_relaxed);
 #endif

@@ -3,6 +3,7 @@
 #include "heap/debug_blocks.hpp"
 
 #include "heap/heap.hpp"
+#include "heap/poison.hpp"
 
 #include <cstring>
 #include <new>

@@ -15,6 +15,7 @@
 #include "heap/cache.hpp"
 #include "heap/descriptor.hpp"
 #include "heap/directory.hpp"
+#include "heap/poison.hpp"
 #include "heap/size_class.hpp"
 
 #include <atomic>
@@ -37,6 +38,11 @@ inline constexpr byte_count debug_tail = 16;
 inline constexpr byte_count debug_room = debug_lead + debug_tail;
 inline constexpr byte_count largest_debug = largest_small - debug_room;
 inline constexpr unsigned char freed_byte = 0xdd;
+
+// Of the slab's block around `size` bytes of the caller's; size <= largest_debug.
+constexpr byte_count debug_class_size(byte_count size) noexcept {
+    return size_of_class(class_of(size + debug_room));
+}
 
 // 1 | name (unit + 1, 31 bits) | line.
 constexpr std::uint64_t origin_word(std::uint32_t name, int line) noexcept {
@@ -235,18 +241,24 @@ inline bool end_debug_life(address block, named_state& record,
         return false;
     }
     fill_freed(block, size);
+    close_to_use(block - debug_lead, debug_class_size(size));
     return true;
 }
 
 // Nobody has written to the block since it was freed, if it was.
 inline bool is_untouched(address block, const named_state& record) noexcept {
-    return record.origin.load(std::memory_order_relaxed) == 0 ||
-           is_filled(block, record.size.load(std::memory_order_relaxed));
+    if (record.origin.load(std::memory_order_relaxed) == 0) {
+        return true;
+    }
+    const byte_count size = record.size.load(std::memory_order_relaxed);
+    open_to_use(block - debug_lead, debug_class_size(size));
+    return is_filled(block, size);
 }
 
 // The block is in our hands: its bit is set, it is not live.
 inline void begin_debug_life(address block, named_state& record, byte_count size,
                              std::uint64_t origin) noexcept {
+    open_to_use(block - debug_lead, debug_class_size(size));
     record.origin.store(origin, std::memory_order_relaxed);
     record.size.store(static_cast<std::uint32_t>(size), std::memory_order_relaxed);
     draw_canaries(block, size);

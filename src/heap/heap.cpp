@@ -42,6 +42,7 @@ void heap::destroy() noexcept {
     for (std::uint32_t i = all_.load(std::memory_order_acquire); i != 0;) {
         auto* d = static_cast<descriptor*>(records_.at(i - 1));
         if (const address base = d->base.exchange(0, std::memory_order_acq_rel); base != 0) {
+            open_to_use(base, d->block_size != 0 ? d->bytes.load(std::memory_order_relaxed) : 0);
             source_.give_back(base);
         }
         i = d->next_of_all;
@@ -272,6 +273,7 @@ void heap::release_pages(descriptor& d) noexcept {
                               std::memory_order_relaxed);
     }
     d.base.store(0, std::memory_order_release);
+    open_to_use(base, d.block_size != 0 ? d.bytes.load(std::memory_order_relaxed) : 0);
     source_.give_back(base);
     d.used.store(descriptor::closed | descriptor::unbacked, std::memory_order_seq_cst);
 }
