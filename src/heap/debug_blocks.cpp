@@ -11,6 +11,8 @@
 namespace memreeve::heap {
 namespace {
 
+constinit named_state no_record{}; // of an entry that nobody has pushed to
+
 // The first byte of [at, at + 16) that is not the canary's; 16: all are.
 byte_count first_change(address at, bytes16 canary_there) noexcept {
     byte_count i = 0;
@@ -52,12 +54,9 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
     cache* const c = enter_cache();
     (c != nullptr ? c->counts : shared_counts_).count_allocation();
     debug_magazine* const m = c != nullptr ? debug_magazine_for(*c, class_index, level) : nullptr;
+    debug_cache* const own = m != nullptr ? c->debug.load(std::memory_order_relaxed) : nullptr;
     named_state* record = nullptr;
-    address block = 0;
-    if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) {
-        block = m->top(record);
-        m->drop();
-    }
+    address block = own != nullptr ? own->pop(class_index, record) : 0;
     if (block == 0) {
         std::uint32_t promised = 0;
         const std::uint32_t wanted = m != nullptr ? (m->capacity + 1) / 2 : 1;
@@ -79,7 +78,7 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
                 const std::uint32_t i =
                     word * 64 + static_cast<std::uint32_t>(std::countr_zero(blocks));
                 if (block != 0) {
-                    m->push(block, *record);
+                    static_cast<void>(own->push(class_index, block, *record)); // empty before
                 }
                 block = first + address{i} * d.block_size;
                 record = &d.named(i);
@@ -117,19 +116,21 @@ result<void> heap::free_debug(descriptor& d, std::uint32_t i, cache* inside) noe
     if (!end_debug_life(block, record, options_.single_threaded)) {
         return errc::not_ours;
     }
-    debug_magazine* const m =
-        inside != nullptr ? debug_magazine_for(*inside, d.bin - class_count, criticality::process)
-                          : nullptr;
+    const std::uint32_t class_index = d.bin - class_count;
+    debug_magazine* const m = inside != nullptr
+                                  ? debug_magazine_for(*inside, class_index, criticality::process)
+                                  : nullptr;
     if (m == nullptr) {
         return_blocks(d, i / 64, std::uint64_t{1} << (i % 64));
         return {};
     }
     const std::uint32_t root = directory::root_of(block);
     inside->roots[root].set(directory_.granules_at(root));
-    if (m->is_full()) {
-        empty(*m, (m->capacity + 1) / 2);
+    debug_cache& own = *inside->debug.load(std::memory_order_relaxed);
+    if (!own.push(class_index, block, record)) {
+        empty(own, class_index, (m->capacity + 1) / 2);
+        static_cast<void>(own.push(class_index, block, record));
     }
-    m->push(block, record);
     return {};
 }
 
@@ -215,32 +216,39 @@ debug_magazine* heap::debug_magazine_for(cache& c, std::uint32_t class_index,
         }
         m = ::new (records_.at(*unit)) debug_magazine;
         m->capacity = capacity;
+        ::new (m->floor()) debug_magazine::entry[capacity + 2]{};
+        for (std::uint32_t i = 1; i <= capacity; ++i) {
+            m->floor()[i].record.store(&no_record, std::memory_order_relaxed);
+        }
         own->magazines[class_index].store(m, std::memory_order_relaxed);
+        own->tops[class_index].store(m->floor(), std::memory_order_relaxed);
     }
     return m;
 }
 
-// Gives the oldest `blocks` back to their slabs.
-void heap::empty(debug_magazine& m, std::uint32_t blocks) noexcept {
-    const std::uint32_t count = m.count.load(std::memory_order_relaxed);
-    for (std::uint32_t i = 0; i < blocks; ++i) {
-        const found f = find(m.entries()[i].block.load(std::memory_order_relaxed));
+// Gives the oldest `blocks` of a class back to their slabs.
+void heap::empty(debug_cache& own, std::uint32_t class_index, std::uint32_t blocks) noexcept {
+    const std::uint32_t count = own.count_of(class_index);
+    debug_magazine::entry* const floor =
+        own.magazines[class_index].load(std::memory_order_relaxed)->floor();
+    for (std::uint32_t i = 1; i <= blocks; ++i) {
+        const found f = find(floor[i].block.load(std::memory_order_relaxed));
         return_blocks(*f.slab, f.block / 64, std::uint64_t{1} << (f.block % 64));
     }
-    for (std::uint32_t i = blocks; i < count; ++i) {
-        const debug_magazine::entry& e = m.entries()[i];
-        debug_magazine::entry& to = m.entries()[i - blocks];
+    for (std::uint32_t i = blocks + 1; i <= count; ++i) {
+        const debug_magazine::entry& e = floor[i];
+        debug_magazine::entry& to = floor[i - blocks];
         to.block.store(e.block.load(std::memory_order_relaxed), std::memory_order_relaxed);
         to.record.store(e.record.load(std::memory_order_relaxed), std::memory_order_relaxed);
     }
-    m.count.store(count - blocks, std::memory_order_relaxed);
+    own.tops[class_index].store(floor + (count - blocks), std::memory_order_relaxed);
 }
 
 void heap::empty_debug(cache& c) noexcept {
     debug_cache* const own = c.debug.load(std::memory_order_relaxed);
     for (std::uint32_t i = 0; own != nullptr && i < class_count; ++i) {
-        if (debug_magazine* const m = own->magazines[i].load(std::memory_order_relaxed)) {
-            empty(*m, m->count.load(std::memory_order_relaxed));
+        if (const std::uint32_t count = own->count_of(i); count != 0) {
+            empty(*own, i, count);
         }
     }
 }
@@ -250,7 +258,7 @@ void heap::forget_debug(cache& c) noexcept {
     debug_cache* const own = c.debug.load(std::memory_order_relaxed);
     for (std::uint32_t i = 0; own != nullptr && i < class_count; ++i) {
         if (debug_magazine* const m = own->magazines[i].load(std::memory_order_relaxed)) {
-            m->count.store(0, std::memory_order_relaxed);
+            own->tops[i].store(m->floor(), std::memory_order_relaxed);
         }
     }
     for (std::uint32_t i = 0; own != nullptr && i < debug_cache::known_names; ++i) {

@@ -126,39 +126,24 @@ inline bool is_filled(address block, byte_count size) noexcept {
 
 // ---- what threads keep ------------------------------------------------------------------------------
 
-// Blocks of debug slabs for one thread: taken from their slabs, not live. Last in, first out.
+// Blocks of debug slabs for one thread: taken from their slabs, not live. Last in, first out. The first
+// entry holds no block, the last one ends what can be pushed: it has no record.
 struct alignas(unit_size) debug_magazine {
     struct entry {
-        std::atomic<address> block;
-        std::atomic<named_state*> record;
+        std::atomic<address> block{0};
+        std::atomic<named_state*> record{nullptr};
     };
     static constexpr std::uint32_t largest_capacity = 32;
 
-    std::atomic<std::uint32_t> count{0};
     std::uint32_t capacity = 0;
 
-    entry* entries() noexcept { return reinterpret_cast<entry*>(this + 1); }
+    entry* floor() noexcept { return reinterpret_cast<entry*>(this + 1); }
     static constexpr std::uint32_t capacity_for(std::uint32_t block_size) noexcept {
         return block_size <= 1024 ? largest_capacity : block_size <= 4096 ? 16 : 4;
     }
     static constexpr std::uint32_t units_for(std::uint32_t entries) noexcept {
-        return 1 + static_cast<std::uint32_t>(entries * sizeof(entry) + unit_size - 1) / unit_size;
-    }
-    bool is_full() const noexcept { return count.load(std::memory_order_relaxed) == capacity; }
-    void push(address block, named_state& record) noexcept {
-        const std::uint32_t n = count.load(std::memory_order_relaxed);
-        entries()[n].block.store(block, std::memory_order_relaxed);
-        entries()[n].record.store(&record, std::memory_order_relaxed);
-        count.store(n + 1, std::memory_order_relaxed);
-    }
-    // Precondition of both: count != 0.
-    address top(named_state*& record) noexcept {
-        const std::uint32_t n = count.load(std::memory_order_relaxed) - 1;
-        record = entries()[n].record.load(std::memory_order_relaxed);
-        return entries()[n].block.load(std::memory_order_relaxed);
-    }
-    void drop() noexcept {
-        count.store(count.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+        return 1 + static_cast<std::uint32_t>((entries + 2) * sizeof(entry) + unit_size - 1) /
+                       unit_size;
     }
 };
 static_assert(sizeof(debug_magazine) == unit_size);
@@ -195,6 +180,41 @@ struct alignas(unit_size) debug_cache {
     const volatile char* single_threaded = nullptr; // options::single_threaded
     known_name names[known_names]{};
     std::atomic<debug_magazine*> magazines[class_count]{};
+    std::atomic<debug_magazine::entry*> tops[class_count]{};
+    debug_magazine::entry nothing[2]{}; // the top where there is no magazine
+
+    debug_cache() noexcept {
+        for (auto& top : tops) {
+            top.store(nothing, std::memory_order_relaxed);
+        }
+    }
+    std::uint32_t count_of(std::uint32_t class_index) noexcept {
+        debug_magazine* const m = magazines[class_index].load(std::memory_order_relaxed);
+        return m == nullptr ? 0
+                            : static_cast<std::uint32_t>(
+                                  tops[class_index].load(std::memory_order_relaxed) - m->floor());
+    }
+    // False: it is full, or there is none.
+    bool push(std::uint32_t class_index, address block, named_state& record) noexcept {
+        debug_magazine::entry* const next = tops[class_index].load(std::memory_order_relaxed) + 1;
+        if (next->record.load(std::memory_order_relaxed) == nullptr) {
+            return false;
+        }
+        next->block.store(block, std::memory_order_relaxed);
+        next->record.store(&record, std::memory_order_relaxed);
+        tops[class_index].store(next, std::memory_order_relaxed);
+        return true;
+    }
+    // 0: it is empty.
+    address pop(std::uint32_t class_index, named_state*& record) noexcept {
+        debug_magazine::entry* const top = tops[class_index].load(std::memory_order_relaxed);
+        const address block = top->block.load(std::memory_order_relaxed);
+        if (block != 0) {
+            record = top->record.load(std::memory_order_relaxed);
+            tops[class_index].store(top - 1, std::memory_order_relaxed);
+        }
+        return block;
+    }
 
     known_name& name_at(const char* file, int line) noexcept {
         return names[(reinterpret_cast<address>(file) / 16 + static_cast<std::uint32_t>(line)) %
@@ -295,15 +315,15 @@ inline bool is_known(debug_cache& own, const char* file, int line, std::uint32_t
     std::uint32_t name = 0;
     if (debug_cache* const own = c.debug.load(std::memory_order_relaxed);
         own != nullptr && is_known(*own, file, line, name)) [[likely]] {
-        debug_magazine* const m =
-            own->magazines[class_of(size + debug_room)].load(std::memory_order_relaxed);
-        if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) [[likely]] {
-            named_state* record = nullptr;
-            block = m->top(record);
-            if (is_untouched(block, *record)) [[likely]] {
-                m->drop();
+        auto& top = own->tops[class_of(size + debug_room)];
+        debug_magazine::entry* const last = top.load(std::memory_order_relaxed);
+        block = last->block.load(std::memory_order_relaxed);
+        if (block != 0) [[likely]] {
+            named_state& record = *last->record.load(std::memory_order_relaxed);
+            if (is_untouched(block, record)) [[likely]] {
+                top.store(last - 1, std::memory_order_relaxed);
                 c.counts.count_allocation();
-                begin_debug_life(block, *record, size, origin_word(name, line));
+                begin_debug_life(block, record, size, origin_word(name, line));
             } else {
                 block = 0; // to be told
             }
@@ -327,12 +347,14 @@ inline bool is_known(debug_cache& own, const char* file, int line, std::uint32_t
     if (own != nullptr && slab != nullptr && slab->bin - class_count < class_count &&
         slab->is_block(block - debug_lead - slab->base.load(std::memory_order_acquire), i))
         [[likely]] {
-        debug_magazine* const m =
-            own->magazines[slab->bin - class_count].load(std::memory_order_relaxed);
+        auto& top = own->tops[slab->bin - class_count];
+        debug_magazine::entry* const next = top.load(std::memory_order_relaxed) + 1;
         named_state& record = slab->named(i);
-        if (m != nullptr && !m->is_full() && end_debug_life(block, record, own->single_threaded))
-            [[likely]] {
-            m->push(block, record);
+        if (next->record.load(std::memory_order_relaxed) != nullptr &&
+            end_debug_life(block, record, own->single_threaded)) [[likely]] {
+            next->block.store(block, std::memory_order_relaxed);
+            next->record.store(&record, std::memory_order_relaxed);
+            top.store(next, std::memory_order_relaxed);
             c.counts.count_free();
             done = true;
         }

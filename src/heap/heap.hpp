@@ -198,7 +198,7 @@ private:
     debug_cache* debug_cache_of(cache& c, criticality level) noexcept;
     debug_magazine* debug_magazine_for(cache& c, std::uint32_t class_index,
                                        criticality level) noexcept;
-    void empty(debug_magazine& m, std::uint32_t blocks) noexcept;
+    void empty(debug_cache& own, std::uint32_t class_index, std::uint32_t blocks) noexcept;
     void empty_debug(cache& c) noexcept;
     static void forget_debug(cache& c) noexcept;
     std::uint64_t origin_word_of(const found& f) const noexcept;
