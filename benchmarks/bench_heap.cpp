@@ -83,7 +83,7 @@ void against_mimalloc(report& out, contest& c) {
         if (times.why.empty()) {
             const quartiles q = times.ratios(0, *peer);
             out.value(metric.c_str(), q.middle, "ratio", with_spread(yardstick, q, 3).c_str(),
-                      c.rounds(), g.most);
+                      times.rounds(), g.most);
         } else {
             out.skipped(metric.c_str(), times.why.c_str());
         }

@@ -9,6 +9,16 @@ namespace memreeve::bench {
 
 namespace {
 
+// A row gets no more rounds after so long, but these.
+constexpr unsigned fewest_rounds = 7;
+constexpr double most_s = 20;
+
+double wall_s() {
+    timespec t{};
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
+}
+
 std::optional<std::string> text_of(const std::string& output, const std::string& name) {
     for (std::size_t at = 0; (at = output.find(name + "=", at)) != std::string::npos; ++at) {
         if (at == 0 || output[at - 1] == ' ' || output[at - 1] == '\n') {
@@ -91,7 +101,8 @@ const row_times& contest::row(const std::string& name) {
 row_times contest::measure(const std::string& row) {
     row_times times;
     times.ns.resize(contenders_.size());
-    for (unsigned r = 0; r < rounds_; ++r) {
+    const double begin = wall_s();
+    for (unsigned r = 0; r < rounds_ && (r < fewest_rounds || wall_s() - begin < most_s); ++r) {
         for (std::size_t i = 0; i < contenders_.size(); ++i) {
             const std::size_t which = (i + r) % contenders_.size();
             const contender& c = contenders_[which];

@@ -31,6 +31,7 @@ struct row_times {
     std::string why; // not empty: a run went wrong, nothing else is meant
     std::vector<std::vector<double>> ns;
 
+    unsigned rounds() const { return ns.empty() ? 0 : static_cast<unsigned>(ns[0].size()); }
     double median_ns(std::size_t of) const;
     quartiles ratios(std::size_t of, std::size_t to) const; // of the rounds
     double ratio(std::size_t of, std::size_t to) const { return ratios(of, to).middle; }
@@ -45,7 +46,8 @@ public:
     contest(std::string driver, std::vector<contender> contenders, unsigned rounds)
         : driver_(std::move(driver)), contenders_(std::move(contenders)), rounds_(rounds) {}
 
-    // Runs it unless it was run before: every round every contender once, beginning with another.
+    // Runs it unless it was run before: every round every contender once, beginning with another. On a
+    // busy machine a row ends before the last round, after seven at least.
     const row_times& row(const std::string& name);
     const std::vector<contender>& contenders() const { return contenders_; }
     std::optional<std::size_t> find(const std::string& name) const;
