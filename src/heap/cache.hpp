@@ -162,6 +162,13 @@ struct alignas(unit_size) cache {
         return thread.compare_exchange_strong(seen, claims << page_source::thread_bits | by,
                                               std::memory_order_acq_rel);
     }
+    // Whoever claims the cache of a thread that has ended sees all it did: the system saw to that, which
+    // ThreadSanitizer cannot know.
+    void show_end_of_visit() noexcept {
+#if defined(MEMREEVE_SEES_THREADS)
+        inside.store(0, std::memory_order_release);
+#endif
+    }
     // To be called by who has claimed it.
     void set_free() noexcept { thread.fetch_and(~thread_mask, std::memory_order_acq_rel); }
 };
@@ -270,6 +277,7 @@ inline attempt take_quickly(door d, byte_count size, address& block) noexcept {
     }
 #endif
     open_to_use(block, size_of_class(class_of(size)));
+    c.show_end_of_visit();
     d.leave();
     return attempt::done;
 }
@@ -305,6 +313,7 @@ inline bool keep_quickly(door d, address block) noexcept {
 #if MEMREEVE_HEAP_ACCOUNTING
             c.quick_frees.set(c.quick_frees.get() + 1);
 #endif
+            c.show_end_of_visit();
             d.leave();
             return true;
         }
