@@ -88,14 +88,17 @@ void fill_and_thin(Heap& heap) {
     };
     std::vector<block> blocks;
     blocks.reserve(goal / 16); // untouched pages are not resident
-    const auto calls = heap.use();
-    calls.free(calls.allocate(16));
+    auto calls = heap.use();
+    void* first;
+    calls.allocate(16, first);
+    calls.free(first);
     std::memset(static_cast<void*>(blocks.data()), 0, 160000 * sizeof(block));
     const std::uint64_t before = resident_bytes();
     std::uint64_t live = 0;
     while (live < goal) {
         const std::uint32_t size = size_of(random);
-        void* const where = calls.allocate(size);
+        void* where;
+        calls.allocate(size, where);
         std::memset(where, 1, size);
         blocks.push_back({where, size});
         live += size;
@@ -115,6 +118,7 @@ void fill_and_thin(Heap& heap) {
     for (const block& b : blocks) {
         calls.free(b.where);
     }
+    calls.settle();
 }
 
 template <class Heap>
@@ -181,9 +185,10 @@ bool run_hosted(const task& t, const char* library) {
     if (!run(t, heap)) {
         return false;
     }
-    const auto [blocks, bytes] = heap.close();
-    std::printf("drift_blocks=%lld drift_bytes=%lld\n", static_cast<long long>(blocks),
-                static_cast<long long>(bytes));
+    const host_heap::drift books = heap.close();
+    std::printf("allocated=%llu drift_blocks=%lld drift_bytes=%lld\n",
+                static_cast<unsigned long long>(books.allocated),
+                static_cast<long long>(books.blocks), static_cast<long long>(books.bytes));
     return true;
 }
 

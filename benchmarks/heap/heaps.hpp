@@ -24,14 +24,14 @@ class malloc_heap {
 public:
     // What a loop holds: a copy in a register costs what a caller's own pointer would.
     struct calls {
-        void* allocate(std::size_t size) const {
-            void* const block = std::malloc(size);
-            if (block == nullptr) [[unlikely]] {
+        void allocate(std::size_t size, void*& place) const {
+            place = std::malloc(size);
+            if (place == nullptr) [[unlikely]] {
                 give_up("malloc", "refused");
             }
-            return block;
         }
         void free(void* block) const { std::free(block); }
+        void settle() const {}
     };
     calls use() const { return {}; }
     // Gives back what is free, where the allocator has a way to ask for that.
@@ -81,7 +81,8 @@ public:
     }
     // When all blocks are free again: how far the books are off.
     struct drift {
-        std::int64_t blocks; // requests for one that were counted, less the frees
+        std::uint64_t allocated; // requests for a block that were counted
+        std::int64_t blocks;     // those less the frees
         std::int64_t bytes; // charged to the owner once the heap is gone and not before it was made
     };
     drift close() {
@@ -91,25 +92,30 @@ public:
         constexpr int malloc_requests = 4, free_requests = 5;
         heap_->Release();
         heap_ = nullptr;
-        return {static_cast<std::int64_t>(figures.requests[malloc_requests] -
+        return {figures.requests[malloc_requests],
+                static_cast<std::int64_t>(figures.requests[malloc_requests] -
                                           figures.requests[free_requests]),
                 static_cast<std::int64_t>(charged() - charged_before_)};
     }
     host_heap(const host_heap&) = delete;
     host_heap& operator=(const host_heap&) = delete;
 
-    // What Free answers is not looked at, as free() answers nothing: a refusal shows in the drift.
     struct calls {
         IHostMalloc* heap;
+        HRESULT answers = S_OK;
 
-        void* allocate(std::size_t size) const {
-            void* block; // Alloc nulls it
-            if (heap->Alloc(size, eTaskCritical, &block) != S_OK) [[unlikely]] {
+        void allocate(std::size_t size, void*& place) const {
+            if (heap->Alloc(size, eTaskCritical, &place) != S_OK) [[unlikely]] {
                 give_up("Alloc", "refused");
             }
-            return block;
         }
-        void free(void* block) const { heap->Free(block); }
+        void free(void* block) { answers |= heap->Free(block); }
+        // Ends the process if a block was not taken back.
+        void settle() const {
+            if (answers != S_OK) {
+                give_up("Free", "refused");
+            }
+        }
     };
     calls use() const { return {heap_}; }
     // Makes room as for a request that failed (decision 11).
@@ -148,17 +154,22 @@ public:
 
     struct calls {
         IHostMalloc* heap;
+        HRESULT answers = S_OK;
 
-        void* allocate(std::size_t size) const {
+        void allocate(std::size_t size, void*& place) const {
             static char file[] = "driver.cpp";
-            void* block;
-            if (heap->DebugAlloc(size, eTaskCritical, file, __LINE__, &block) != S_OK)
+            if (heap->DebugAlloc(size, eTaskCritical, file, __LINE__, &place) != S_OK)
                 [[unlikely]] {
                 give_up("DebugAlloc", "refused");
             }
-            return block;
         }
-        void free(void* block) const { heap->Free(block); }
+        void free(void* block) { answers |= heap->Free(block); }
+        // Ends the process if a block was not taken back.
+        void settle() const {
+            if (answers != S_OK) {
+                give_up("Free", "refused");
+            }
+        }
     };
     calls use() const { return {heap_}; }
 };

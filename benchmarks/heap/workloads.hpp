@@ -78,21 +78,23 @@ public:
                 heap_.free(block);
             }
         }
+        heap_.settle();
     }
     slots(const slots&) = delete;
     slots& operator=(const slots&) = delete;
 
     void churn(std::uint64_t operations) {
-        const auto [heap, live, from] = begin();
+        auto [heap, live, from] = begin();
         for (std::uint64_t i = 0; i < operations; ++i) {
             const std::uint32_t slot = pattern_.slot(from + i);
             replace(heap, live[slot], pattern_.size(from + i));
         }
+        heap.settle();
         done_ += operations;
     }
     // churn, and a byte in every page is written.
     void churn_touched(std::uint64_t operations) {
-        const auto [heap, live, from] = begin();
+        auto [heap, live, from] = begin();
         for (std::uint64_t i = 0; i < operations; ++i) {
             void*& place = live[pattern_.slot(from + i)];
             const std::uint32_t size = pattern_.size(from + i);
@@ -101,6 +103,7 @@ public:
                 static_cast<volatile char*>(place)[at] = 1;
             }
         }
+        heap.settle();
         done_ += operations;
     }
 
@@ -114,11 +117,11 @@ private:
         std::uint64_t from;
     };
     held begin() { return {heap_, live_.data(), done_}; }
-    static void replace(calls heap, void*& place, std::uint32_t size) {
+    static void replace(calls& heap, void*& place, std::uint32_t size) {
         if (place != nullptr) {
             heap.free(place);
         }
-        place = heap.allocate(size);
+        heap.allocate(size, place);
         write_word(place, size);
     }
 
@@ -130,12 +133,14 @@ private:
 
 template <class Heap>
 void pairs(const Heap& heap, std::uint64_t operations) {
-    const auto calls = heap.use();
+    auto calls = heap.use();
     for (; operations != 0; --operations) {
-        void* block = calls.allocate(32);
+        void* block;
+        calls.allocate(32, block);
         asm volatile("" : "+r"(block) : : "memory");
         calls.free(block);
     }
+    calls.settle();
 }
 
 // body(0) and body(1) at once, on threads that last as long as the object: what a thread's first use
@@ -282,15 +287,15 @@ private:
              [&] { return from + batch - emptied_.load(std::memory_order_acquire) <= ring_size; });
         const auto heap = heap_;
         for (std::uint64_t i = from; i < from + batch; ++i) {
-            void* const block = heap.allocate(pattern_.size(i));
-            write_word(block, i);
-            ring_[i % ring_size] = block;
+            void*& place = ring_[i % ring_size];
+            heap.allocate(pattern_.size(i), place);
+            write_word(place, i);
         }
         filled_.store(from + batch, std::memory_order_release);
     }
     void empty(std::uint64_t from, double& waited) {
         wait(waited, [&] { return filled_.load(std::memory_order_acquire) >= from + batch; });
-        const auto heap = heap_;
+        auto heap = heap_;
         for (std::uint64_t i = from; i < from + batch; ++i) {
             void* const block = ring_[i % ring_size];
             if (static_cast<volatile block_word*>(block)->value != i) {
@@ -298,6 +303,7 @@ private:
             }
             heap.free(block);
         }
+        heap.settle();
         emptied_.store(from + batch, std::memory_order_release);
     }
 

@@ -31,12 +31,8 @@ void* pointer(const result<address>& r) noexcept {
 
 } // namespace
 
-void* allocate(state& s, byte_count size) noexcept {
-    manager::owner_heap& blocks = s.heap().blocks();
-    address quick = 0;
-    const heap::attempt a = heap::take_quickly(blocks.quick_door(), size, quick);
-    return a == heap::attempt::done ? reinterpret_cast<void*>(quick)
-                                    : pointer(blocks.allocate_after(a, size, criticality_of(size)));
+void* allocate_after(state& s, heap::attempt a, byte_count size) noexcept {
+    return pointer(s.heap().blocks().allocate_after(a, size, criticality_of(size)));
 }
 
 void* allocate_zeroed(state& s, byte_count size) noexcept {
@@ -47,10 +43,8 @@ void* allocate_aligned(state& s, byte_count size, byte_count alignment) noexcept
     return pointer(s.heap().blocks().allocate_aligned(size, alignment, criticality_of(size)));
 }
 
-whose release(state& s, void* block) noexcept {
-    manager::owner_heap& blocks = s.heap().blocks();
-    if (heap::keep_quickly(blocks.quick_door(), number(block)) ||
-        blocks.free_otherwise(number(block))) {
+whose release_otherwise(state& s, void* block) noexcept {
+    if (s.heap().blocks().free_otherwise(number(block))) {
         return whose::ours;
     }
     if (s.heap().blocks().owns(number(block))) {

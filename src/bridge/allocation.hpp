@@ -19,14 +19,24 @@
 
 namespace memreeve::bridge {
 
-void* allocate(state& s, byte_count size) noexcept;
+void* allocate_after(state& s, heap::attempt a, byte_count size) noexcept;
+inline void* allocate(state& s, byte_count size) noexcept {
+    address block = 0;
+    const heap::attempt a = heap::take_quickly(s.heap().blocks().quick_door(), size, block);
+    return a == heap::attempt::done ? reinterpret_cast<void*>(block) : allocate_after(s, a, size);
+}
 void* allocate_zeroed(state& s, byte_count size) noexcept;
 // `alignment` is a power of two.
 void* allocate_aligned(state& s, byte_count size, byte_count alignment) noexcept;
 
 enum class whose { ours, not_ours };
 // `block` is not null.
-whose release(state& s, void* block) noexcept;
+whose release_otherwise(state& s, void* block) noexcept;
+inline whose release(state& s, void* block) noexcept {
+    return heap::keep_quickly(s.heap().blocks().quick_door(), reinterpret_cast<address>(block))
+               ? whose::ours
+               : release_otherwise(s, block);
+}
 // Out: the new block, null when refused (then the old one is as it was). `size` is not 0.
 whose resize(state& s, void* block, byte_count size, void** out) noexcept;
 // Out: bytes that may be used.

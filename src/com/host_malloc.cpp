@@ -89,22 +89,28 @@ HRESULT host_malloc::alloc_otherwise(SIZE_T cbSize, EMemoryCriticalLevel eCritic
 
 HRESULT host_malloc::DebugAlloc(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
                                 char* pszFileName, int iLineNo, void** ppMem) noexcept {
-    if (ppMem == nullptr) {
-        return E_POINTER;
-    }
-    if (static_cast<unsigned>(eCriticalLevel) <= eProcessCritical) [[likely]] {
-        if (const address block = heap_.allocate_debug_quickly(cbSize, pszFileName, iLineNo);
-            block != 0) [[likely]] {
+    if (static_cast<unsigned>(eCriticalLevel) <= eProcessCritical && ppMem != nullptr) [[likely]] {
+        const address block =
+            heap::take_debug_quickly(heap_.quick_door(), cbSize, pszFileName, iLineNo);
+        if (block != 0) [[likely]] {
             *ppMem = reinterpret_cast<void*>(block);
             return S_OK;
         }
+    }
+    return debug_alloc_otherwise(cbSize, eCriticalLevel, pszFileName, iLineNo, ppMem);
+}
+
+HRESULT host_malloc::debug_alloc_otherwise(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
+                                           char* pszFileName, int iLineNo, void** ppMem) noexcept {
+    if (ppMem == nullptr) {
+        return E_POINTER;
     }
     *ppMem = nullptr;
     const auto level = decode_level(eCriticalLevel, maker_.memory().settings().strict_levels);
     if (!level) {
         return to_hresult(level.error());
     }
-    const auto block = heap_.allocate_debug(cbSize, *level, pszFileName, iLineNo);
+    const auto block = heap_.allocate_debug_otherwise(cbSize, *level, pszFileName, iLineNo);
     if (!block) {
         return to_hresult(block.error());
     }
@@ -120,9 +126,11 @@ HRESULT host_malloc::Free(void* pMem) noexcept {
 }
 
 HRESULT host_malloc::free_otherwise(void* pMem) noexcept {
-    if (heap_.free_debug_quickly(address_of(pMem))) {
-        return S_OK;
-    }
+    return heap::keep_debug_quickly(heap_.quick_door(), address_of(pMem)) ? S_OK
+                                                                          : free_slowly(pMem);
+}
+
+HRESULT host_malloc::free_slowly(void* pMem) noexcept {
     const auto done = heap_.free_otherwise(address_of(pMem));
     if (!done) {
         heap_.report("IHostMalloc::Free", heap_.explain(address_of(pMem)));

@@ -38,7 +38,12 @@ private:
                                               void** ppMem) noexcept;
     [[gnu::noinline]] HRESULT alloc_after_empty(SIZE_T cbSize, EMemoryCriticalLevel eCriticalLevel,
                                                 void** ppMem) noexcept;
+    [[gnu::noinline]] HRESULT debug_alloc_otherwise(SIZE_T cbSize,
+                                                    EMemoryCriticalLevel eCriticalLevel,
+                                                    char* pszFileName, int iLineNo,
+                                                    void** ppMem) noexcept;
     [[gnu::noinline]] HRESULT free_otherwise(void* pMem) noexcept;
+    [[gnu::noinline]] HRESULT free_slowly(void* pMem) noexcept;
 
     host_malloc(host_memory_manager& maker, place& p) noexcept
         : maker_(maker), place_(p), heap_(maker.memory(), maker.owner()) {}

@@ -266,7 +266,8 @@ result<void> heap::free_otherwise(address block) noexcept {
     }
     block_state& state = d.state_of(f.block);
     std::uint8_t live = live_state(d.bin);
-    if (!state.compare_exchange_strong(live, 0, std::memory_order_acq_rel)) {
+    if (!state.compare_exchange_strong(live, MEMREEVE_HEAP_CHECKS ? 0 : live,
+                                       std::memory_order_acq_rel)) {
         return leave(errc::not_ours);
     }
     close_to_use(block, d.block_size);
@@ -282,6 +283,9 @@ result<void> heap::free_otherwise(address block) noexcept {
     }
     if (c->is_full(d.bin)) {
         empty(*c, d.bin, (c->magazine_of(d.bin)->capacity + 1) / 2);
+    }
+    if (!MEMREEVE_HEAP_CHECKS) {
+        state.store(live, std::memory_order_relaxed); // the quick way changes no states then
     }
     c->push(d.bin, block, state);
     c->know(d.bin);

@@ -91,6 +91,7 @@ static_assert(sizeof(magazine) == unit_size);
 struct alignas(unit_size) cache {
     static constexpr std::uint8_t looks_live = 0xff;
 
+    private_word<kept_block*> tops[256]{};     // by the state of a live block
     private_word<std::uint64_t> quick_frees{}; // and by them and the next two the allocations
     std::uint64_t quick_in_bins = 0;           // pushes less pops of the quick way, as far as known
     std::atomic<std::uint64_t> told_frees{0};  // what of that is in a tally
@@ -105,7 +106,6 @@ struct alignas(unit_size) cache {
     std::atomic<address> pointer{0};          // its thread pointer: where to look first, no more
     std::atomic<debug_cache*> debug{nullptr}; // from the first DebugAlloc on
     kept_block nothing[2]{}; // where a bin has no magazine: neither gives nor takes a block
-    private_word<kept_block*> tops[256]{};                      // by the state of a live block
     std::uint8_t states[largest_quick / block_alignment + 1]{}; // of a live block, by its size
     private_word<const granules*> roots[directory::root_entries]{};
     std::atomic<magazine*> magazines[class_count]{}; // bins with origins have none: see debug_cache
@@ -162,9 +162,9 @@ struct alignas(unit_size) cache {
         return thread.compare_exchange_strong(seen, claims << page_source::thread_bits | by,
                                               std::memory_order_acq_rel);
     }
-    // Whoever claims the cache of a thread that has ended sees all it did: the system saw to that, which
-    // ThreadSanitizer cannot know.
-    void show_end_of_visit() noexcept {
+    // That whoever claims it after the thread's end sees what it left is the kernel's doing, of which
+    // ThreadSanitizer knows nothing.
+    void tell_who_comes_after() noexcept {
 #if defined(MEMREEVE_SEES_THREADS)
         inside.store(0, std::memory_order_release);
 #endif
@@ -277,7 +277,6 @@ inline attempt take_quickly(door d, byte_count size, address& block) noexcept {
     }
 #endif
     open_to_use(block, size_of_class(class_of(size)));
-    c.show_end_of_visit();
     d.leave();
     return attempt::done;
 }
@@ -299,7 +298,8 @@ inline bool keep_quickly(door d, address block) noexcept {
     }
     cache& c = d.inner();
     block_state* state = nullptr;
-    if (c.roots[directory::root_of(block)].get()->find(block, state)) [[likely]] {
+    const directory::way way = directory::way_to(block);
+    if (c.roots[way.root].get()->find(way.place, block, state)) [[likely]] {
         const std::size_t live = state->load(std::memory_order_relaxed);
         kept_block* const last = c.tops[live].get();
         if (last[1].state.get() != nullptr) [[likely]] {
@@ -313,7 +313,7 @@ inline bool keep_quickly(door d, address block) noexcept {
 #if MEMREEVE_HEAP_ACCOUNTING
             c.quick_frees.set(c.quick_frees.get() + 1);
 #endif
-            c.show_end_of_visit();
+            c.tell_who_comes_after();
             d.leave();
             return true;
         }

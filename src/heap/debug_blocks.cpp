@@ -11,6 +11,8 @@
 namespace memreeve::heap {
 namespace {
 
+constinit named_state no_record{}; // of an entry that nobody has pushed to
+
 // The first byte of [at, at + 16) that is not the canary's; 16: all are.
 byte_count first_change(address at, bytes16 canary_there) noexcept {
     byte_count i = 0;
@@ -25,109 +27,6 @@ byte_count first_change(address at, bytes16 canary_there) noexcept {
 } // namespace
 
 // ---- requests ---------------------------------------------------------------------------------------
-
-result<address> heap::allocate_debug(byte_count size, criticality level, const char* file,
-                                     int line) noexcept {
-    const address block = allocate_debug_quickly(size, file, line);
-    return block != 0 ? result<address>(block) : allocate_debug_otherwise(size, level, file, line);
-}
-
-address heap::allocate_debug_quickly(byte_count size, const char* file, int line) noexcept {
-    size += size == 0; // D5
-    if (size > largest_debug || !door_.enter()) [[unlikely]] {
-        return 0;
-    }
-    cache& c = door_.inner();
-    named_state* record = nullptr;
-    address block = 0;
-    std::uint32_t name = 0;
-    if (debug_cache* const own = c.debug.load(std::memory_order_relaxed);
-        own != nullptr && is_known(*own, file, line, name)) [[likely]] {
-        debug_magazine* const m =
-            own->magazines[class_of(size + debug_room)].load(std::memory_order_relaxed);
-        if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) [[likely]] {
-            c.counts.count_allocation();
-            block = m->pop(record);
-        }
-    }
-    door_.leave();
-    return block != 0 ? begin_debug_life(block, *record, size, origin_word(name, line)) : 0;
-}
-
-// A live block of a debug slab goes into what this thread keeps. False: nothing was done.
-bool heap::free_debug_quickly(address block) noexcept {
-    if (!door_.enter()) [[unlikely]] {
-        return false;
-    }
-    cache& c = door_.inner();
-    bool done = false;
-    debug_cache* const own = c.debug.load(std::memory_order_relaxed);
-    const descriptor* const d = directory_.look(block);
-    std::uint32_t i = 0;
-    if (own != nullptr && d != nullptr && d->has_origins() &&
-        d->is_block(block - debug_lead - d->base.load(std::memory_order_acquire), i)) [[likely]] {
-        debug_magazine* const m =
-            own->magazines[d->bin - class_count].load(std::memory_order_relaxed);
-        named_state& record = d->named(i);
-        if (m != nullptr && !m->is_full() && end_debug_life(block, record)) [[likely]] {
-            m->push(block, record);
-            c.counts.count_free();
-            done = true;
-        }
-    }
-    door_.leave();
-    return done;
-}
-
-// False: not live, or a canary is damaged, and then it stays live. Of those who free a block at the same
-// time exactly one is told true: unlike a plain block's free this one writes into the block.
-[[gnu::always_inline]] inline bool heap::end_debug_life(address block,
-                                                        named_state& record) noexcept {
-    if (options_.single_threaded != nullptr && *options_.single_threaded != 0) {
-        if (!end_life(record.state)) {
-            return false;
-        }
-    } else if (record.state.exchange(0, std::memory_order_acq_rel) == 0) {
-        return false;
-    }
-    record.state.store(0, std::memory_order_relaxed);
-    const byte_count size = record.size.load(std::memory_order_relaxed);
-    if (!has_canaries(block, size)) [[unlikely]] {
-        record.state.store(1, std::memory_order_release);
-        return false;
-    }
-    fill_freed(block, size);
-    close_to_use(block - debug_lead, size_of_class(class_of(size + debug_room)));
-    return true;
-}
-
-// The block is in our hands: its bit is set, it is not live.
-[[gnu::always_inline]] inline address heap::begin_debug_life(address block, named_state& record,
-                                                             byte_count size,
-                                                             std::uint64_t origin) noexcept {
-    open_to_use(block - debug_lead, size_of_class(class_of(size + debug_room)));
-    if (record.origin.load(std::memory_order_relaxed) != 0 &&
-        !is_filled(block, record.size.load(std::memory_order_relaxed))) [[unlikely]] {
-        tell_written_after(block, record);
-    }
-    record.origin.store(origin, std::memory_order_relaxed);
-    record.size.store(static_cast<std::uint32_t>(size), std::memory_order_relaxed);
-    draw_canaries(block, size);
-    record.state.store(1, std::memory_order_release);
-    return block;
-}
-
-// Precondition: the caller is inside. The name of a null pointer is 0.
-[[gnu::always_inline]] inline bool heap::is_known(debug_cache& own, const char* file, int line,
-                                                  std::uint32_t& name) noexcept {
-    if (file == nullptr) {
-        return true;
-    }
-    const debug_cache::known_name& known = own.name_at(file, line);
-    name = known.kept.load(std::memory_order_relaxed);
-    return known.pointer.load(std::memory_order_relaxed) == file &&
-           std::strcmp(known.text.load(std::memory_order_relaxed), file) == 0;
-}
 
 result<address> heap::allocate_debug_otherwise(byte_count size, criticality level, const char* file,
                                                int line) noexcept {
@@ -155,11 +54,9 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
     cache* const c = enter_cache();
     (c != nullptr ? c->counts : shared_counts_).count_allocation();
     debug_magazine* const m = c != nullptr ? debug_magazine_for(*c, class_index, level) : nullptr;
+    debug_cache* const own = m != nullptr ? c->debug.load(std::memory_order_relaxed) : nullptr;
     named_state* record = nullptr;
-    address block = 0;
-    if (m != nullptr && m->count.load(std::memory_order_relaxed) != 0) {
-        block = m->pop(record);
-    }
+    address block = own != nullptr ? own->pop(class_index, record) : 0;
     if (block == 0) {
         std::uint32_t promised = 0;
         const std::uint32_t wanted = m != nullptr ? (m->capacity + 1) / 2 : 1;
@@ -181,7 +78,7 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
                 const std::uint32_t i =
                     word * 64 + static_cast<std::uint32_t>(std::countr_zero(blocks));
                 if (block != 0) {
-                    m->push(block, *record);
+                    static_cast<void>(own->push(class_index, block, *record)); // empty before
                 }
                 block = first + address{i} * d.block_size;
                 record = &d.named(i);
@@ -191,7 +88,11 @@ result<address> heap::allocate_debug_once(byte_count size, criticality level,
     if (c != nullptr) {
         leave_cache(*c);
     }
-    return begin_debug_life(block, *record, size, origin);
+    if (!is_untouched(block, *record)) [[unlikely]] {
+        tell_written_after(block, *record);
+    }
+    begin_debug_life(block, *record, size, origin);
+    return block;
 }
 
 void heap::tell_written_after(address block, const named_state& record) noexcept {
@@ -212,20 +113,24 @@ result<void> heap::free_debug(descriptor& d, std::uint32_t i, cache* inside) noe
     named_state& record = d.named(i);
     const address block =
         d.base.load(std::memory_order_acquire) + address{i} * d.block_size + debug_lead;
-    if (!end_debug_life(block, record)) {
+    if (!end_debug_life(block, record, options_.single_threaded)) {
         return errc::not_ours;
     }
-    debug_magazine* const m =
-        inside != nullptr ? debug_magazine_for(*inside, d.bin - class_count, criticality::process)
-                          : nullptr;
+    const std::uint32_t class_index = d.bin - class_count;
+    debug_magazine* const m = inside != nullptr
+                                  ? debug_magazine_for(*inside, class_index, criticality::process)
+                                  : nullptr;
     if (m == nullptr) {
         return_blocks(d, i / 64, std::uint64_t{1} << (i % 64));
         return {};
     }
-    if (m->is_full()) {
-        empty(*m, (m->capacity + 1) / 2);
+    const std::uint32_t root = directory::root_of(block);
+    inside->roots[root].set(directory_.granules_at(root));
+    debug_cache& own = *inside->debug.load(std::memory_order_relaxed);
+    if (!own.push(class_index, block, record)) {
+        empty(own, class_index, (m->capacity + 1) / 2);
+        static_cast<void>(own.push(class_index, block, record));
     }
-    m->push(block, record);
     return {};
 }
 
@@ -274,11 +179,7 @@ result<std::uint32_t> heap::name_of(const char* file, int line, criticality leve
     }
     const result<std::uint32_t> kept = names_.keep(records_, file, level);
     if (kept && own != nullptr) {
-        debug_cache::known_name& known = own->name_at(file, line);
-        known.pointer.store(nullptr, std::memory_order_relaxed);
-        known.text.store(names::text(records_, *kept), std::memory_order_relaxed);
-        known.kept.store(*kept, std::memory_order_relaxed);
-        known.pointer.store(file, std::memory_order_relaxed);
+        own->name_at(file, line).set(file, names::text(records_, *kept), *kept);
     }
     leave_cache(*c);
     return kept;
@@ -293,6 +194,7 @@ debug_cache* heap::debug_cache_of(cache& c, criticality level) noexcept {
             return nullptr;
         }
         own = ::new (records_.at(*unit)) debug_cache;
+        own->single_threaded = options_.single_threaded;
         c.debug.store(own, std::memory_order_relaxed);
     }
     return own;
@@ -314,32 +216,39 @@ debug_magazine* heap::debug_magazine_for(cache& c, std::uint32_t class_index,
         }
         m = ::new (records_.at(*unit)) debug_magazine;
         m->capacity = capacity;
+        ::new (m->floor()) debug_magazine::entry[capacity + 2]{};
+        for (std::uint32_t i = 1; i <= capacity; ++i) {
+            m->floor()[i].record.store(&no_record, std::memory_order_relaxed);
+        }
         own->magazines[class_index].store(m, std::memory_order_relaxed);
+        own->tops[class_index].store(m->floor(), std::memory_order_relaxed);
     }
     return m;
 }
 
-// Gives the oldest `blocks` back to their slabs.
-void heap::empty(debug_magazine& m, std::uint32_t blocks) noexcept {
-    const std::uint32_t count = m.count.load(std::memory_order_relaxed);
-    for (std::uint32_t i = 0; i < blocks; ++i) {
-        const found f = find(m.entries()[i].block.load(std::memory_order_relaxed));
+// Gives the oldest `blocks` of a class back to their slabs.
+void heap::empty(debug_cache& own, std::uint32_t class_index, std::uint32_t blocks) noexcept {
+    const std::uint32_t count = own.count_of(class_index);
+    debug_magazine::entry* const floor =
+        own.magazines[class_index].load(std::memory_order_relaxed)->floor();
+    for (std::uint32_t i = 1; i <= blocks; ++i) {
+        const found f = find(floor[i].block.load(std::memory_order_relaxed));
         return_blocks(*f.slab, f.block / 64, std::uint64_t{1} << (f.block % 64));
     }
-    for (std::uint32_t i = blocks; i < count; ++i) {
-        const debug_magazine::entry& e = m.entries()[i];
-        debug_magazine::entry& to = m.entries()[i - blocks];
+    for (std::uint32_t i = blocks + 1; i <= count; ++i) {
+        const debug_magazine::entry& e = floor[i];
+        debug_magazine::entry& to = floor[i - blocks];
         to.block.store(e.block.load(std::memory_order_relaxed), std::memory_order_relaxed);
         to.record.store(e.record.load(std::memory_order_relaxed), std::memory_order_relaxed);
     }
-    m.count.store(count - blocks, std::memory_order_relaxed);
+    own.tops[class_index].store(floor + (count - blocks), std::memory_order_relaxed);
 }
 
 void heap::empty_debug(cache& c) noexcept {
     debug_cache* const own = c.debug.load(std::memory_order_relaxed);
     for (std::uint32_t i = 0; own != nullptr && i < class_count; ++i) {
-        if (debug_magazine* const m = own->magazines[i].load(std::memory_order_relaxed)) {
-            empty(*m, m->count.load(std::memory_order_relaxed));
+        if (const std::uint32_t count = own->count_of(i); count != 0) {
+            empty(*own, i, count);
         }
     }
 }
@@ -349,7 +258,7 @@ void heap::forget_debug(cache& c) noexcept {
     debug_cache* const own = c.debug.load(std::memory_order_relaxed);
     for (std::uint32_t i = 0; own != nullptr && i < class_count; ++i) {
         if (debug_magazine* const m = own->magazines[i].load(std::memory_order_relaxed)) {
-            m->count.store(0, std::memory_order_relaxed);
+            own->tops[i].store(m->floor(), std::memory_order_relaxed);
         }
     }
     for (std::uint32_t i = 0; own != nullptr && i < debug_cache::known_names; ++i) {

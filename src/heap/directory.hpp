@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 
 namespace memreeve::heap {
@@ -23,8 +24,8 @@ namespace memreeve::heap {
 struct granules {
     static constexpr std::uint32_t count = 256;
 
+    std::atomic<address> states[count];      // the first one; the last six bits: log2 of the grain
     std::atomic<address> base[count];        // of the slab
-    std::atomic<address> states[count];      // the last six bits: log2 of the grain
     std::atomic<std::uint64_t> limit[count]; // grains
     std::atomic<descriptor*> owner[count];   // of the range that was here last
 
@@ -32,36 +33,45 @@ struct granules {
         return static_cast<std::uint32_t>(where) >> granule_shift & (count - 1);
     }
     // Whether a block may begin at `where`, and its state: it does when that is not 0.
-    bool find(address where, block_state*& state) const noexcept {
-        const std::size_t place = place_of(where);
+    bool find(std::size_t place, address where, block_state*& state) const noexcept {
         const address first = states[place].load(std::memory_order_relaxed);
         // What is no multiple of the grain has its lowest bits as its highest ones now.
         const std::uint64_t grain =
-            std::rotr(less(where, base[place]), static_cast<int>(first & 63));
+            std::rotr(from_base(place, where), static_cast<int>(first & 63));
         state = reinterpret_cast<block_state*>(first + grain);
-        return is_below(grain, limit[place]);
+        return is_below_limit(place, grain);
     }
 
 private:
-    // In one instruction, which compilers do not make of an atomic load and what is done with it.
-    static std::uint64_t less(std::uint64_t a, const std::atomic<std::uint64_t>& b) noexcept {
-#if defined(MEMREEVE_STATE_BY_COMPILER)
-        return a - b.load(std::memory_order_relaxed);
-#else
-        asm("subq %1, %0" : "+r"(a) : "m"(b) : "cc");
-        return a;
-#endif
-    }
-    static bool is_below(std::uint64_t a, const std::atomic<std::uint64_t>& b) noexcept {
-#if defined(MEMREEVE_STATE_BY_COMPILER)
-        return a < b.load(std::memory_order_relaxed);
-#else
-        bool below = false;
-        asm("cmpq %2, %1" : "=@ccb"(below) : "r"(a), "m"(b));
-        return below;
-#endif
-    }
+    // In one instruction each, which compilers do not make of an atomic load and what is done with it.
+    std::uint64_t from_base(std::size_t place, address where) const noexcept;
+    bool is_below_limit(std::size_t place, std::uint64_t grain) const noexcept;
 };
+static_assert(sizeof(granules) == 2 * page_size);
+
+inline std::uint64_t granules::from_base(std::size_t place, address where) const noexcept {
+#if defined(MEMREEVE_STATE_BY_COMPILER)
+    return where - base[place].load(std::memory_order_relaxed);
+#else
+    asm volatile("subq %c3(%1,%2,8), %0"
+                 : "+r"(where)
+                 : "r"(this), "r"(place), "i"(offsetof(granules, base))
+                 : "cc");
+    return where;
+#endif
+}
+inline bool granules::is_below_limit(std::size_t place, std::uint64_t grain) const noexcept {
+#if defined(MEMREEVE_STATE_BY_COMPILER)
+    return grain < limit[place].load(std::memory_order_relaxed);
+#else
+    bool below = false;
+    asm volatile("cmpq %c4(%2,%3,8), %1"
+                 : "=@ccb"(below)
+                 : "r"(grain), "r"(this), "r"(place), "i"(offsetof(granules, limit)));
+    return below;
+#endif
+}
+
 // Nothing was entered.
 extern constinit const granules no_granules;
 
@@ -71,14 +81,27 @@ public:
 
     // Null when nothing was entered for this granule.
     descriptor* look(address where) const noexcept {
-        const granules* const leaf = granules_at(root_of(where));
-        descriptor* const d =
-            leaf->owner[granules::place_of(where)].load(std::memory_order_acquire);
+        return look_in(*granules_at(root_of(where)), where);
+    }
+    static descriptor* look_in(const granules& leaf, address where) noexcept {
+        descriptor* const d = leaf.owner[granules::place_of(where)].load(std::memory_order_acquire);
         return d != busy() ? d : nullptr;
     }
     const granules* granules_at(std::uint32_t root) const noexcept {
         const granules* const leaf = roots_[root].load(std::memory_order_acquire);
         return leaf != nullptr ? leaf : &no_granules;
+    }
+    // Where an address is to be looked up.
+    struct way {
+        std::size_t root;
+        std::size_t place;
+    };
+    static way way_to(address where) noexcept {
+        std::uint64_t both = static_cast<std::uint32_t>(where) >> granule_shift;
+#if defined(__x86_64__)
+        asm("" : "+Q"(both)); // a register whose two lowest bytes have names
+#endif
+        return {both >> 8 & (root_entries - 1), both & (granules::count - 1)};
     }
     static std::uint32_t root_of(address where) noexcept {
         return static_cast<std::uint32_t>(where) >> granule_shift >> 8;

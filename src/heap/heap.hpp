@@ -73,9 +73,14 @@ public:
     // The same, and origin_of tells `file` and `line`. `file` is copied and may be null (D33). size_of
     // is `size` itself, or 1 for 0; what is written beyond it is found when the block is freed.
     result<address> allocate_debug(byte_count size, criticality level, const char* file,
-                                   int line) noexcept;
-    // A block from what this thread keeps; 0 when that does not have one: then allocate_debug().
-    address allocate_debug_quickly(byte_count size, const char* file, int line) noexcept;
+                                   int line) noexcept {
+        const address block = take_debug_quickly(door_, size, file, line);
+        return block != 0 ? result<address>(block)
+                          : allocate_debug_otherwise(size, level, file, line);
+    }
+    // What take_debug_quickly() of quick_door() did not do.
+    result<address> allocate_debug_otherwise(byte_count size, criticality level, const char* file,
+                                             int line) noexcept;
     // allocate(), and the first `size` bytes read zero.
     result<address> allocate_zeroed(byte_count size, criticality level) noexcept;
     // allocate(), at a multiple of `alignment`. invalid_argument unless that is a power of two.
@@ -93,8 +98,6 @@ public:
     }
     // What keep_quickly() of quick_door() did not do.
     result<void> free_otherwise(address block) noexcept;
-    // The same for a block of allocate_debug; for who expects them.
-    bool free_debug_quickly(address block) noexcept;
 
     // True for every address in a range of this heap, its own records included: where free() says
     // not_ours, this tells a block freed twice or an interior address from a foreign one. One lookup.
@@ -184,24 +187,18 @@ private:
     result<void> free_large(descriptor& d) noexcept;
 
     // ---- debug_blocks.cpp -----------------------------------------------------------------------
-    result<address> allocate_debug_otherwise(byte_count size, criticality level, const char* file,
-                                             int line) noexcept;
     result<address> allocate_debug_once(byte_count size, criticality level,
                                         std::uint64_t origin) noexcept;
-    bool end_debug_life(address block, named_state& record) noexcept;
-    address begin_debug_life(address block, named_state& record, byte_count size,
-                             std::uint64_t origin) noexcept;
     void tell_written_after(address block, const named_state& record) noexcept;
     result<void> free_debug(descriptor& d, std::uint32_t i, cache* inside) noexcept;
     static bool is_intact(const descriptor& d) noexcept;
     result<address> resize_debug(const found& f, address block, byte_count new_size,
                                  criticality level) noexcept;
-    bool is_known(debug_cache& own, const char* file, int line, std::uint32_t& name) noexcept;
     result<std::uint32_t> name_of(const char* file, int line, criticality level) noexcept;
     debug_cache* debug_cache_of(cache& c, criticality level) noexcept;
     debug_magazine* debug_magazine_for(cache& c, std::uint32_t class_index,
                                        criticality level) noexcept;
-    void empty(debug_magazine& m, std::uint32_t blocks) noexcept;
+    void empty(debug_cache& own, std::uint32_t class_index, std::uint32_t blocks) noexcept;
     void empty_debug(cache& c) noexcept;
     static void forget_debug(cache& c) noexcept;
     std::uint64_t origin_word_of(const found& f) const noexcept;

@@ -53,17 +53,17 @@ public:
         return heap_->allocate_debug(size, level, file, line);
     }
     // For heap::take_quickly and heap::keep_quickly; what they do not do comes here.
-    heap::door quick_door() const noexcept { return door_; }
+    const heap::door& quick_door() const noexcept { return door_; }
     result<address> allocate_after(heap::attempt a, byte_count size, criticality level) noexcept {
         return heap_->allocate_after(a, size, level);
     }
     result<address> allocate_otherwise(byte_count size, criticality level) noexcept {
         return heap_->allocate_otherwise(size, level);
     }
-    address allocate_debug_quickly(byte_count size, const char* file, int line) noexcept {
-        return heap_->allocate_debug_quickly(size, file, line);
+    result<address> allocate_debug_otherwise(byte_count size, criticality level, const char* file,
+                                             int line) noexcept {
+        return heap_->allocate_debug_otherwise(size, level, file, line);
     }
-    bool free_debug_quickly(address block) noexcept { return heap_->free_debug_quickly(block); }
     result<void> free_otherwise(address block) noexcept { return heap_->free_otherwise(block); }
     result<address> allocate_zeroed(byte_count size, criticality level) noexcept {
         return heap_->allocate_zeroed(size, level);
