@@ -74,8 +74,6 @@ MISTAKES = [
      "        runs_.put_back(h);\n", "", "fault_heap_random_sweep_test", []),
     ("freed pages are given back twice as many", "src/manager/runs.cpp",
      "        dropped += r.pages;\n", "        dropped += 2 * r.pages;\n", "stress_heap_random_test", []),
-    ("a block that is freed the slow way is lost", "src/heap/cache.cpp",
-     "    c->push(d.bin, block, state);\n", "", "stress_heap_lives_test", ["--gtest_filter=*leave_nothing"]),
     ("decision 13: page cache counts as used", "src/manager/control_group.cpp",
      "usage - std::min(cache, usage)", "usage", "manager_control_group_test", []),
     ("the notifier's thread outlives its subscribers", "src/manager/notifier.cpp",
