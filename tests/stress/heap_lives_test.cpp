@@ -105,11 +105,15 @@ long anonymous_kib() {
     return at != nullptr ? std::strtol(at + 11, nullptr, 10) : 0;
 }
 
-// Every thread does the same, so that growth is what threads leave behind.
+// Every thread does the same, and as many have something at once each time, so that growth is what
+// threads leave behind.
 TEST_F(heap_lives, a_million_threads_leave_nothing) {
     const unsigned count = std::getenv("MEMREEVE_LONG") != nullptr ? 1000000 : 60000;
+    constexpr unsigned at_once = 4;
     static heap_lives* self = nullptr;
     self = this;
+    static pthread_barrier_t all_there;
+    ASSERT_EQ(pthread_barrier_init(&all_there, nullptr, at_once), 0);
     const auto life = [](void* number) -> void* {
         static constexpr byte_count sizes[] = {1, 30, 50, 90, 150, 400, 900, 2000, 5000, 40000};
         const auto n = reinterpret_cast<std::uintptr_t>(number);
@@ -117,13 +121,13 @@ TEST_F(heap_lives, a_million_threads_leave_nothing) {
         for (unsigned i = 0; i < std::size(sizes); ++i) {
             mine[i] = self->get(sizes[i], i % 4 == 1);
         }
+        pthread_barrier_wait(&all_there);
         for (unsigned i = 0; i < std::size(sizes); ++i) {
             const bool is_left = i % 3 == n % 3; // for another thread to free
             self->end(is_left ? self->table[i * 8 + n % 8].exchange(mine[i]) : mine[i]);
         }
         return nullptr;
     };
-    constexpr unsigned at_once = 4;
     long memory = 0;
     page_count charges = 0;
     for (unsigned i = 0; i < count; i += at_once) {
@@ -141,6 +145,7 @@ TEST_F(heap_lives, a_million_threads_leave_nothing) {
             charges = charged();
         }
     }
+    pthread_barrier_destroy(&all_there);
     const long growth = anonymous_kib() - memory;
     std::printf("%u threads: growth %ld KiB, %ld pages charged more\n", count, growth,
                 static_cast<long>(charged() - charges));
