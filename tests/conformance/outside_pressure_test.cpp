@@ -206,13 +206,11 @@ TEST_F(outside_pressure_test, a_child_of_fork_has_neither_thread_nor_the_parents
     ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
     ASSERT_EQ(::setenv("MEMORY_PRESSURE_WATCH", fifo.c_str(), 1), 0);
     open_host();
+    const std::size_t during = descriptors() + 1; // now the FIFO is watched
     heard native;
     mrv_subscription* subscription = nullptr;
     ASSERT_EQ(mrv_host_subscribe(host, &heard::hear, &native, &subscription), MRV_OK);
-    const std::size_t before = descriptors();
-    std::this_thread::sleep_for(50ms); // now the FIFO is watched
-    const std::size_t during = descriptors();
-    EXPECT_GE(during, before);
+    ASSERT_TRUE(wait_until([&] { return descriptors() == during; }));
     const pid_t child = ::fork();
     if (child == 0) {
         heard own;
@@ -221,7 +219,9 @@ TEST_F(outside_pressure_test, a_child_of_fork_has_neither_thread_nor_the_parents
         failed |= mrv_host_subscribe(host, &heard::hear, &own, &again) == MRV_OK ? 0 : 2;
         put_group("/a/b", 600, 600);
         failed |= wait_until([&] { return own.last == MRV_MEMORY_LOW; }) ? 0 : 4;
-        failed |= descriptors() == during ? 0 : 8; // the parent's replaced by its own
+        failed |= wait_until([&] { return descriptors() == during; })
+                      ? 0
+                      : 8; // the parent's replaced by its own
         failed |= mrv_host_unsubscribe(again) == MRV_OK ? 0 : 16;
         ::_exit(failed);
     }

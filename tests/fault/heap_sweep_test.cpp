@@ -149,6 +149,7 @@ std::vector<host_script> heap_scripts() {
             char file[] = "sweep.cpp";
             return com_outcome(w.heap->DebugAlloc(40, eProcessCritical, file, 17, &w.block));
         };
+        judged_by_what_lives(s, 40, 0); // records of this thread's debug blocks may stay
         list.push_back(s);
     }
     for (const std::size_t size : {std::size_t{2000}, std::size_t{1} << 20}) {
@@ -161,10 +162,8 @@ std::vector<host_script> heap_scripts() {
             return com_outcome(
                 w.heap->DebugAlloc(size, eProcessCritical, file.data(), 17, &w.block));
         };
-        if (size == 2000) {
-            judged_by_what_lives(s, size,
-                                 40); // the name and the slab's record may stay for the next
-        }
+        // The name and the block's record may stay for the next.
+        judged_by_what_lives(s, size, size == 2000 ? 40 : 0);
         list.push_back(s);
     }
     {

@@ -47,7 +47,7 @@ public:
         settings.memory.report_context = &reports_;
         host_ = *manager::host::create(settings);
         // Of the owner of heaps 2 and 3: a third less than the threads would like.
-        limit_ = (threads == 2 ? 4 : 24) << 20;
+        limit_ = byte_count{threads == 2 ? 4u : 24u} << 20;
         for (unsigned o = 0; o < 2; ++o) {
             budget::tree::limits l;
             l.hard = o == 0 ? l.hard : limit_;
