@@ -150,6 +150,7 @@ bool manager::keep_warm(address begin) noexcept {
     // The newest are the likeliest to be wanted again.
     for (int i = 0; i < 4 && warm_.pages() + pages > bound; ++i) {
         if (const warm_range old = warm_.take_any(); old.begin != 0) {
+            heap::open_to_use(old.begin, bytes_of(old.pages));
             give_back_pages(old.begin);
         }
     }
@@ -182,6 +183,7 @@ byte_count manager::drop_warm() noexcept {
         if (r.begin == 0) {
             break; // another thread has it in hand
         }
+        heap::open_to_use(r.begin, bytes_of(r.pages));
         give_back_pages(r.begin);
         dropped += bytes_of(r.pages);
     }
@@ -294,7 +296,6 @@ void manager::give_back_pages(address begin) noexcept {
     }
     const auto pages = static_cast<page_count>(-p.diff().committed);
     const owner_id who = p.owner();
-    heap::open_to_use(p.span().begin, p.span().size());
     if (carry_out(p, criticality::process)) {
         tree().at(who).heap.fetch_sub(pages, std::memory_order_relaxed);
     }

@@ -96,6 +96,7 @@ page_count manager::end_chunk(std::uint32_t chunk, owner_id who) noexcept {
     if (!runs_.is_live(chunk) || !runs_.take_all(chunk, who, backed)) {
         return 0;
     }
+    heap::open_to_use(runs_.base_of(chunk), chunk_bytes);
     give_back_pages(runs_.base_of(chunk));
     runs_.forget(chunk);
     return backed;
