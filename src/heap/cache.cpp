@@ -185,15 +185,19 @@ void heap::settle_after_fork() noexcept {
         auto* const c = static_cast<cache*>(records_.at(i - 1));
         i = c->next_of_all;
         c->counts = {};
-        c->told_frees.store(c->quick_frees.get(), std::memory_order_relaxed);
-        c->told_allocations.store(c->quick_allocations(), std::memory_order_relaxed);
+        const auto begin_anew = [c] { // what it asked before is the parent's to count
+            c->told_frees.store(c->quick_frees.get(), std::memory_order_relaxed);
+            c->told_allocations.store(c->quick_allocations(), std::memory_order_relaxed);
+        };
         if (before != 0 &&
             (c->thread.load(std::memory_order_relaxed) & cache::thread_mask) == before) {
             c->thread.store(own_thread, std::memory_order_relaxed);
             c->counts = source_.take_tally(true);
+            begin_anew();
             continue;
         }
         forget(*c);
+        begin_anew();
         c->thread.store(0, std::memory_order_relaxed);
     }
 }
@@ -259,7 +263,7 @@ result<void> heap::free_otherwise(address block) noexcept {
     }
     descriptor& d = *f.slab;
     if (d.block_size == 0) {
-        return leave(free_large(d));
+        return leave(free_large(d, block));
     }
     if (d.has_origins()) {
         return leave(free_debug(d, f.block, c));
@@ -268,6 +272,11 @@ result<void> heap::free_otherwise(address block) noexcept {
     std::uint8_t live = live_state(d.bin);
     if (!state.compare_exchange_strong(live, MEMREEVE_HEAP_CHECKS ? 0 : live,
                                        std::memory_order_acq_rel)) {
+        return leave(errc::not_ours);
+    }
+    // Held now, and so is its slab; before, the slab may have gone and come back elsewhere.
+    if (d.base.load(std::memory_order_acquire) + address{f.block} * d.block_size != block) {
+        state.store(live_state(d.bin), std::memory_order_release);
         return leave(errc::not_ours);
     }
     close_to_use(block, d.block_size);
@@ -295,17 +304,15 @@ result<void> heap::free_otherwise(address block) noexcept {
 
 // ---- figures ----------------------------------------------------------------------------------------
 
-// Whoever raises what was told tells the difference: the cache's own thread, or another one that wants
-// it now.
+// Whoever changes what was told tells the difference: the cache's own thread, or another one that wants
+// it now. That one may read figures which do not belong together; what it tells too much, or too little
+// (modulo 2^64), the next one takes back.
 void heap::tell_requests(cache& c, const tally& to) noexcept {
-    const auto raise = [](std::atomic<std::uint64_t>& told, std::uint64_t now) {
-        std::uint64_t before = told.load(std::memory_order_relaxed);
-        return before < now && told.compare_exchange_strong(before, now, std::memory_order_relaxed)
-                   ? now - before
-                   : 0;
+    const auto change = [](std::atomic<std::uint64_t>& told, std::uint64_t now) {
+        return now - told.exchange(now, std::memory_order_relaxed);
     };
-    to.count_allocations(raise(c.told_allocations, c.quick_allocations()));
-    to.count_frees(raise(c.told_frees, c.quick_frees.get()));
+    to.count_allocations(change(c.told_allocations, c.quick_allocations()));
+    to.count_frees(change(c.told_frees, c.quick_frees.get()));
 }
 
 void heap::tell_requests_at_times(cache& c) noexcept {
@@ -503,6 +510,11 @@ byte_count heap::trim() noexcept {
         empty(*c);
         leave_cache(*c);
     }
+    // What is claimed for a while bears this thread's name: a signal handler must not take it for its own.
+    cache_slot& slot = door_.slot();
+    const std::uint32_t key = slot.key;
+    slot.key = 0;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     for (std::uint32_t i = caches_.load(std::memory_order_acquire); i != 0;) {
         auto* const c = static_cast<cache*>(records_.at(i - 1));
         i = c->next_of_all;
@@ -515,6 +527,8 @@ byte_count heap::trim() noexcept {
             c->set_free();
         }
     }
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    slot.key = key;
     for (bin& b : bins_) {
         if (descriptor* d = b.current.exchange(nullptr, std::memory_order_acq_rel); d != nullptr) {
             let_go(*d);

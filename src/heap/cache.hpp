@@ -144,12 +144,14 @@ struct alignas(unit_size) cache {
     void know(std::uint32_t bin_index) noexcept {
         magazine_of(bin_index)->known = count_of(bin_index);
     }
-    // By the quick way; exact while nobody is in here.
+    // By the quick way; exact while nobody is in here. Another thread that asks may meet a bin whose
+    // magazine is being changed, and then leaves it out.
     std::uint64_t quick_allocations() noexcept {
         std::uint64_t in_bins = quick_in_bins;
         for (std::uint32_t i = 0; i < class_count; ++i) {
             if (magazine* const m = magazine_of(i); m != nullptr) {
-                in_bins += std::uint64_t{count_of(i)} - m->known;
+                const auto n = static_cast<std::uint64_t>(top_of_bin(i).get() - m->floor());
+                in_bins += n <= m->capacity ? n - m->known : 0;
             }
         }
         return quick_frees.get() - in_bins;

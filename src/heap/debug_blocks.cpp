@@ -321,14 +321,35 @@ void heap::explain_block(const found& f, address block, misuse& m) noexcept {
     if (origin == 0) {
         return;
     }
-    if (const byte_count i = first_change(block - debug_lead, canaries(block).in_front);
-        i != debug_lead) {
+    // Held while it is read: another thread may be about to free it, and its pages.
+    descriptor& d = *f.slab;
+    const bool is_large = d.block_size == 0;
+    std::uint32_t used = 1;
+    std::uint8_t live = 1;
+    if (is_large
+            ? !d.used.compare_exchange_strong(used, descriptor::busy, std::memory_order_acq_rel)
+            : !d.state_of(f.block).compare_exchange_strong(live, 0, std::memory_order_acq_rel)) {
+        m.kind = misuse_kind::freed;
+        return;
+    }
+    const address there = is_large ? d.large_block()
+                                   : d.base.load(std::memory_order_acquire) +
+                                         address{f.block} * d.block_size + d.lead();
+    if (there != block) {
+        m.kind = misuse_kind::freed;
+    } else if (const byte_count i = first_change(block - debug_lead, canaries(block).in_front);
+               i != debug_lead) {
         m.kind = misuse_kind::written_before;
         m.offset = debug_lead - i;
     } else if (const byte_count k = first_change(block + usable, canaries(block).behind);
                k != debug_tail) {
         m.kind = misuse_kind::written_behind;
         m.offset = k;
+    }
+    if (is_large) {
+        d.used.store(1, std::memory_order_release);
+    } else {
+        d.state_of(f.block).store(1, std::memory_order_release);
     }
 }
 

@@ -181,10 +181,11 @@ private:
                                    std::uint64_t origin) noexcept;
     result<address> allocate_large_once(byte_count size, form f, criticality level,
                                         std::uint64_t origin) noexcept;
-    result<address> resize_large(descriptor& d, byte_count new_size, criticality level) noexcept;
+    result<address> resize_large(descriptor& d, address block, byte_count new_size,
+                                 criticality level) noexcept;
     result<address> replace(address block, byte_count usable, byte_count new_size,
                             criticality level) noexcept;
-    result<void> free_large(descriptor& d) noexcept;
+    result<void> free_large(descriptor& d, address block) noexcept;
 
     // ---- debug_blocks.cpp -----------------------------------------------------------------------
     result<address> allocate_debug_once(byte_count size, criticality level,
@@ -237,11 +238,14 @@ private:
             return {};
         }
         const address base = d->base.load(std::memory_order_acquire);
+        if (base == 0) {
+            return {};
+        }
         std::uint32_t i = 0;
         if (d->is_block(block - base - d->lead(), i)) [[likely]] {
             return {d, i};
         }
-        return d->block_size == 0 && base != 0 && block == d->large_block() ? found{d, 0} : found{};
+        return d->block_size == 0 && block == d->large_block() ? found{d, 0} : found{};
     }
     std::uint64_t tag_for(std::uint32_t low) const noexcept {
         return std::uint64_t{number_} << 32 | low;

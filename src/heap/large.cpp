@@ -60,12 +60,13 @@ result<address> heap::allocate_large_once(byte_count size, form f, criticality l
     return block;
 }
 
-result<void> heap::free_large(descriptor& d) noexcept {
+result<void> heap::free_large(descriptor& d, address block) noexcept {
     std::uint32_t live = 1;
     if (!d.used.compare_exchange_strong(live, descriptor::busy, std::memory_order_acq_rel)) {
         return errc::not_ours;
     }
-    if (!is_intact(d)) {
+    // Held now; before, it may have been freed and have come back as another block.
+    if (d.large_block() != block || !is_intact(d)) {
         d.used.store(1, std::memory_order_release);
         return errc::not_ours;
     }
@@ -114,7 +115,7 @@ result<address> heap::resize(address block, byte_count new_size, criticality lev
         return resize_debug(f, block, new_size, level);
     }
     if (f.slab->block_size == 0 && new_size > largest_small) {
-        return resize_large(*f.slab, new_size, level);
+        return resize_large(*f.slab, block, new_size, level);
     }
     if (new_size <= usable && (new_size > usable / 2 || usable <= 64)) {
         return block;
@@ -137,7 +138,8 @@ result<address> heap::replace(address block, byte_count usable, byte_count new_s
     return got;
 }
 
-result<address> heap::resize_large(descriptor& d, byte_count new_size, criticality level) noexcept {
+result<address> heap::resize_large(descriptor& d, address block, byte_count new_size,
+                                   criticality level) noexcept {
     if (new_size > top_address) {
         return errc::out_of_address_space;
     }
@@ -145,7 +147,10 @@ result<address> heap::resize_large(descriptor& d, byte_count new_size, criticali
     if (!d.used.compare_exchange_strong(live, descriptor::busy, std::memory_order_acq_rel)) {
         return errc::not_ours;
     }
-    const address block = d.large_block();
+    if (d.large_block() != block) {
+        d.used.store(1, std::memory_order_release);
+        return errc::not_ours;
+    }
     const address base = d.base.load(std::memory_order_relaxed);
     const byte_count before = d.bytes.load(std::memory_order_relaxed);
     const byte_count after = round_up(new_size, page_size);
