@@ -276,7 +276,6 @@ inline bool is_known(debug_cache& own, const char* file, int line, std::uint32_t
         return true;
     }
     const debug_cache::known_name& known = own.name_at(file, line);
-    const byte_count bytes = known.bytes.load(std::memory_order_relaxed);
     name = known.kept.load(std::memory_order_relaxed);
     if (known.pointer.load(std::memory_order_relaxed) != file) [[unlikely]] {
         return false;
@@ -284,6 +283,7 @@ inline bool is_known(debug_cache& own, const char* file, int line, std::uint32_t
 #if defined(MEMREEVE_NAMES_BY_LIBC)
     return std::strcmp(file, known.text.load(std::memory_order_relaxed)) == 0;
 #else
+    const byte_count bytes = known.bytes.load(std::memory_order_relaxed);
     __asm__("" : "+r"(file)); // how long a text it points to, if the compiler knows, is not asked
     const auto is = reinterpret_cast<address>(file);
     constexpr byte_count step = sizeof(bytes16);

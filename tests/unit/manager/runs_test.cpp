@@ -336,8 +336,8 @@ TEST(runs_under_rlimit_as, large_blocks_are_had_without_chunks) {
     int status = 0;
     ASSERT_EQ(waitpid(child, &status, 0), child);
     ASSERT_TRUE(WIFEXITED(status));
-#ifdef __SANITIZE_ADDRESS__
-    GTEST_SKIP() << "its shadow is larger than that";
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "a sanitizer's shadow is larger than that";
 #endif
     EXPECT_EQ(WEXITSTATUS(status), 100);
 }
