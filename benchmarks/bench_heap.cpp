@@ -25,7 +25,7 @@ constexpr const char* yardstick = "mimalloc";
 constexpr const char* yardstick_library = "libmimalloc.so.2";
 struct peer {
     const char* name;
-    const char* library;
+    const char* shared_object;
 };
 constexpr peer peers[] = {{yardstick, yardstick_library},
                           {"jemalloc", "libjemalloc.so.2"},
@@ -35,7 +35,7 @@ const std::vector<std::string> rows_of_one_thread = {"pair", "small", "mixed", "
 const std::vector<std::string> rows_of_two_threads = {"two", "larson", "xmt"};
 
 struct paths {
-    std::string driver, library, memreeve;
+    std::string driver, shared_object, memreeve;
 };
 
 struct goal {
@@ -53,9 +53,9 @@ std::string missing(const char* name) {
 
 // Ours first, and every other malloc that is there; our own too, as governed programs have it.
 std::vector<contender> all_there(const paths& p) {
-    std::vector<contender> all = {{ours, "host:" + p.library}};
+    std::vector<contender> all = {{ours, "host:" + p.shared_object}};
     for (const peer& other : peers) {
-        if (auto c = preloaded(p.driver, other.name, other.library)) {
+        if (auto c = preloaded(p.driver, other.name, other.shared_object)) {
             all.push_back(*c);
         } else {
             std::printf("# %s\n", missing(other.name).c_str());
@@ -191,7 +191,7 @@ void pair_instructions(report& out, const paths& p, const contest& c) {
 void variants(report& out, const paths& p, unsigned rounds) {
     constexpr struct {
         const char* metric;
-        const char* library;
+        const char* shared_object;
         const char* reference;
         double most;
     } all[] = {
@@ -202,12 +202,12 @@ void variants(report& out, const paths& p, unsigned rounds) {
         if (!out.wants_metric(v.metric)) {
             continue;
         }
-        const std::string library = own_folder() + "/../lib/" + v.library;
+        const std::string library = own_folder() + "/../lib/" + v.shared_object;
         if (access(library.c_str(), R_OK) != 0) {
             out.skipped(v.metric, "the variant is not built");
             continue;
         }
-        contest c(p.driver, {{ours, "host:" + p.library}, {v.reference, "host:" + library}},
+        contest c(p.driver, {{ours, "host:" + p.shared_object}, {v.reference, "host:" + library}},
                   rounds);
         double product = 1;
         std::string why;
@@ -238,8 +238,8 @@ void debug_blocks(report& out, const paths& p, unsigned rounds) {
     if (!out.wants({"heap_debugalloc", against_check})) {
         return;
     }
-    std::vector<contender> all = {{ours, "host:" + p.library},
-                                  {"DebugAlloc", "debug:" + p.library}};
+    std::vector<contender> all = {{ours, "host:" + p.shared_object},
+                                  {"DebugAlloc", "debug:" + p.shared_object}};
     const auto checked =
         preloaded(p.driver, "MALLOC_CHECK_=3", "libc_malloc_debug.so.0", {"MALLOC_CHECK_=3"});
     if (checked) {
@@ -314,7 +314,7 @@ int main(int argc, char** argv) {
     }
     const paths p{own_folder() + "/heap_driver", own_folder() + "/../lib/libmemreeve.so",
                   own_folder() + "/memreeve"};
-    for (const std::string& file : {p.driver, p.library}) {
+    for (const std::string& file : {p.driver, p.shared_object}) {
         if (access(file.c_str(), R_OK) != 0) {
             std::fprintf(stderr, "bench_heap: %s is not built\n", file.c_str());
             return 2;
