@@ -6,6 +6,7 @@
 #include "manager/manager.hpp"
 #include "manager/operation.hpp"
 #include "prim/prim.hpp"
+#include "prim/process_view.hpp"
 #include "vm/win32.hpp"
 
 namespace memreeve::manager {
@@ -66,6 +67,12 @@ std::uint64_t manager_pages::tag_of(address where, address* begin) noexcept {
 bool manager_pages::is_ours(address where) noexcept {
     return manager_->space().find(where).index != 0 ||
            !manager_->space().arena_at(where).is_empty();
+}
+
+heap::page_source::peeked manager_pages::peek(address from, void* to, byte_count size) noexcept {
+    constexpr int no_memory = 14; // EFAULT
+    const int e = prim::peek(from, to, size);
+    return e == 0 ? peeked::copied : e == no_memory ? peeked::gone : peeked::not_allowed;
 }
 
 heap::tally manager_pages::take_tally(bool alone) noexcept {
