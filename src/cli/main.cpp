@@ -2,6 +2,7 @@
 // Parses, dispatches, prints errors.
 #include "cli/commands/doctor.hpp"
 #include "cli/commands/run.hpp"
+#include "cli/commands/squeeze.hpp"
 #include "cli/size.hpp"
 #include "cli/text.hpp"
 #include "manager/ledger.hpp"
@@ -31,6 +32,7 @@ constexpr const char* overview_footer = R"(Examples:
   memreeve run --limit 25% --summary mem.json -- ./service.sh
   memreeve run -- mono app.exe      accounts and refuses nothing: read the peak, then set a limit
   memreeve doctor -- ./service      can it be governed here, and if not, why?
+  memreeve squeeze -- mono app.exe  the smallest limit at which it still succeeds
 
 memreeve VERB --help tells the rest.)";
 
@@ -68,6 +70,26 @@ are wrong.
 Examples:
   memreeve doctor -- mono app.exe
   memreeve doctor --json -- ./service --port 80 | jq -r .verdict      yes, restricted or no)";
+
+constexpr const char* squeeze_footer =
+    R"(Runs the command once without a limit, then some 15 to 30 times under limits, halving the interval
+between the largest limit that fails and the smallest that works; then it tries larger ones, to see
+what room buys in time. A run works when it ends with the expected status in time; the answer has
+worked --repeat times. The command reads nothing, its output is hidden, what it leaves running is
+ended; it must bear being run again and again.
+
+Prints the limits tried with their times, the smallest limit that works, a limit to recommend (a
+tenth above it or more, at most a quarter slower than the fastest), the container limit that goes with
+it, and the settings its runtime was given there. Progress goes to standard error. Ctrl-C ends the
+command and prints what is known.
+
+Exit status: 0 found; 1 no limit works, or the command fails without one too; 125, 126, 127 as
+memreeve run; 130 ended by Ctrl-C.
+
+Examples:
+  memreeve squeeze -- mono app.exe
+  memreeve squeeze --from 64M --to 1G --timeout 3 --json -- ./service --self-test
+  memreeve squeeze --expect 3 --repeat 10 -- python3 job.py)";
 
 class teaching_formatter : public CLI::Formatter {
 public:
@@ -128,6 +150,35 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
     doctor->add_flag("--run", d.run, "Run the command too, once, without a limit");
     doctor->add_flag("--json", d.json, "Findings as JSON");
 
+    memreeve::cli::squeeze_options q;
+    CLI::App* squeeze =
+        app.add_subcommand("squeeze", "Find the smallest limit at which a command still succeeds");
+    squeeze->footer(squeeze_footer);
+    squeeze->add_option("--from", q.from, "Try nothing smaller (default: 256K)")->type_name("SIZE");
+    squeeze->add_option("--to", q.to, "Try nothing larger (default: the memory there is)")
+        ->type_name("SIZE");
+    squeeze
+        ->add_option("--tolerance", q.tolerance_percent,
+                     "How far above a failing limit the answer may lie, in percent (default: 5)")
+        ->type_name("N")
+        ->check(CLI::Range(0.1, 100.0).description(""));
+    squeeze->add_option("--repeat", q.repeat, "How often the answer has to work (default: 3)")
+        ->type_name("N")
+        ->check(CLI::Range(1, 1000).description(""));
+    squeeze
+        ->add_option("--timeout", q.timeout,
+                     "A run that takes N times as long as without a limit, and more than two "
+                     "seconds, has failed (default: 5)")
+        ->type_name("N")
+        ->check(CLI::Range(1.0, 1e6).description(""));
+    squeeze->add_option("--expect", q.expect, "Exit status that counts as success (default: 0)")
+        ->type_name("STATUS")
+        ->check(CLI::Range(0, 255).description(""));
+    squeeze->add_flag("--no-knobs", q.no_knobs, "As of memreeve run");
+    squeeze->add_flag("--show", q.show, "Show the command's output, on standard error");
+    squeeze->add_flag("-q,--quiet", q.quiet, "No progress");
+    squeeze->add_flag("--json", q.json, "The result as JSON");
+
     const std::vector<CLI::App*> verbs = app.get_subcommands([](CLI::App*) { return true; });
     const bool knows_verb =
         !words.empty() && std::any_of(verbs.begin(), verbs.end(), [&](const CLI::App* v) {
@@ -169,6 +220,10 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
     if (doctor->parsed()) {
         d.command = std::move(command);
         return memreeve::cli::doctor(d);
+    }
+    if (squeeze->parsed()) {
+        q.command = std::move(command);
+        return memreeve::cli::squeeze(q);
     }
     o.command = std::move(command);
     return memreeve::cli::run(o);

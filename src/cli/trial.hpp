@@ -37,7 +37,8 @@ struct trial_outcome {
     bool is_interrupted = false; // SIGINT, SIGTERM or SIGHUP came for this process
     double seconds = 0;
     byte_count peak_charged = 0;
-    // Resident at the last picture without being charged: stacks, libraries, what was only touched.
+    // Resident at an image's last picture without being charged (stacks, libraries, what was only
+    // touched), of the image that had most of it.
     byte_count beside = 0;
     std::uint64_t refusals = 0;
     std::vector<trial_process> processes;
