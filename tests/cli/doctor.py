@@ -196,7 +196,7 @@ with Folder() as folder:
     r = memreeve("doctor", "--", "true")
     expect(r.status == 0 and r.out.startswith("YES: true can be governed\n") and r.out.count("\n") <= 24, r.out)
     r = memreeve("doctor", "--", "/tmp")
-    expect(r.status == 1 and r.out.startswith("NO: /tmp cannot be governed here\n") and r.out.count("\n") <= 24, r.out)
+    expect(r.status == 1 and r.out.startswith("NO: /tmp cannot be run here\n") and r.out.count("\n") <= 24, r.out)
 
     # --run starts it, once.
     count = folder.file("count")

@@ -399,7 +399,10 @@ void print_text(const doctor_options& o, const diagnosis& d) {
     std::string text;
     const std::string command = joined(o.command);
     if (d.verdict == "no") {
-        text += fmt::format("NO: {} cannot be governed here\n    {}\n", command, d.reason);
+        const bool runs = d.run_status != 126 && d.run_status != 127;
+        const bool is_told = d.reason.find("cannot be governed") != d.reason.npos;
+        text += fmt::format("NO: {} cannot be {} here\n    {}\n", command,
+                            runs || is_told ? "governed" : "run", d.reason);
     } else if (d.verdict == "restricted") {
         text += fmt::format("YES, with restrictions: {}\n", command);
     } else {
