@@ -28,8 +28,8 @@ constexpr byte_count mib = byte_count{1} << 20;
 constexpr byte_count smallest_from = byte_count{256} << 10; // less starts no program
 constexpr double least_patience = 2;                        // seconds
 constexpr double headroom = 1.1;                            // recommended over the smallest
-constexpr double slow_down = 1.25;                         // recommended at most, times the fastest
-constexpr double not_noticed = 0.1;                        // seconds more than that
+constexpr double slow_down = 1.25;  // recommended at most, times the fastest
+constexpr double not_noticed = 0.1; // seconds more than that
 constexpr double container_headroom = 1.05;
 
 // What the runs at one limit told.
