@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+#include "cli/commands/verbs.hpp"
+
+namespace memreeve::cli {
+
+namespace {
+
+constexpr const char* doctor_footer =
+    R"(Looks at the program file, its libraries, the kernel, limits and container, and says on one screen
+whether memreeve run would govern the command, why not, and what to use instead. The command is not
+started, unless --run is given; memreeve starts itself governed once, to see that this works here.
+
+Each line is a finding: ok, note (worth knowing), limits (governed, but not all of it), no (what
+stands against it), with what it means and, behind ->, what to do.
+
+Exit status: 0 the command can be governed, perhaps with restrictions; 1 it cannot; 125 the arguments
+are wrong.
+
+Examples:
+  memreeve doctor -- mono app.exe
+  memreeve doctor --json -- ./service --port 80 | jq -r .verdict      yes, restricted or no)";
+
+constexpr const char* squeeze_footer =
+    R"(Runs the command once without a limit, then some 15 to 30 times under limits, halving the interval
+between the largest limit that fails and the smallest that works; then it tries larger ones, to see
+what room buys in time. A run works when it ends with the expected status in time; the answer has
+worked --repeat times. The command reads nothing, its output is hidden, what it leaves running is
+ended; it must bear being run again and again.
+
+Prints the limits tried with their times, the smallest limit that works, a limit to recommend (a
+tenth above it or more, at most a quarter slower than the fastest), the container limit that goes with
+it, and the settings its runtime was given there. Progress goes to standard error. Ctrl-C ends the
+command and prints what is known.
+
+Exit status: 0 found; 1 no limit works, or the command fails without one too; 125, 126, 127 as
+memreeve run; 130 ended by Ctrl-C.
+
+Examples:
+  memreeve squeeze -- mono app.exe
+  memreeve squeeze --from 64M --to 1G --timeout 3 --json -- ./service --self-test
+  memreeve squeeze --expect 3 --repeat 10 -- python3 job.py)";
+
+} // namespace
+
+CLI::App* add_doctor(CLI::App& app, doctor_options& d) {
+    CLI::App* doctor = app.add_subcommand("doctor", "Say whether a command can be governed here");
+    doctor->footer(doctor_footer);
+    doctor->add_flag("--run", d.run, "Run the command too, once, without a limit");
+    doctor->add_flag("--json", d.json, "Findings as JSON");
+    return doctor;
+}
+
+CLI::App* add_squeeze(CLI::App& app, squeeze_options& q) {
+    CLI::App* squeeze =
+        app.add_subcommand("squeeze", "Find the smallest limit at which a command still succeeds");
+    squeeze->footer(squeeze_footer);
+    squeeze->add_option("--from", q.from, "Try nothing smaller (default: 256K)")->type_name("SIZE");
+    squeeze->add_option("--to", q.to, "Try nothing larger (default: the memory there is)")
+        ->type_name("SIZE");
+    squeeze
+        ->add_option("--tolerance", q.tolerance_percent,
+                     "How far above a failing limit the answer may lie, in percent (default: 5)")
+        ->type_name("N")
+        ->check(CLI::Range(0.1, 100.0).description(""));
+    squeeze->add_option("--repeat", q.repeat, "How often the answer has to work (default: 3)")
+        ->type_name("N")
+        ->check(CLI::Range(1, 1000).description(""));
+    squeeze
+        ->add_option("--timeout", q.timeout,
+                     "A run that takes N times as long as without a limit, and more than two "
+                     "seconds, has failed (default: 5)")
+        ->type_name("N")
+        ->check(CLI::Range(1.0, 1e6).description(""));
+    squeeze->add_option("--expect", q.expect, "Exit status that counts as success (default: 0)")
+        ->type_name("STATUS")
+        ->check(CLI::Range(0, 255).description(""));
+    squeeze->add_flag("--no-knobs", q.no_knobs, "As of memreeve run");
+    squeeze->add_flag("--show", q.show, "Show the command's output, on standard error");
+    squeeze->add_flag("-q,--quiet", q.quiet, "No progress");
+    squeeze->add_flag("--json", q.json, "The result as JSON");
+    return squeeze;
+}
+
+} // namespace memreeve::cli
