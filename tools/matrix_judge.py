@@ -172,10 +172,10 @@ def row_of(cell, limit):
             "yes" if o.last_words else "no", f"{o.wall:.1f}", ratio, "; ".join(cell.notes))
 
 
-def table(rows, markdown=False):
-    rows = [COLUMNS, *rows]
+def table(rows, markdown=False, columns=COLUMNS):
+    rows = [columns, *rows]
     if markdown:
         lines = ["| " + " | ".join(str(w).replace("|", "/") for w in r) + " |" for r in rows]
-        return [lines[0], "|" + "---|" * len(COLUMNS), *lines[1:]]
-    widths = [max(len(r[i]) for r in rows) for i in range(len(COLUMNS) - 1)]
+        return [lines[0], "|" + "---|" * len(columns), *lines[1:]]
+    widths = [max(len(r[i]) for r in rows) for i in range(len(columns) - 1)]
     return ["  ".join([*(c.ljust(w) for c, w in zip(r, widths)), r[-1]]).rstrip() for r in rows]
