@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Parses, dispatches, prints errors.
+#include "cli/commands/limit.hpp"
 #include "cli/commands/run.hpp"
 #include "cli/size.hpp"
 #include "cli/text.hpp"
@@ -29,6 +30,7 @@ constexpr const char* overview_footer = R"(Examples:
   memreeve run --limit 256M -- mono app.exe
   memreeve run --limit 25% --summary mem.json -- ./service.sh
   memreeve run -- mono app.exe      accounts and refuses nothing: read the peak, then set a limit
+  memreeve limit 4711 512M          changes the limit of a program that runs
 
 memreeve run --help tells the rest.)";
 
@@ -52,19 +54,38 @@ Examples:
   memreeve run --limit 1GiB --reserve 64M --summary mem.json -- ./start-service --port 80
   memreeve run --limit 200M --quiet --exit-code-on-limit 99 -- mono tests.exe)";
 
+constexpr const char* limit_footer =
+    R"(PID is memreeve run's, or any process's of its tree. Without SIZE it tells what is in force. SIZE as
+for memreeve run --limit.
+
+Raising works at once. Lowering below what is held takes nothing back and ends nothing: requests of
+task level are refused, and runtimes are told to give back, until it fits. What a runtime cannot do
+without may still use the reserve above what was held. A reserve that --reserve has set stays; else
+it follows the limit. Settings that a runtime was started with stay too.
+
+Exit status: 0; 125 the process is not there, not governed or not yours, or SIZE is none.
+
+Examples:
+  memreeve limit 4711
+  memreeve limit 4711 512M
+  memreeve limit 4711 --json)";
+
 class teaching_formatter : public CLI::Formatter {
 public:
     std::string make_usage(const CLI::App* app, std::string) const override {
         return app->get_name() == "run" ? "\nUsage: memreeve run [OPTIONS] -- COMMAND [ARG...]\n"
-                                        : "\nUsage: memreeve VERB [OPTIONS]\n";
+               : app->get_name() == "limit" ? "\nUsage: memreeve limit [OPTIONS] PID [SIZE]\n"
+                                            : "\nUsage: memreeve VERB [OPTIONS]\n";
     }
     std::string make_option_opts(const CLI::Option* option) const override {
         return option->get_type_size() == 0 ? "" : " " + option->get_type_name();
     }
 };
 
-int wrong_arguments(std::string_view what, bool in_run) {
-    say(fmt::format("{}; memreeve {}--help tells what there is", what, in_run ? "run " : ""));
+// `verb` is empty where none was given.
+int wrong_arguments(std::string_view what, std::string_view verb) {
+    say(fmt::format("{}; memreeve {}{}--help tells what there is", what, verb,
+                    verb.empty() ? "" : " "));
     return memreeve_failed;
 }
 
@@ -101,12 +122,23 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
         ->type_name("N")
         ->check(CLI::Range(1, 255).description(""));
 
+    memreeve::cli::limit_options l;
+    CLI::App* limit =
+        app.add_subcommand("limit", "Look at a running program's limit, or change it");
+    limit->footer(limit_footer);
+    limit->add_option("PID", l.pid, "A process of the tree")->type_name("")->required();
+    limit->add_option("SIZE", l.size, "The new limit")->type_name("");
+    limit->add_flag("--json", l.json, "Print figures as JSON");
+
     const bool in_run = !words.empty() && words.front() == "run";
+    const std::string verb = in_run                                       ? "run"
+                             : !words.empty() && words.front() == "limit" ? "limit"
+                                                                          : "";
     try {
         std::reverse(words.begin(), words.end()); // CLI11 takes them from the back
         app.parse(words);
     } catch (const CLI::CallForHelp&) {
-        std::cout << (run->parsed() ? run->help() : app.help());
+        std::cout << (run->parsed() ? run->help() : limit->parsed() ? limit->help() : app.help());
         return 0;
     } catch (const CLI::CallForVersion&) {
         std::cout << app.version() << '\n';
@@ -115,24 +147,29 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
         std::vector<std::string> extras = app.remaining(true);
         const std::string first = extras.empty() ? "" : extras.front();
         if (first.starts_with("-")) {
-            return wrong_arguments(fmt::format("unknown option {}", shell_word(first)), in_run);
+            return wrong_arguments(fmt::format("unknown option {}", shell_word(first)), verb);
         }
         if (in_run) {
             return wrong_arguments(
                 fmt::format("{} stands before --; write memreeve run [OPTIONS] -- COMMAND [ARG...]",
                             shell_word(first)),
-                in_run);
+                verb);
         }
-        return wrong_arguments(fmt::format("unknown verb {}", shell_word(first)), in_run);
+        return wrong_arguments(verb.empty() ? fmt::format("unknown verb {}", shell_word(first))
+                                            : fmt::format("{} is too much", shell_word(first)),
+                               verb);
     } catch (const CLI::ParseError& e) {
-        return wrong_arguments(memreeve::cli::printable(e.what()), in_run);
+        return wrong_arguments(memreeve::cli::printable(e.what()), verb);
+    }
+    if (limit->parsed()) {
+        return memreeve::cli::limit(l);
     }
     if (!run->parsed()) {
-        return wrong_arguments("no verb given", false);
+        return wrong_arguments("no verb given", "");
     }
     if (!has_separator || command.empty()) {
         return wrong_arguments("no command given; write memreeve run [OPTIONS] -- COMMAND [ARG...]",
-                               true);
+                               "run");
     }
     o.command = std::move(command);
     return memreeve::cli::run(o);
