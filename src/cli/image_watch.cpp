@@ -293,10 +293,13 @@ void image_watch::sum_touched() {
     budget::account& root = books_.tree().at(owner_id::root);
     root.touched.store(sum, std::memory_order_relaxed);
     const page_count limit = root.limit.load(std::memory_order_relaxed);
-    const page_count used = root.charged.load(std::memory_order_relaxed) + sum;
-    if (limit < budget::no_limit && used > limit &&
-        used - limit > root.overshoot.load(std::memory_order_relaxed)) {
-        root.overshoot.store(used - limit, std::memory_order_relaxed);
+    const page_count charged = root.charged.load(std::memory_order_relaxed);
+    // What was charged already when the limit was lowered has not been touched beyond it.
+    const page_count allowed = std::max(limit, charged);
+    const page_count used = charged + sum;
+    if (limit < budget::no_limit && used > allowed &&
+        used - allowed > root.overshoot.load(std::memory_order_relaxed)) {
+        root.overshoot.store(used - allowed, std::memory_order_relaxed);
     }
 }
 
