@@ -367,6 +367,7 @@ void state::settle_child() noexcept {
     }
     __builtin_memcpy(mine->path, parents.path, sizeof mine->path);
     __builtin_memcpy(mine->settings, parents.settings, sizeof mine->settings);
+    __builtin_memcpy(mine->users_settings, parents.users_settings, sizeof mine->users_settings);
     mine->runtime.store(parents.runtime.load(std::memory_order_relaxed), std::memory_order_relaxed);
     memory().settle_after_fork(*mine);
     files().settle_after_fork();
