@@ -57,6 +57,7 @@ json process_of(const process_report& p) {
         settings[name] = value;
     }
     out["settings"] = settings;
+    out["users_settings"] = p.users_settings;
     out["peak_charged_bytes"] = p.peak_charged;
     if (p.as_of) {
         out["as_of_seconds"] = *p.as_of;
