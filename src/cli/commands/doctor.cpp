@@ -27,6 +27,7 @@ using telemetry::runtime_kind;
 using json = nlohmann::ordered_json;
 
 constexpr int schema_version = 1;
+constexpr int interrupted_status = 130;
 constexpr double patience_with_itself = 30; // seconds for starting memreeve's own --version
 
 struct diagnosis {
@@ -37,6 +38,7 @@ struct diagnosis {
     std::string program;
     std::string runtime = "other";
     std::vector<finding> findings;
+    bool is_interrupted = false;
 };
 
 struct runtime_advice {
@@ -282,7 +284,7 @@ void examine_successor(const command_verdict& verdict, const doctor_options& o, 
 
 // Starts memreeve's own --version governed, in these surroundings: what a library that is put into
 // a program needs is all needed there.
-std::optional<finding> start_governed(prim::signal_desk& desk) {
+std::optional<finding> start_governed(prim::signal_desk& desk, bool& interrupted) {
     std::string self;
     if (prim::read_link("/proc/self/exe", self) != 0 || examine_command(self, "").status != 0) {
         return std::nullopt; // another finding says why
@@ -291,6 +293,7 @@ std::optional<finding> start_governed(prim::signal_desk& desk) {
     o.command = {self, "--version"};
     o.patience = patience_with_itself;
     const trial_outcome t = try_command(o, desk);
+    interrupted = t.is_interrupted;
     const bool was_governed = std::any_of(t.processes.begin(), t.processes.end(),
                                           [](const trial_process& p) { return p.governed; });
     if (t.cannot.empty() && t.status == 0 && was_governed) {
@@ -311,6 +314,7 @@ void run_it(const doctor_options& o, prim::signal_desk& desk, diagnosis& out) {
     trial_options t;
     t.command = o.command;
     const trial_outcome r = try_command(t, desk);
+    out.is_interrupted = r.is_interrupted;
     if (!r.cannot.empty() || r.processes.empty()) {
         out.findings.push_back({"run", prevents,
                                 printable(!r.cannot.empty() ? r.cannot
@@ -367,14 +371,14 @@ diagnosis diagnose(const doctor_options& o) {
     prim::signal_desk desk;
     bool can_start = !against || against->status != memreeve_failed;
     if (can_start) {
-        if (const auto started = start_governed(desk)) {
+        if (const auto started = start_governed(desk, out.is_interrupted)) {
             can_start = started->state == fine;
             out.findings.push_back(*started);
         }
     }
     const std::vector<finding> around = examine_surroundings();
     out.findings.insert(out.findings.end(), around.begin(), around.end());
-    if (o.run && !against && can_start) {
+    if (o.run && !against && can_start && !out.is_interrupted) {
         run_it(o, desk, out);
     }
 
@@ -460,6 +464,10 @@ void print_json(const doctor_options& o, const diagnosis& d) {
 
 int doctor(const doctor_options& o) {
     const diagnosis d = diagnose(o);
+    if (d.is_interrupted) {
+        say("doctor: ended early; ask again");
+        return interrupted_status;
+    }
     if (o.json) {
         print_json(o, d);
     } else {
