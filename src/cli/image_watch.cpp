@@ -293,10 +293,13 @@ void image_watch::sum_touched() {
     budget::account& root = books_.tree().at(owner_id::root);
     root.touched.store(sum, std::memory_order_relaxed);
     const page_count limit = root.limit.load(std::memory_order_relaxed);
-    const page_count used = root.charged.load(std::memory_order_relaxed) + sum;
-    if (limit < budget::no_limit && used > limit &&
-        used - limit > root.overshoot.load(std::memory_order_relaxed)) {
-        root.overshoot.store(used - limit, std::memory_order_relaxed);
+    const page_count charged = root.charged.load(std::memory_order_relaxed);
+    // What was charged already when the limit was lowered has not been touched beyond it.
+    const page_count allowed = std::max(limit, charged);
+    const page_count used = charged + sum;
+    if (limit < budget::no_limit && used > allowed &&
+        used - allowed > root.overshoot.load(std::memory_order_relaxed)) {
+        root.overshoot.store(used - allowed, std::memory_order_relaxed);
     }
 }
 
@@ -398,6 +401,12 @@ process_report image_watch::report_of(image_record& r, bool is_running) {
         if (const std::size_t equals = line.find('='); equals != std::string::npos) {
             p.settings.emplace_back(line.substr(0, equals), line.substr(equals + 1));
         }
+        at = end + 1;
+    }
+    const std::string theirs = text_of(r.users_settings);
+    for (std::size_t at = 0; at < theirs.size();) {
+        const std::size_t end = std::min(theirs.find('\n', at), theirs.size());
+        p.users_settings.push_back(theirs.substr(at, end - at));
         at = end + 1;
     }
     p.note = text_of(r.note);

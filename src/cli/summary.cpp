@@ -57,6 +57,7 @@ json process_of(const process_report& p) {
         settings[name] = value;
     }
     out["settings"] = settings;
+    out["users_settings"] = p.users_settings;
     out["peak_charged_bytes"] = p.peak_charged;
     if (p.as_of) {
         out["as_of_seconds"] = *p.as_of;
@@ -89,6 +90,15 @@ std::string summary_json(const run_report& r) {
     out["wall_seconds"] = r.wall_seconds;
     out["limit_bytes"] = r.limit ? json(*r.limit) : json();
     out["reserve_bytes"] = r.reserve;
+    json changes = json::array();
+    for (const limit_change_report& c : r.limit_changes) {
+        changes.push_back({{"at_seconds", c.at_seconds},
+                           {"from_bytes", c.from ? json(*c.from) : json()},
+                           {"to_bytes", c.to ? json(*c.to) : json()},
+                           {"charged_bytes", c.charged}});
+    }
+    out["limit_changes"] = changes;
+    out["limit_changes_total"] = r.limit_changes_total;
     out["peak_charged_bytes"] = r.peak_charged;
     out["touched_overshoot_bytes"] = r.touched_overshoot;
     out["processes"] = json::array();

@@ -91,6 +91,26 @@ void ledger::ring() noexcept {
     prim::wake_all(reinterpret_cast<const std::uint32_t*>(&header_->bell));
 }
 
+ledger::changed_limit ledger::change_limit(byte_count limit, byte_count reserve) noexcept {
+    const page_count before = tree_.change_ceiling(owner_id::root, limit, reserve,
+                                                   budget::tree::lowering::spares_process_level);
+    const auto bytes = [](page_count pages) noexcept {
+        return pages >= budget::no_limit ? ~byte_count{0} : bytes_of(pages);
+    };
+    const changed_limit done{bytes(before), bytes_of(tree_.charged(owner_id::root))};
+    const std::uint32_t n = header_->limit_changes.load(std::memory_order_relaxed);
+    limit_change& entry = header_->changes[n % limit_changes_kept];
+    entry.at_ns.store(prim::now_ns(), std::memory_order_relaxed);
+    entry.from.store(done.from, std::memory_order_relaxed);
+    entry.to.store(bytes(tree_.at(owner_id::root).limit.load(std::memory_order_relaxed)),
+                   std::memory_order_relaxed);
+    entry.charged.store(done.charged, std::memory_order_relaxed);
+    header_->limit_changes.store(n + 1, std::memory_order_release);
+    prim::wake_all(reinterpret_cast<const std::uint32_t*>(&header_->limit_changes));
+    ring();
+    return done;
+}
+
 image_record* ledger::claim_record() noexcept {
     for (std::uint32_t i = 0; i < header_->image_capacity; ++i) {
         image_record& r = images_[i];
@@ -271,7 +291,8 @@ void ledger::free_image(image_record& image) noexcept {
     for (auto& pages : image.file_pages) {
         pages.store(0, std::memory_order_relaxed);
     }
-    image.path[0] = image.reason[0] = image.settings[0] = image.note[0] = '\0';
+    image.path[0] = image.reason[0] = image.settings[0] = image.users_settings[0] = image.note[0] =
+        '\0';
     store_state(image, image_state::free);
 }
 

@@ -2,6 +2,7 @@
 // The libc names for memory that the preload library takes over. Each forwards; nothing is decided
 // here. Errors become errno as libc does it; on success errno is left alone.
 #include "bridge/environment.hpp"
+#include "bridge/runtime_kind.hpp"
 #include "bridge/translate.hpp"
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
@@ -33,17 +34,25 @@ address number(const void* p) noexcept { return reinterpret_cast<address>(p); }
 
 #define MEMREEVE_EXPORT extern "C" __attribute__((visibility("default")))
 
-MEMREEVE_EXPORT void* mmap(void* where, size_t size, int prot, int flags, int fd,
-                           off_t offset) noexcept {
+static void* map(void* where, size_t size, int prot, int flags, int fd, off_t offset,
+                 const void* caller) noexcept {
     bridge::state* s = (flags & MAP_FIXED) != 0 ? bridge::holding() : bridge::governed();
+    if (s != nullptr) {
+        bridge::note_caller(*s, caller);
+    }
     return reinterpret_cast<void*>(
         finish(s != nullptr ? bridge::map_memory(*s, number(where), size, prot, flags, fd, offset)
                             : prim::pass_mmap(number(where), size, prot, flags, fd, offset)));
 }
 
+MEMREEVE_EXPORT void* mmap(void* where, size_t size, int prot, int flags, int fd,
+                           off_t offset) noexcept {
+    return map(where, size, prot, flags, fd, offset, __builtin_return_address(0));
+}
+
 MEMREEVE_EXPORT void* mmap64(void* where, size_t size, int prot, int flags, int fd,
                              off64_t offset) noexcept {
-    return mmap(where, size, prot, flags, fd, offset);
+    return map(where, size, prot, flags, fd, offset, __builtin_return_address(0));
 }
 
 MEMREEVE_EXPORT int munmap(void* where, size_t size) noexcept {

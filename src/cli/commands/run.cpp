@@ -181,7 +181,9 @@ public:
                                          std::memory_order_relaxed);
         header.runtime_limit.store(o.no_knobs ? 0 : b.runtime_limit, std::memory_order_relaxed);
         header.flags.store((o.best_effort ? manager::flag_best_effort : 0u) |
-                               (o.no_children ? manager::flag_no_children : 0u),
+                               (o.no_children ? manager::flag_no_children : 0u) |
+                               (o.no_knobs ? manager::flag_no_knobs : 0u) |
+                               (o.reserve ? manager::flag_own_reserve : 0u),
                            std::memory_order_release);
         return {};
     }
@@ -299,6 +301,28 @@ prim::ending watch_until_end(const prim::started& program, prim::signal_desk& de
             const std::uint64_t after = prim::now_ns();
             next_sample = after + std::max(sample_period_ns, (after - before) * sampling_share);
         }
+    }
+}
+
+// What `memreeve limit` has done meanwhile: the last changes, as many as the ledger keeps.
+void note_limit_changes(manager::ledger& books, std::uint64_t started_at_ns, run_report& r) {
+    const manager::ledger_header& header = books.header();
+    const std::uint32_t count = header.limit_changes.load(std::memory_order_acquire);
+    const auto limit_of = [](const std::atomic<std::uint64_t>& bytes) {
+        const std::uint64_t value = bytes.load(std::memory_order_relaxed);
+        return value == ~std::uint64_t{0} ? std::nullopt : std::optional(value);
+    };
+    r.limit_changes_total = count;
+    for (std::uint32_t i = count - std::min(count, manager::limit_changes_kept); i < count; ++i) {
+        const manager::limit_change& c = header.changes[i % manager::limit_changes_kept];
+        const std::uint64_t at = c.at_ns.load(std::memory_order_relaxed);
+        r.limit_changes.push_back({static_cast<double>(at - started_at_ns) / 1e9, limit_of(c.from),
+                                   limit_of(c.to), c.charged.load(std::memory_order_relaxed)});
+    }
+    const page_count highest =
+        books.tree().at(owner_id::root).highest_limit.load(std::memory_order_relaxed);
+    if (highest < budget::no_limit) {
+        r.highest_limit = bytes_of(highest);
     }
 }
 
@@ -432,6 +456,7 @@ int run(const run_options& o) {
     report.command = o.command;
     report.limit = b.limit;
     report.reserve = b.reserve;
+    note_limit_changes(ledger.books(), started_at, report);
     report.address_space = prim::address_space_limit();
     report.verbose = o.verbose;
     const budget::account& root = ledger.books().tree().at(owner_id::root);

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -180,6 +181,10 @@ int write_and_close(int fd, std::string_view text) {
         text.remove_prefix(static_cast<std::size_t>(n));
     }
     return 0;
+}
+
+int lock_file(int fd) {
+    return retried([&] { return ::flock(fd, LOCK_EX | LOCK_NB); }) == 0 ? 0 : errno;
 }
 
 int remove_file(const std::string& path) { return ::unlink(path.c_str()) == 0 ? 0 : errno; }

@@ -38,6 +38,8 @@ long open_for_writing(const std::string& path, bool& created);
 // Replaces the contents of an open file and closes it.
 int write_and_close(int fd, std::string_view text);
 int remove_file(const std::string& path);
+// Locks an open file against others who ask; EWOULDBLOCK: somebody has it. Ends with the descriptor.
+int lock_file(int fd);
 
 // ---- environment ------------------------------------------------------------------------------
 std::vector<std::string> environment();
