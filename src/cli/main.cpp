@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Parses, dispatches, prints errors.
-<<<<<<< HEAD
 #include "cli/commands/doctor.hpp"
-=======
 #include "cli/commands/limit.hpp"
-    >>>>>>> wt-order
 #include "cli/commands/run.hpp"
 #include "cli/commands/squeeze.hpp"
 #include "cli/commands/verbs.hpp"
@@ -21,32 +18,29 @@
 #include <string>
 #include <vector>
 
-    namespace {
+namespace {
 
-    using memreeve::cli::memreeve_failed;
-    using memreeve::cli::say;
-    using memreeve::cli::shell_word;
+using memreeve::cli::memreeve_failed;
+using memreeve::cli::say;
+using memreeve::cli::shell_word;
 
-    constexpr const char* overview =
-        R"(Gives an unmodified program a memory budget: what its runtime asks of the system is asked of
+constexpr const char* overview =
+    R"(Gives an unmodified program a memory budget: what its runtime asks of the system is asked of
 memreeve, charged to an owner, and refused at the limit, where the runtime can still throw its
 exception.)";
 
-    constexpr const char* overview_footer = R"(Examples:
+constexpr const char* overview_footer = R"(Examples:
   memreeve run --limit 256M -- mono app.exe
   memreeve run --limit 25% --summary mem.json -- ./service.sh
   memreeve run -- mono app.exe      accounts and refuses nothing: read the peak, then set a limit
-<<<<<<< HEAD
+  memreeve limit 4711 512M          changes the limit of a program that runs
   memreeve doctor -- ./service      can it be governed here, and if not, why?
   memreeve squeeze -- mono app.exe  the smallest limit at which it still succeeds
-=======
-  memreeve limit 4711 512M          changes the limit of a program that runs
->>>>>>> wt-order
 
 memreeve VERB --help tells the rest.)";
 
-    constexpr const char* run_footer =
-        R"(SIZE: bytes, a number with K M G T or KiB MiB GiB TiB (powers of 1024), a percentage of this
+constexpr const char* run_footer =
+    R"(SIZE: bytes, a number with K M G T or KiB MiB GiB TiB (powers of 1024), a percentage of this
 machine's or container's memory, or max.
 
 The limit is a ceiling for what is charged: committed memory, of all processes of the run together.
@@ -65,8 +59,8 @@ Examples:
   memreeve run --limit 1GiB --reserve 64M --summary mem.json -- ./start-service --port 80
   memreeve run --limit 200M --quiet --exit-code-on-limit 99 -- mono tests.exe)";
 
-    constexpr const char* limit_footer =
-        R"(PID is memreeve run's, or any process's of its tree. Without SIZE it tells what is in force. SIZE as
+constexpr const char* limit_footer =
+    R"(PID is memreeve run's, or any process's of its tree. Without SIZE it tells what is in force. SIZE as
 for memreeve run --limit.
 
 Raising works at once. Lowering below what is held takes nothing back and ends nothing: requests of
@@ -81,166 +75,130 @@ Examples:
   memreeve limit 4711 512M
   memreeve limit 4711 --json)";
 
-    class teaching_formatter : public CLI::Formatter {
-    public:
-        std::string make_usage(const CLI::App* app, std::string) const override {
-<<<<<<< HEAD
-            return app->get_parent() != nullptr
-                       ? fmt::format("\nUsage: memreeve {} [OPTIONS] -- COMMAND [ARG...]\n",
-                                     app->get_name())
-                       : "\nUsage: memreeve VERB [OPTIONS]\n";
-=======
-            return app->get_name() == "run"
-                       ? "\nUsage: memreeve run [OPTIONS] -- COMMAND [ARG...]\n"
-                   : app->get_name() == "limit" ? "\nUsage: memreeve limit [OPTIONS] PID [SIZE]\n"
-                                                : "\nUsage: memreeve VERB [OPTIONS]\n";
->>>>>>> wt-order
+class teaching_formatter : public CLI::Formatter {
+public:
+    std::string make_usage(const CLI::App* app, std::string) const override {
+        if (app->get_name() == "limit") {
+            return "\nUsage: memreeve limit [OPTIONS] PID [SIZE]\n";
         }
-        std::string make_option_opts(const CLI::Option* option) const override {
-            return option->get_type_size() == 0 ? "" : " " + option->get_type_name();
-        }
-    };
-
-    // `verb` is empty where none was given.
-    int wrong_arguments(std::string_view what, std::string_view verb) {
-        say(fmt::format("{}; memreeve {}{}--help tells what there is", what, verb,
-                        verb.empty() ? "" : " "));
-        return memreeve_failed;
+        return app->get_parent() != nullptr
+                   ? fmt::format("\nUsage: memreeve {} [OPTIONS] -- COMMAND [ARG...]\n",
+                                 app->get_name())
+                   : "\nUsage: memreeve VERB [OPTIONS]\n";
     }
+    std::string make_option_opts(const CLI::Option* option) const override {
+        return option->get_type_size() == 0 ? "" : " " + option->get_type_name();
+    }
+};
 
-    int dispatch(std::vector<std::string> words, std::vector<std::string> command,
-                 bool has_separator) {
-        memreeve::cli::run_options o;
-        CLI::App app(overview, "memreeve");
-        app.formatter(std::make_shared<teaching_formatter>());
-        app.footer(overview_footer);
-        app.set_version_flag("--version",
-                             fmt::format("memreeve {} (ledger layout {}, Linux x86-64)",
-                                         MEMREEVE_VERSION, memreeve::manager::ledger_version),
-                             "Print the version and end");
-        app.set_help_flag("-h,--help", "Print this help and end");
-        CLI::App* run = app.add_subcommand("run", "Run a program with its memory governed");
-        run->footer(run_footer);
-        run->add_option("--limit", o.limit,
-                        "Ceiling for all memory charged; without it memreeve only accounts")
-            ->type_name("SIZE");
-        run->add_option("--reserve", o.reserve,
-                        "Part of the limit kept for what a runtime cannot do without")
-            ->type_name("SIZE");
-        run->add_option("--summary", o.summary, "Write figures as JSON at the end")
-            ->type_name("FILE");
-        CLI::Option* const quiet = run->add_flag("-q,--quiet", o.quiet, "No closing lines");
-        run->add_flag("-v,--verbose", o.verbose,
-                      "Closing lines tell what was set for each runtime too (not with -q)")
-            ->excludes(quiet);
-        run->add_flag("--no-knobs", o.no_knobs,
-                      "Set no variables for the runtime (DOTNET_GCHeapHardLimit, MONO_GC_PARAMS)");
-        run->add_flag("--no-children", o.no_children, "Leave child processes alone");
-        run->add_flag("--best-effort", o.best_effort,
-                      "What cannot reach memreeve runs ungoverned instead of ending with 125");
-        run->add_option("--exit-code-on-limit", o.exit_code_on_limit,
-                        "Exit status when anything was refused")
-            ->type_name("N")
-            ->check(CLI::Range(1, 255).description(""));
+// `verb` is empty where none was given.
+int wrong_arguments(std::string_view what, std::string_view verb) {
+    say(fmt::format("{}; memreeve {}{}--help tells what there is", what, verb,
+                    verb.empty() ? "" : " "));
+    return memreeve_failed;
+}
 
-<<<<<<< HEAD
-        memreeve::cli::doctor_options d;
-        const CLI::App* const doctor = memreeve::cli::add_doctor(app, d);
-        memreeve::cli::squeeze_options q;
-        const CLI::App* const squeeze = memreeve::cli::add_squeeze(app, q);
+int dispatch(std::vector<std::string> words, std::vector<std::string> command, bool has_separator) {
+    memreeve::cli::run_options o;
+    CLI::App app(overview, "memreeve");
+    app.formatter(std::make_shared<teaching_formatter>());
+    app.footer(overview_footer);
+    app.set_version_flag("--version",
+                         fmt::format("memreeve {} (ledger layout {}, Linux x86-64)",
+                                     MEMREEVE_VERSION, memreeve::manager::ledger_version),
+                         "Print the version and end");
+    app.set_help_flag("-h,--help", "Print this help and end");
+    CLI::App* run = app.add_subcommand("run", "Run a program with its memory governed");
+    run->footer(run_footer);
+    run->add_option("--limit", o.limit,
+                    "Ceiling for all memory charged; without it memreeve only accounts")
+        ->type_name("SIZE");
+    run->add_option("--reserve", o.reserve,
+                    "Part of the limit kept for what a runtime cannot do without")
+        ->type_name("SIZE");
+    run->add_option("--summary", o.summary, "Write figures as JSON at the end")->type_name("FILE");
+    CLI::Option* const quiet = run->add_flag("-q,--quiet", o.quiet, "No closing lines");
+    run->add_flag("-v,--verbose", o.verbose,
+                  "Closing lines tell what was set for each runtime too (not with -q)")
+        ->excludes(quiet);
+    run->add_flag("--no-knobs", o.no_knobs,
+                  "Set no variables for the runtime (DOTNET_GCHeapHardLimit, MONO_GC_PARAMS)");
+    run->add_flag("--no-children", o.no_children, "Leave child processes alone");
+    run->add_flag("--best-effort", o.best_effort,
+                  "What cannot reach memreeve runs ungoverned instead of ending with 125");
+    run->add_option("--exit-code-on-limit", o.exit_code_on_limit,
+                    "Exit status when anything was refused")
+        ->type_name("N")
+        ->check(CLI::Range(1, 255).description(""));
 
-        const std::vector<CLI::App*> verbs = app.get_subcommands([](CLI::App*) { return true; });
-        const bool knows_verb =
-            !words.empty() && std::any_of(verbs.begin(), verbs.end(), [&](const CLI::App* v) {
-                return v->get_name() == words.front();
-            });
-        const std::string verb = knows_verb ? words.front() : "";
-        const std::string shape =
-            fmt::format("memreeve {} [OPTIONS] -- COMMAND [ARG...]", knows_verb ? verb : "run");
-=======
-        memreeve::cli::limit_options l;
-        CLI::App* limit =
-            app.add_subcommand("limit", "Look at a running program's limit, or change it");
-        limit->footer(limit_footer);
-        limit->add_option("PID", l.pid, "A process of the tree")->type_name("")->required();
-        limit->add_option("SIZE", l.size, "The new limit")->type_name("");
-        limit->add_flag("--json", l.json, "Print figures as JSON");
+    memreeve::cli::doctor_options d;
+    const CLI::App* const doctor = memreeve::cli::add_doctor(app, d);
+    memreeve::cli::squeeze_options q;
+    const CLI::App* const squeeze = memreeve::cli::add_squeeze(app, q);
 
-        const bool in_run = !words.empty() && words.front() == "run";
-        const std::string verb = in_run ? "run"
-                                 : !words.empty() && words.front() == "limit" ? "limit"
-                                                                              : "";
->>>>>>> wt-order
-        try {
-            std::reverse(words.begin(), words.end()); // CLI11 takes them from the back
-            app.parse(words);
-        } catch (const CLI::CallForHelp&) {
-<<<<<<< HEAD
-            const std::vector<CLI::App*> asked = app.get_subcommands();
-            std::cout << (asked.empty() ? app.help() : asked.front()->help());
-=======
-            std::cout << (run->parsed() ? run->help()
-                          : limit->parsed() ? limit->help()
-                                            : app.help());
->>>>>>> wt-order
-            return 0;
-        } catch (const CLI::CallForVersion&) {
-            std::cout << app.version() << '\n';
-            return 0;
-        } catch (const CLI::ExtrasError&) {
-            std::vector<std::string> extras = app.remaining(true);
-            const std::string first = extras.empty() ? "" : extras.front();
-            if (first.starts_with("-")) {
-                return wrong_arguments(fmt::format("unknown option {}", shell_word(first)), verb);
-            }
-            if (knows_verb) {
-                return wrong_arguments(
-<<<<<<< HEAD
-                    fmt::format("{} stands before --; write {}", shell_word(first), shape), verb);
-            }
-            return wrong_arguments(fmt::format("unknown verb {}", shell_word(first)), verb);
-        } catch (const CLI::ParseError& e) {
-            return wrong_arguments(memreeve::cli::printable(e.what()), verb);
+    memreeve::cli::limit_options l;
+    CLI::App* limit =
+        app.add_subcommand("limit", "Look at a running program's limit, or change it");
+    limit->footer(limit_footer);
+    limit->add_option("PID", l.pid, "A process of the tree")->type_name("")->required();
+    limit->add_option("SIZE", l.size, "The new limit")->type_name("");
+    limit->add_flag("--json", l.json, "Print figures as JSON");
+
+    const std::vector<CLI::App*> verbs = app.get_subcommands([](CLI::App*) { return true; });
+    const bool knows_verb =
+        !words.empty() && std::any_of(verbs.begin(), verbs.end(), [&](const CLI::App* v) {
+            return v->get_name() == words.front();
+        });
+    const std::string verb = knows_verb ? words.front() : "";
+    const std::string shape =
+        fmt::format("memreeve {} [OPTIONS] -- COMMAND [ARG...]", knows_verb ? verb : "run");
+    try {
+        std::reverse(words.begin(), words.end()); // CLI11 takes them from the back
+        app.parse(words);
+    } catch (const CLI::CallForHelp&) {
+        const std::vector<CLI::App*> asked = app.get_subcommands();
+        std::cout << (asked.empty() ? app.help() : asked.front()->help());
+        return 0;
+    } catch (const CLI::CallForVersion&) {
+        std::cout << app.version() << '\n';
+        return 0;
+    } catch (const CLI::ExtrasError&) {
+        std::vector<std::string> extras = app.remaining(true);
+        const std::string first = extras.empty() ? "" : extras.front();
+        if (first.starts_with("-")) {
+            return wrong_arguments(fmt::format("unknown option {}", shell_word(first)), verb);
         }
-        if (app.get_subcommands().empty()) {
-            return wrong_arguments("no verb given", "");
+        if (verb == "limit") {
+            return wrong_arguments(fmt::format("{} is too much", shell_word(first)), verb);
         }
-        if (!has_separator || command.empty()) {
-            return wrong_arguments(fmt::format("no command given; write {}", shape), verb);
-        }
-        if (doctor->parsed()) {
-            d.command = std::move(command);
-            return memreeve::cli::doctor(d);
-        }
-        if (squeeze->parsed()) {
-            q.command = std::move(command);
-            return memreeve::cli::squeeze(q);
-=======
-                    fmt::format(
-                        "{} stands before --; write memreeve run [OPTIONS] -- COMMAND [ARG...]",
-                        shell_word(first)),
-                    verb);
-            }
-            return wrong_arguments(verb.empty() ? fmt::format("unknown verb {}", shell_word(first))
-                                                : fmt::format("{} is too much", shell_word(first)),
-                                   verb);
-        } catch (const CLI::ParseError& e) {
-            return wrong_arguments(memreeve::cli::printable(e.what()), verb);
-        }
-        if (limit->parsed()) {
-            return memreeve::cli::limit(l);
-        }
-        if (!run->parsed()) {
-            return wrong_arguments("no verb given", "");
-        }
-        if (!has_separator || command.empty()) {
+        if (knows_verb) {
             return wrong_arguments(
-                "no command given; write memreeve run [OPTIONS] -- COMMAND [ARG...]", "run");
->>>>>>> wt-order
+                fmt::format("{} stands before --; write {}", shell_word(first), shape), verb);
         }
-        o.command = std::move(command);
-        return memreeve::cli::run(o);
+        return wrong_arguments(fmt::format("unknown verb {}", shell_word(first)), verb);
+    } catch (const CLI::ParseError& e) {
+        return wrong_arguments(memreeve::cli::printable(e.what()), verb);
     }
+    if (app.get_subcommands().empty()) {
+        return wrong_arguments("no verb given", "");
+    }
+    if (limit->parsed()) {
+        return memreeve::cli::limit(l);
+    }
+    if (!has_separator || command.empty()) {
+        return wrong_arguments(fmt::format("no command given; write {}", shape), verb);
+    }
+    if (doctor->parsed()) {
+        d.command = std::move(command);
+        return memreeve::cli::doctor(d);
+    }
+    if (squeeze->parsed()) {
+        q.command = std::move(command);
+        return memreeve::cli::squeeze(q);
+    }
+    o.command = std::move(command);
+    return memreeve::cli::run(o);
+}
 
 } // namespace
 
