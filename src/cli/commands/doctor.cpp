@@ -50,17 +50,14 @@ struct runtime_advice {
 constexpr runtime_advice runtimes[] = {
     {runtime_kind::mono, "Mono",
      "large arrays end in OutOfMemoryException; when its collector is refused it ends the process",
-     "memreeve squeeze finds the limit it needs"},
-    {runtime_kind::coreclr, ".NET",
-     "run --limit sets DOTNET_GCHeapHardLimit; the limit ends in OutOfMemoryException",
-     "run -v tells what was set"},
-    {runtime_kind::jvm, "a JVM",
-     "with a heap bounded below the limit it ends in OutOfMemoryError; one that grows and is "
-     "refused ends the process",
-     "run -v tells what was set; -Xmx of yours wins"},
+     "run --limit sets MONO_GC_PARAMS where it is tight; memreeve squeeze finds what it needs"},
+    {runtime_kind::coreclr, ".NET", "the limit ends in OutOfMemoryException",
+     "run --limit sets DOTNET_GCHeapHardLimit; yours wins"},
+    {runtime_kind::jvm, "a JVM", "the limit ends in OutOfMemoryError",
+     "run --limit sets JAVA_TOOL_OPTIONS (heap and what is beside it); yours wins"},
     {runtime_kind::node, "Node",
-     "buffers end in RangeError; V8's own heap, refused, ends the process",
-     "run -v tells what was set; --max-old-space-size of yours wins"},
+     "buffers end in RangeError; V8 ends the process when its own heap is full",
+     "run --limit sets NODE_OPTIONS (--max-old-space-size); yours wins"},
     {runtime_kind::cpython, "CPython", "the limit ends in MemoryError", ""},
 };
 
