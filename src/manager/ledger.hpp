@@ -72,6 +72,11 @@ struct ledger_shape {
 inline constexpr ledger_shape shared_shape{};             // 512 images at once under one `run`
 inline constexpr ledger_shape private_shape{4096, 64, 1}; // an embedded host: 4087 owners
 
+// Who holds what in this image and under its limit, and who grew, as things are now. Whoever writes has
+// the words to himself. Lock-free, async-signal-safe.
+void write_holders(const budget::tree& tree, const telemetry::image_record& image,
+                   telemetry::last_words& words) noexcept;
+
 class ledger {
 public:
     constexpr ledger() noexcept = default;
