@@ -4,6 +4,7 @@
 #include "cli/last_words.hpp"
 #include "cli/report.hpp"
 
+#include <cstdio>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <memory>
@@ -22,8 +23,12 @@ using testing::Not;
 constexpr std::uint64_t mib = std::uint64_t{1} << 20;
 constexpr std::uint64_t second = 1'000'000'000;
 
-telemetry::last_words example() {
-    telemetry::last_words w;
+struct example : telemetry::last_words {
+    example();
+};
+
+example::example() {
+    auto& w = *this;
     w.at_ns = 7 * second;
     w.level = 1;
     w.what_for = static_cast<std::uint32_t>(telemetry::purpose::malloc);
@@ -40,7 +45,6 @@ telemetry::last_words example() {
     w.owner_grown[0] = -static_cast<std::int64_t>(mib);
     w.owner_grown[2] = static_cast<std::int64_t>(9 * mib);
     std::snprintf(w.caller, sizeof w.caller, "libfoo.so.1+0x12\x1b");
-    return w;
 }
 
 process_report process() {
@@ -68,7 +72,7 @@ TEST(last_words, five_lines_of_a_refusal) {
 }
 
 TEST(last_words, at_death_and_without_a_limit) {
-    telemetry::last_words words = example();
+    example words;
     words.limit = ~std::uint64_t{0};
     words.owner_grown[2] = 0;
     const auto w = report_of_words(words, words_cause::death, 5 * second);
@@ -84,7 +88,7 @@ TEST(last_words, at_death_and_without_a_limit) {
 }
 
 TEST(last_words, near_the_limit_is_a_tenth_of_what_task_level_may_use) {
-    telemetry::last_words words = example();
+    example words;
     words.touched = 0;
     words.charged = 56 * mib - 56 * mib / 10;
     EXPECT_TRUE(report_of_words(words, words_cause::death, 0).is_near_limit());
@@ -127,7 +131,7 @@ TEST(last_words, the_summary_has_an_entry_and_the_closing_lines_say_the_rest_onc
 }
 
 TEST(last_words, what_was_cut_off_or_is_out_of_range_is_read_all_the_same) {
-    telemetry::last_words words = example();
+    example words;
     words.level = words.what_for = words.owner = 99;
     for (char& c : words.caller) {
         c = 'x';
