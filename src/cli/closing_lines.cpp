@@ -103,10 +103,13 @@ std::string touched_by_owner(const run_report& r) {
 // What makes the runtime itself keep below a limit, where memreeve does not set it.
 const char* advice_for(const run_report& r) {
     for (const process_report& p : r.processes) {
-        if (p.runtime == telemetry::runtime_kind::jvm && refusals_of(p) != 0) {
+        if (!p.settings.empty() || refusals_of(p) == 0) {
+            continue;
+        }
+        if (p.runtime == telemetry::runtime_kind::jvm) {
             return "; a JVM fits itself to a limit that it is told (-XX:MaxRAM=SIZE or -Xmx)";
         }
-        if (p.runtime == telemetry::runtime_kind::node && refusals_of(p) != 0) {
+        if (p.runtime == telemetry::runtime_kind::node) {
             return "; V8's heap keeps below --max-old-space-size=MIB";
         }
     }
@@ -299,6 +302,12 @@ std::vector<std::string> closing_lines(const run_report& r) {
             if (r.verbose) {
                 said.add(lines,
                          fmt::format("set for {}: {}", who(p), printable(name + "=" + value)));
+            }
+        }
+        for (const std::string& theirs : p.users_settings) {
+            if (r.verbose) {
+                said.add(lines, fmt::format("left for {} as the user has set it: {}", who(p),
+                                            printable(theirs)));
             }
         }
     }

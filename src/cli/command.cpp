@@ -71,14 +71,17 @@ std::string base_name(const std::string& path) {
     return slash == std::string::npos ? path : path.substr(slash + 1);
 }
 
-// The interpreter line of a script: the kernel takes the first word.
-std::string interpreter_of(std::string_view head) {
+// The interpreter line of a script: the kernel takes the first word, and the rest as one argument.
+std::string interpreter_of(std::string_view head, std::string& argument) {
+    constexpr std::string_view blanks = " \t\r";
     std::string_view line =
         head.substr(2, head.find('\n') == head.npos ? head.npos : head.find('\n') - 2);
-    while (!line.empty() && (line.front() == ' ' || line.front() == '\t')) {
-        line.remove_prefix(1);
-    }
-    return std::string(line.substr(0, line.find_first_of(" \t\r")));
+    line.remove_prefix(std::min(line.find_first_not_of(blanks), line.size()));
+    line = line.substr(0, line.find_last_not_of(blanks) + 1);
+    const std::size_t end = std::min(line.find_first_of(blanks), line.size());
+    const std::string_view rest = line.substr(end);
+    argument = rest.substr(std::min(rest.find_first_not_of(blanks), rest.size()));
+    return std::string(line.substr(0, end));
 }
 
 // "" when it will load glibc's loader and so the preload library; otherwise why not.
@@ -129,6 +132,11 @@ std::string why_not_preloadable(const std::string& file, const std::string& head
                      "MemoryMax=512M COMMAND)";
             return fmt::format("its loader is {}, not glibc's", shell_word(loader));
         }
+        if (prim::file_facts facts; prim::examine_file(loader, facts) != 0) {
+            remedy = "install the C library it was built for";
+            return fmt::format("its loader, {}, is not here, so it cannot run at all",
+                               shell_word(loader));
+        }
         return {};
     }
     remedy = "use a dynamically linked build, or a cgroup limit (systemd-run --scope -p "
@@ -137,6 +145,16 @@ std::string why_not_preloadable(const std::string& file, const std::string& head
 }
 
 } // namespace
+
+std::string search_path_of(const std::vector<std::string>& environment) {
+    std::string found = "/bin:/usr/bin";
+    for (const std::string& v : environment) {
+        if (v.starts_with("PATH=")) {
+            found = v.substr(5);
+        }
+    }
+    return found;
+}
 
 command_verdict examine_command(const std::string& name, const std::string& search_path) {
     std::string file;
@@ -170,6 +188,12 @@ command_verdict examine_command(const std::string& name, const std::string& sear
             return refused(cannot_run, fmt::format("{}{}: is a directory, not a program",
                                                    shell_word(file), reader));
         }
+        if (facts.is_regular && facts.forbids_programs) {
+            return refused(cannot_run,
+                           fmt::format("{}{}: lies on a file system that is mounted noexec; run a "
+                                       "copy from another place",
+                                       shell_word(file), reader));
+        }
         if (!facts.is_regular || !facts.is_executable) {
             return refused(
                 cannot_run,
@@ -184,7 +208,7 @@ command_verdict examine_command(const std::string& name, const std::string& sear
         }
         if (head.starts_with("#!")) {
             // The kernel ignores setuid on scripts.
-            const std::string next = interpreter_of(head);
+            const std::string next = interpreter_of(head, verdict.program_argument);
             if (next.empty() || depth == deepest_script) {
                 return refused(cannot_run,
                                fmt::format("{}: has no usable interpreter line", shell_word(file)));

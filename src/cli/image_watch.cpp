@@ -487,6 +487,12 @@ process_report image_watch::report_of(image_record& r, bool is_running) {
         }
         at = end + 1;
     }
+    const std::string theirs = text_of(r.users_settings);
+    for (std::size_t at = 0; at < theirs.size();) {
+        const std::size_t end = std::min(theirs.find('\n', at), theirs.size());
+        p.users_settings.push_back(theirs.substr(at, end - at));
+        at = end + 1;
+    }
     p.note = text_of(r.note);
 
     const auto account = r.process_account.load(std::memory_order_relaxed);

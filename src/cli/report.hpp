@@ -27,7 +27,8 @@ struct process_report {
     std::array<std::uint64_t, criticality_count> refusals{};
     std::array<std::uint64_t, 3> notifications{};
     std::vector<std::pair<std::string, std::string>> settings;
-    std::string note; // a sentence for the closing lines
+    std::vector<std::string> users_settings; // what the user has set and was left
+    std::string note;                        // a sentence for the closing lines
     std::uint64_t peak_charged = 0;
     std::uint64_t smallest_refused = 0;
     std::optional<double> refused_after; // seconds from its attaching to its first refusal

@@ -90,6 +90,7 @@ json process_of(const process_report& p) {
         settings[name] = value;
     }
     out["settings"] = settings;
+    out["users_settings"] = p.users_settings;
     out["peak_charged_bytes"] = p.peak_charged;
     json words = json::array();
     for (const words_report& w : p.words) {

@@ -322,7 +322,8 @@ void ledger::free_image(image_record& image) noexcept {
     for (auto& pages : image.file_pages) {
         pages.store(0, std::memory_order_relaxed);
     }
-    image.path[0] = image.reason[0] = image.settings[0] = image.note[0] = '\0';
+    image.path[0] = image.reason[0] = image.settings[0] = image.users_settings[0] = image.note[0] =
+        '\0';
     store_state(image, image_state::free);
 }
 

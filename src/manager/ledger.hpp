@@ -22,7 +22,7 @@
 namespace memreeve::manager {
 
 inline constexpr std::uint64_t ledger_magic = 0x31726765646c726dULL; // "mrldger1"
-inline constexpr std::uint32_t ledger_version = 4;
+inline constexpr std::uint32_t ledger_version = 5;
 
 enum ledger_flag : std::uint32_t {
     flag_best_effort = 1, // a child that cannot attach runs ungoverned instead of being refused

@@ -19,6 +19,9 @@ bool process_exists(int pid) noexcept;
 long open_program(const char* path) noexcept;
 // May this process execute the file? (By its real ids, as access() asks.)
 bool may_execute(const char* path) noexcept;
+bool file_exists(const char* path) noexcept;
+// On how many processors this process may run (sched_getaffinity); at least 1.
+unsigned usable_processors() noexcept;
 // The file changes the user or group at exec, and they are not this process's already.
 bool changes_identity(int fd) noexcept;
 // On an alternate signal stack, or with a signal blocked as a handler's own is (SIGQUIT aside, which

@@ -3,6 +3,7 @@
 // here. Errors become errno as libc does it; on success errno is left alone.
 #include "bridge/asking.hpp"
 #include "bridge/environment.hpp"
+#include "bridge/runtime_kind.hpp"
 #include "bridge/translate.hpp"
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
@@ -38,6 +39,9 @@ static void* map(void* where, size_t size, int prot, int flags, int fd, off_t of
                  const void* caller) noexcept {
     const bridge::asking by(caller);
     bridge::state* s = (flags & MAP_FIXED) != 0 ? bridge::holding() : bridge::governed();
+    if (s != nullptr) {
+        bridge::note_caller(*s, caller);
+    }
     return reinterpret_cast<void*>(
         finish(s != nullptr ? bridge::map_memory(*s, number(where), size, prot, flags, fd, offset)
                             : prim::pass_mmap(number(where), size, prot, flags, fd, offset)));

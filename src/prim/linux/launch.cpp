@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/uio.h>
@@ -94,6 +95,8 @@ int examine_file(const std::string& path, file_facts& out) {
     out.size = static_cast<std::uint64_t>(s.st_size);
     out.is_executable = ::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) == 0;
     out.has_capabilities = ::getxattr(path.c_str(), "security.capability", nullptr, 0) > 0;
+    struct statvfs mount {};
+    out.forbids_programs = ::statvfs(path.c_str(), &mount) == 0 && (mount.f_flag & ST_NOEXEC) != 0;
     return 0;
 }
 
@@ -252,7 +255,7 @@ int signal_desk::next_signal(bool& from_kernel) {
 }
 
 int start_program(const std::string& file, const std::vector<std::string>& arguments,
-                  const std::vector<std::string>& variables, started& out) {
+                  const std::vector<std::string>& variables, started& out, const apart& differs) {
     const std::vector<char*> argv = pointers(arguments);
     const std::vector<char*> envp = pointers(variables);
     int ends[2];
@@ -270,6 +273,15 @@ int start_program(const std::string& file, const std::vector<std::string>& argum
         // The launcher changed no dispositions, only the mask.
         if (mask_is_changed) {
             (void)::pthread_sigmask(SIG_SETMASK, &original_mask, nullptr);
+        }
+        if (differs.in_own_session) {
+            (void)::setsid();
+        }
+        const std::array<int, 3> streams = {differs.in, differs.out, differs.err};
+        for (int to = 0; to < 3; ++to) {
+            if (const int from = streams[static_cast<std::size_t>(to)]; from >= 0) {
+                (void)::dup2(from, to);
+            }
         }
         (void)::execve(file.c_str(), argv.data(), envp.data());
         const int why = errno;
@@ -360,6 +372,16 @@ int wait_readable(const std::vector<int>& descriptors, int timeout_ms, std::vect
     for (std::size_t i = 0; i < polled.size(); ++i) {
         ready[i] = polled[i].revents != 0;
     }
+    return 0;
+}
+
+int make_pipe(long (&ends)[2]) {
+    int made[2];
+    if (::pipe2(made, O_CLOEXEC) != 0) {
+        return errno;
+    }
+    ends[0] = made[0];
+    ends[1] = made[1];
     return 0;
 }
 

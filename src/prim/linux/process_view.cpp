@@ -36,6 +36,20 @@ bool may_execute(const char* path) noexcept {
     return sys(SYS_faccessat, AT_FDCWD, number(path), X_OK) == 0;
 }
 
+bool file_exists(const char* path) noexcept {
+    return sys(SYS_faccessat, AT_FDCWD, number(path), F_OK) == 0;
+}
+
+unsigned usable_processors() noexcept {
+    std::uint64_t mask[128]{}; // 8192 processors
+    const long bytes = sys(SYS_sched_getaffinity, 0, sizeof mask, number(mask));
+    unsigned n = 0;
+    for (long i = 0; i < bytes / 8; ++i) {
+        n += static_cast<unsigned>(__builtin_popcountll(mask[i]));
+    }
+    return n != 0 ? n : 1;
+}
+
 bool changes_identity(int fd) noexcept {
     struct stat about {};
     if (sys(SYS_newfstatat, fd, number(""), number(&about), AT_EMPTY_PATH) != 0) {
