@@ -443,6 +443,12 @@ int run(const run_options& o) {
     }
 
     image_watch images(ledger.books(), started_at);
+    if (!o.quiet) {
+        images.tell_words(program.pid, [](const process_report& p, const words_report& w) {
+            // In one write, so that nothing of the program's comes in between.
+            say(fmt::format("{}", fmt::join(lines_of(p, w, prim::process_id()), "\nmemreeve: ")));
+        });
+    }
     run_report report;
     {
         bell_listener bell(ledger.books().header());

@@ -63,6 +63,17 @@ bool changes_identity(int fd) noexcept {
     return user || group;
 }
 
+bool may_be_in_signal_handler() noexcept {
+    stack_t stack{};
+    if (sys(SYS_sigaltstack, 0, number(&stack)) == 0 && (stack.ss_flags & SS_ONSTACK) != 0) {
+        return true;
+    }
+    constexpr std::uint64_t quit = std::uint64_t{1} << (SIGQUIT - 1);
+    std::uint64_t blocked = 0;
+    return sys(SYS_rt_sigprocmask, SIG_BLOCK, 0, number(&blocked), sizeof blocked) != 0 ||
+           (blocked & ~quit) != 0;
+}
+
 byte_count address_space_limit() noexcept {
     struct rlimit now {};
     if (sys(SYS_prlimit64, 0, RLIMIT_AS, 0, number(&now)) != 0 || now.rlim_cur == RLIM_INFINITY) {
