@@ -387,7 +387,7 @@ result<heap::taken> manager::move_pages(owner_id who, address begin, range now,
         const page_count more = fresh.to_charge() > paid ? fresh.to_charge() - paid : 0;
         budget::charge taken;
         if (auto r = take(who, more, w.level, taken); !r) {
-            count_refusal(w.level, more);
+            count_refusal(who, w.level, more);
             return r;
         }
         if (auto r = space_.apply(fresh); !r) {

@@ -19,8 +19,14 @@ bool process_exists(int pid) noexcept;
 long open_program(const char* path) noexcept;
 // May this process execute the file? (By its real ids, as access() asks.)
 bool may_execute(const char* path) noexcept;
+bool file_exists(const char* path) noexcept;
+// On how many processors this process may run (sched_getaffinity); at least 1.
+unsigned usable_processors() noexcept;
 // The file changes the user or group at exec, and they are not this process's already.
 bool changes_identity(int fd) noexcept;
+// On an alternate signal stack, or with a signal blocked as a handler's own is (SIGQUIT aside, which
+// HotSpot's threads block for good). False in a handler with SA_NODEFER on the thread's own stack.
+bool may_be_in_signal_handler() noexcept;
 // RLIMIT_AS in bytes; all ones without a limit.
 byte_count address_space_limit() noexcept;
 long pass_pkey_mprotect(address where, byte_count size, int prot, int key) noexcept;

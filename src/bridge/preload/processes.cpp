@@ -5,6 +5,7 @@
 #include "bridge/environment.hpp"
 #include "bridge/knobs.hpp"
 #include "bridge/pictures.hpp"
+#include "bridge/settings.hpp"
 #include "bridge/state.hpp"
 #include "bridge/successor.hpp"
 #include "bridge/text.hpp"
@@ -87,8 +88,9 @@ std::size_t count_strings(char* const* strings) noexcept {
 // Where the terminating null was put.
 char** copy_environment(char** to, char* const* from, bool drops_settings) noexcept {
     for (; *from != nullptr; ++from) {
-        if (!drops_settings || !bridge::is_setting(*from)) {
-            *to++ = *from;
+        const char* kept = drops_settings ? bridge::without_settings(*from) : *from;
+        if (kept != nullptr) {
+            *to++ = const_cast<char*>(kept);
         }
     }
     *to = nullptr;
