@@ -364,6 +364,20 @@ int run(const run_options& o) {
                         shell_word(*library)));
         return memreeve_failed;
     }
+    if (const std::string why = why_no_preload_library(*library); !why.empty()) {
+        say(fmt::format("{} is not memreeve's preload library: {}; name libmemreeve_preload.so in "
+                        "MEMREEVE_PRELOAD, or unset it; the program was not started",
+                        shell_word(*library), why));
+        return memreeve_failed;
+    }
+    if (!o.quiet) {
+        for (const std::string& other : foreign_allocators(outside)) {
+            say(fmt::format("LD_PRELOAD names {} too: memreeve's malloc stands before its, so "
+                            "malloc and free are memreeve's; C++ new and delete are its own if it "
+                            "has them, and what it maps for them is charged",
+                            shell_word(other)));
+        }
+    }
     shared_ledger ledger;
     if (!ledger.create(b, o)) {
         return memreeve_failed;
@@ -433,6 +447,10 @@ int run(const run_options& o) {
         say(fmt::format(
             "{} was never governed: the loader did not take in {} (the lines above may tell why)",
             shell_word(o.command.front()), shell_word(*library)));
+        // What ran without its limit is no success, unless that was agreed to.
+        if (!o.best_effort && report.exit_code == 0 && report.exit_signal == 0) {
+            return memreeve_failed;
+        }
     }
     return status_of(report, o);
 }
