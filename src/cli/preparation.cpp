@@ -7,6 +7,7 @@
 #include <array>
 #include <cstring>
 #include <elf.h>
+#include <iterator>
 #include <string_view>
 
 namespace memreeve::cli {
@@ -41,6 +42,14 @@ std::vector<std::string> names_in(std::string_view list) {
         list.remove_prefix(std::min(end + 1, list.size()));
     }
     return names;
+}
+
+// One that takes over C++'s operators too: blocks it gives out by new come to our free(), seen with
+// Node under jemalloc.
+bool is_allocator(const std::string& library) {
+    const std::string file = library.substr(library.rfind('/') + 1);
+    return file.starts_with("libjemalloc") || file.starts_with("libmimalloc") ||
+           file.starts_with("libtcmalloc");
 }
 
 // Every build of the library carries the name of the variable it attaches by.
@@ -97,16 +106,10 @@ std::string why_no_preload_library(const std::string& path) {
 std::vector<std::string> foreign_allocators(const std::vector<std::string>& environment) {
     std::vector<std::string> found;
     for (const std::string& v : environment) {
-        if (!v.starts_with("LD_PRELOAD=")) {
-            continue;
-        }
-        for (const std::string& name : names_in(std::string_view(v).substr(v.find('=') + 1))) {
-            const std::string file = name.substr(name.rfind('/') + 1);
-            for (const char* known : {"libjemalloc", "libmimalloc", "libtcmalloc"}) {
-                if (file.starts_with(known)) {
-                    found.push_back(name);
-                }
-            }
+        if (v.starts_with("LD_PRELOAD=")) {
+            const std::vector<std::string> names =
+                names_in(std::string_view(v).substr(v.find('=') + 1));
+            std::copy_if(names.begin(), names.end(), std::back_inserter(found), is_allocator);
         }
     }
     return found;
@@ -119,7 +122,7 @@ std::vector<std::string> governed_environment(std::vector<std::string> environme
     if (const auto at = find_variable(environment, "LD_PRELOAD"); at != environment.end()) {
         // First, wherever it stood: the first library to have a name answers for it.
         for (const std::string& name : names_in(std::string_view(*at).substr(at->find('=') + 1))) {
-            preload += name == library ? "" : ":" + name;
+            preload += name == library || is_allocator(name) ? "" : ":" + name;
         }
     }
     set(environment, "LD_PRELOAD", preload);

@@ -17,7 +17,8 @@ std::optional<std::string> find_preload_library(std::string& tried);
 // warns of a library that it does not take, and starts the program without it.
 std::string why_no_preload_library(const std::string& path);
 
-// Libraries of other allocators that LD_PRELOAD names (jemalloc, mimalloc, tcmalloc).
+// Libraries of other allocators that LD_PRELOAD names (jemalloc, mimalloc, tcmalloc), which
+// governed_environment() leaves out.
 std::vector<std::string> foreign_allocators(const std::vector<std::string>& environment);
 
 // `environment` with `library` before what LD_PRELOAD already names, MEMREEVE_LEDGER, and

@@ -372,9 +372,9 @@ int run(const run_options& o) {
     }
     if (!o.quiet) {
         for (const std::string& other : foreign_allocators(outside)) {
-            say(fmt::format("LD_PRELOAD names {} too: memreeve's malloc stands before its, so "
-                            "malloc and free are memreeve's; C++ new and delete are its own if it "
-                            "has them, and what it maps for them is charged",
+            say(fmt::format("LD_PRELOAD names {}, which was left out: two mallocs in one process "
+                            "would free each other's blocks; memreeve's serves the program and is "
+                            "charged",
                             shell_word(other)));
         }
     }
