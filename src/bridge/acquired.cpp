@@ -181,37 +181,42 @@ long protect_acquired(state& s, range part, int prot) noexcept {
 
 long remap_acquired(state& s, address where, byte_count old_size, byte_count new_size, int flags,
                     address to) noexcept {
+    constexpr int dont_unmap = 4;
     const byte_count old_bytes = round_up(old_size, page_size);
     const byte_count new_bytes = round_up(new_size, page_size);
+    const bool stays = (flags & dont_unmap) != 0; // emptied, but there
     const telemetry::extent* e = s.memory().known().containing(where, extent_kind::acquired);
-    if (e == nullptr) {
-        return prim::pass_mremap(where, old_size, new_size, flags, to);
-    }
-    const auto who = static_cast<owner_id>(e->owner.load(std::memory_order_relaxed));
-    const bool charged = e->charged.load(std::memory_order_relaxed) != 0;
+    const auto who = e == nullptr ? owner_id::none
+                                  : static_cast<owner_id>(e->owner.load(std::memory_order_relaxed));
+    const bool charged = e != nullptr && e->charged.load(std::memory_order_relaxed) != 0;
+    const byte_count given_up = stays ? 0 : old_bytes;
     budget::charge taken;
-    if (charged && new_bytes > old_bytes &&
-        !s.memory().charge_acquired(who, pages_of(new_bytes - old_bytes),
-                                    criticality_of(new_bytes - old_bytes), taken)) {
+    if (charged && new_bytes > given_up &&
+        !s.memory().charge_acquired(who, pages_of(new_bytes - given_up),
+                                    criticality_of(new_bytes - given_up), taken)) {
         return -ENOMEM;
     }
     const long got = prim::pass_mremap(where, old_size, new_size, flags, to);
     if (got < 0) {
         return got;
     }
-    // The old range's charge goes and the new range's comes: a difference of what was just taken.
+    const auto begin = static_cast<address>(got);
+    const range now{begin, begin + new_bytes};
+    s.memory().forget_acquired({where, where + given_up});
+    s.memory().forget_acquired(now); // what it was put over (MREMAP_FIXED)
+    const leaving_views under(s, now);
+    if (e == nullptr) {
+        return got;
+    }
+    // The old range's charge has gone and the new range's comes: a difference of what was just taken.
     budget::charge all;
-    const page_count pages = pages_of(new_bytes);
-    const page_count kept = charged ? pages : 0;
-    s.memory().forget_acquired({where, where + old_bytes});
-    if (charged && pages > taken.pages()) {
+    const page_count pages = charged ? pages_of(new_bytes) : 0;
+    if (pages > taken.pages()) {
         static_cast<void>(
             s.memory().charge_acquired(who, pages - taken.pages(), criticality::process, all));
     }
-    const auto begin = static_cast<address>(got);
-    const bool recorded = s.memory().record_acquired(
-        who, {begin, begin + new_bytes}, all.pages() + taken.pages() == kept ? kept : 0);
-    if (recorded && all.pages() + taken.pages() == kept) {
+    const bool whole = all.pages() + taken.pages() == pages;
+    if (s.memory().record_acquired(who, now, whole ? pages : 0) && whole) {
         all.keep();
         taken.keep();
     }

@@ -544,7 +544,31 @@ long remap_memory(state& s, address where, byte_count old_size, byte_count new_s
     const bool valid = is_aligned(where, page_size) && new_size != 0 && new_size <= top_address &&
                        fits_user_space(where, old_size);
     const vm::found f = valid ? s.memory().space().find(where) : vm::found{};
+    const range old{where, where + (valid ? round_up(old_size, page_size) : 0)};
+    const piece first = old.is_empty() ? piece{} : next_piece(s, old.begin, old.end);
+    if (first.hole) {
+        return -EFAULT; // not mapped, as far as the program knows
+    }
+    // Of several reservations, or partly the kernel's own.
+    const bool spans = !old.is_empty() && first.part != old;
+    if (!old.is_empty() && (flags & ~MREMAP_MAYMOVE) == 0 && new_size <= old_size &&
+        (f.index != 0 || spans)) {
+        // The kernel looks at the first page alone, and unmaps what is too much.
+        const bool exists = f.index != 0 ? f.code != vm::page_code::dead
+                                         : prim::pass_mremap(where, page_size, page_size, 0, 0) > 0;
+        new_size = round_up(new_size, page_size);
+        const long r = !exists ? -EFAULT
+                       : new_size < old.size()
+                           ? unmap_memory(s, where + new_size, old.size() - new_size)
+                           : 0;
+        return r != 0 ? r : static_cast<long>(where);
+    }
     if (f.index == 0) {
+        if (spans) {
+            // Where our memory lies against the program's own, the kernel sees one mapping; it must
+            // not move what is ours, nor may that be recorded and charged a second time.
+            return -EFAULT;
+        }
         const bool onto_ours =
             (flags & MREMAP_FIXED) != 0 && fits_user_space(to, new_size) &&
             (s.memory().space().find(to).index != 0 ||
@@ -562,13 +586,8 @@ long remap_memory(state& s, address where, byte_count old_size, byte_count new_s
     if ((flags & (MREMAP_FIXED | dont_unmap)) != 0 || old_size == 0) {
         return -ENOMEM; // our addresses never become anybody else's (decision 24)
     }
-    const range old{where, where + old_size};
     if (!f.whole.contains(old) || f.run_end < old.end || !vm::is_charged(f.code)) {
         return -EFAULT;
-    }
-    if (new_size <= old_size) {
-        const bool shrunk = new_size == old_size || retire(s, {where + new_size, old.end});
-        return shrunk ? static_cast<long>(where) : -ENOMEM;
     }
     // In place when what follows is ours, dead or reserved, and of the same reservation.
     const range more{old.end, where + new_size};
@@ -600,7 +619,7 @@ bool may_grow_break(state& s, byte_count more) noexcept {
                               .admit(s.owner(owner_kind::malloc), pages, criticality_of(more))
                               .has_value();
     if (!admitted) {
-        s.memory().count_refusal(criticality_of(more), pages);
+        s.memory().count_refusal(s.owner(owner_kind::malloc), criticality_of(more), pages);
     }
     return admitted;
 }

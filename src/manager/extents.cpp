@@ -59,7 +59,9 @@ void extents::remove(extent& e) noexcept { e.begin.store(0, std::memory_order_re
 void extents::remove(range where) noexcept {
     for_each([&](extent& e) {
         if (e.begin.load(std::memory_order_acquire) == where.begin &&
-            e.end.load(std::memory_order_relaxed) == where.end) {
+            e.end.load(std::memory_order_relaxed) == where.end &&
+            e.kind.load(std::memory_order_relaxed) !=
+                static_cast<std::uint32_t>(extent_kind::acquired)) {
             remove(e);
         }
     });

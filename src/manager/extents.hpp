@@ -24,7 +24,8 @@ public:
     // Any extent of that kind that contains `a`.
     telemetry::extent* containing(address a, telemetry::extent_kind kind) noexcept;
     void remove(telemetry::extent& e) noexcept;
-    void remove(range where) noexcept; // the one with exactly this range
+    // The one with exactly this range; not an acquired one, whose charge goes back by cut().
+    void remove(range where) noexcept;
 
     // Takes `where` out of every acquired extent, exactly once however many do so at a time: f(owner, pages cut, pages that were charged).
     template <class F>

@@ -85,6 +85,28 @@ TEST(report, summary_has_every_key_of_the_contract) {
     EXPECT_FALSE(p.contains("as_of_seconds"));
 }
 
+TEST(report, changes_of_the_limit_are_told_and_the_peak_is_set_against_the_highest) {
+    run_report r = example();
+    r.highest_limit = 512 * mib;
+    r.limit_changes = {{0.5, 256 * mib, 512 * mib, 200 * mib}, {3.25, 512 * mib, {}, 300 * mib}};
+    r.limit_changes_total = 2;
+    const json s = json::parse(summary_json(r));
+    EXPECT_EQ(s["limit_bytes"], 256 * mib);
+    EXPECT_EQ(s["limit_changes"][0], (json{{"at_seconds", 0.5},
+                                           {"from_bytes", 256 * mib},
+                                           {"to_bytes", 512 * mib},
+                                           {"charged_bytes", 200 * mib}}));
+    EXPECT_EQ(s["limit_changes"][1]["to_bytes"], nullptr);
+    EXPECT_EQ(s["limit_changes_total"], 2);
+    const auto lines = closing_lines(r);
+    EXPECT_THAT(lines, Contains("peak charged 255 MiB; the highest limit was 512 MiB"));
+    EXPECT_THAT(lines,
+                Contains("limit changed 2 times while it ran: 256 MiB to 512 MiB after 0.5 s "
+                         "(200 MiB charged), 512 MiB to none after 3.2 s (300 MiB charged)"));
+    EXPECT_THAT(lines, Contains("the limit then in force was reached; the program lived on"));
+    EXPECT_EQ(json::parse(summary_json(example()))["limit_changes"], json::array());
+}
+
 TEST(report, without_a_limit_and_after_a_signal) {
     run_report r = example();
     r.limit.reset();
