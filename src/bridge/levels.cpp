@@ -4,6 +4,8 @@
 #include "bridge/asking.hpp"
 #include "bridge/callers.hpp"
 
+#include <sys/mman.h>
+
 namespace memreeve::bridge {
 
 using telemetry::purpose;
@@ -56,6 +58,13 @@ criticality of_pages(state& s, runtime_kind runtime, byte_count size) noexcept {
 }
 
 } // namespace
+
+purpose purpose_of(state& s, int prot) noexcept {
+    const std::uint32_t runtime = s.image().runtime.load(std::memory_order_relaxed);
+    return (prot & PROT_EXEC) != 0                                      ? purpose::code
+           : runtime == static_cast<std::uint32_t>(runtime_kind::other) ? purpose::mapping
+                                                                        : purpose::gc_heap;
+}
 
 criticality level_for(state& s, purpose what_for, byte_count size) noexcept {
     asking::is_for(what_for);

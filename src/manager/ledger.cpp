@@ -319,6 +319,7 @@ void ledger::free_image(image_record& image) noexcept {
     image.last.value = {};
     image.runtime.store(0, std::memory_order_relaxed);
     image.governed.store(0, std::memory_order_relaxed);
+    image.leaves.store(0, std::memory_order_relaxed);
     for (auto& pages : image.file_pages) {
         pages.store(0, std::memory_order_relaxed);
     }
