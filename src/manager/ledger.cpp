@@ -275,7 +275,8 @@ bool ledger::fold_dead() noexcept {
             prim::process_exists(r.pid.load(std::memory_order_relaxed))) {
             continue;
         }
-        end_image(r, image_end::killed);
+        end_image(r, r.leaves.load(std::memory_order_relaxed) != 0 ? image_end::exited
+                                                                   : image_end::killed);
         // Somebody else, the launcher most likely, may be at it: its charge is about to come back.
         while (r.state.load(std::memory_order_acquire) == claimed &&
                prim::now_ns() - now < drain_patience_ns) {
