@@ -100,7 +100,8 @@ public:
 
     // ---- heap pages (heap/page_source.hpp says what they do; pages.cpp) ---------------------------
     result<heap::taken> take_pages(owner_id who, const heap::wish& w) noexcept;
-    void give_back_pages(address begin) noexcept;
+    // False: they stay as they were, because a thread was stopped while it changed one of them.
+    bool give_back_pages(address begin) noexcept;
     // Ranges kept for the next heap that wants as much (warm_ranges.hpp).
     bool keep_warm(address begin) noexcept;
     warm_range take_warm(owner_id who, page_count from, page_count to, std::uint64_t tag) noexcept;

@@ -33,6 +33,9 @@ long pass_pkey_mprotect(address where, byte_count size, int prot, int key) noexc
 // Contents made present (MADV_POPULATE_WRITE, or read where it is not writable). Best effort.
 void populate(address where, byte_count size) noexcept;
 int lock_in_memory(address where, byte_count size) noexcept;
+// What lies at `from`, where there may be no memory: 0, EFAULT, or the errno of a system that does not
+// allow to ask.
+int peek(address from, void* to, byte_count size) noexcept;
 // Ends the process as abort() does: by SIGABRT, its handler first.
 [[noreturn]] void end_by_abort() noexcept;
 long pass_execve(const char* path, char* const* arguments, char* const* environment) noexcept;

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 namespace memreeve::prim {
@@ -95,6 +96,13 @@ void populate(address where, byte_count size) noexcept {
 
 int lock_in_memory(address where, byte_count size) noexcept {
     return static_cast<int>(-sys(SYS_mlock, static_cast<long>(where), static_cast<long>(size)));
+}
+
+int peek(address from, void* to, byte_count size) noexcept {
+    const struct iovec here { to, size };
+    const struct iovec there { reinterpret_cast<void*>(from), size };
+    const long r = sys(SYS_process_vm_readv, process_id(), number(&here), 1, number(&there), 1, 0);
+    return r == static_cast<long>(size) ? 0 : r < 0 ? static_cast<int>(-r) : EFAULT;
 }
 
 void end_by_abort() noexcept {
