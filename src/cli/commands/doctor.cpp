@@ -361,7 +361,8 @@ diagnosis diagnose(const doctor_options& o) {
     } else {
         out.findings.push_back(
             {"library", prevents,
-             fmt::format("libmemreeve_preload.so is not in {}", printable(tried)),
+             tried.empty() ? "where it is cannot be told: /proc/self/exe is not there"
+                           : fmt::format("libmemreeve_preload.so is not in {}", printable(tried)),
              "it is what governs the program",
              "build or install it, or name it in MEMREEVE_PRELOAD"});
     }
