@@ -203,6 +203,14 @@ void examine_program(const command_verdict& verdict, const std::string& library,
                                     ""});
         }
     }
+    for (const std::string& needed : facts.needed) {
+        if (!allocator_in(needed).empty()) {
+            out.findings.push_back({"malloc", note, fmt::format("{} is a library of it", needed),
+                                    "memreeve's library comes before: blocks come from memreeve, "
+                                    "it is idle",
+                                    ""});
+        }
+    }
     bool ours_came = false;
     for (const std::string& other : preloaded(prim::environment())) {
         ours_came = ours_came || other == library;
