@@ -48,8 +48,8 @@ void turn_mono(state& s, const room& r) noexcept {
         said_by_user(s, mono_variable, users);
         return;
     }
-    if (r.limit < smallest_mono_limit) {
-        too_small(s, r, "Mono", smallest_mono_limit);
+    if (r.limit < mono_start.least) {
+        too_small(s, r, "Mono", mono_start.works);
     }
     if (r.limit <= tight_limit) {
         put_setting(s, mono_variable, value);
@@ -90,13 +90,13 @@ void turn_coreclr(state& s, const room& r, int argument_count, char* const* argu
     } else if (ours != 0) {
         put_setting(s, coreclr_variable, value);
     } else {
-        too_small(s, r, ".NET", smallest_coreclr_limit);
+        too_small(s, r, ".NET", coreclr_start.works);
     }
 }
 
 void turn_cpython(state& s, const room& r) noexcept {
-    if (r.limit < smallest_cpython_limit) {
-        too_small(s, r, "Python", smallest_cpython_limit);
+    if (r.limit < cpython_start.least) {
+        too_small(s, r, "Python", cpython_start.works);
     }
 }
 

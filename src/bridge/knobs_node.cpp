@@ -93,9 +93,9 @@ void turn_node(state& s, const room& r, int argument_count, char* const* argumen
         put_options(s, variable_name, "");
         return;
     }
-    if (r.limit < smallest_node_limit) {
+    if (r.limit < node_start.least) {
         put_options(s, variable_name, "");
-        too_small(s, r, "Node", smallest_node_limit);
+        too_small(s, r, "Node", node_start.works);
         return;
     }
     const node_shares shares = shares_for_node(r.limit, r.reserve);

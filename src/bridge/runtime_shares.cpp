@@ -18,7 +18,7 @@ struct beside_java_heap {
 constexpr beside_java_heap beside[java_collector_count] = {
     {"G1", 66 * mib, 3584 << 10, 48, 6 * mib},         {"Serial", 20 * mib, 256 << 10, 8, 4 * mib},
     {"Parallel", 31 * mib, 3328 << 10, 38, 4 * mib},   {"ZGC", 92 * mib, 256 << 10, 52, 8 * mib},
-    {"Shenandoah", 66 * mib, 1024 << 10, 48, 6 * mib},
+    {"Shenandoah", 31 * mib, 1024 << 10, 48, 8 * mib},
 };
 constexpr const beside_java_heap& row_of(java_collector c) noexcept {
     return beside[static_cast<unsigned>(c)];
@@ -32,6 +32,8 @@ constexpr byte_count workers_beyond_two(unsigned processors) noexcept {
 
 constexpr byte_count usual_code_cache = 240 * mib; // HotSpot's own ReservedCodeCacheSize
 constexpr byte_count most_metaspace = 1024 * mib;
+constexpr byte_count hello_beside =
+    6 * mib; // metaspace and code cache of a program that says hello
 
 } // namespace
 
@@ -40,7 +42,7 @@ const char* name_of(java_collector collector) noexcept { return row_of(collector
 byte_count coreclr_heap_limit(byte_count limit) noexcept {
     constexpr byte_count fixed = 16 * mib;
     const byte_count beside_heap = most_of(limit / 4, fixed);
-    return limit < smallest_coreclr_limit ? 0 : round_down(limit - beside_heap, page_size);
+    return limit < coreclr_start.least ? 0 : round_down(limit - beside_heap, page_size);
 }
 
 java_shares shares_for_java(byte_count limit, byte_count reserve, java_collector collector,
@@ -52,12 +54,16 @@ java_shares shares_for_java(byte_count limit, byte_count reserve, java_collector
         users.code_cache.is_there ? users.code_cache.bytes : least_of(limit / 12, usual_code_cache);
     const byte_count direct = users.direct.is_there ? users.direct.bytes : limit / 16;
     const byte_count threads_and_more = limit / 16;
-    const byte_count all = reserve + b.fixed + b.worker * workers_beyond_two(processors) +
-                           metaspace + code + direct + threads_and_more;
-    const byte_count heap = all < limit ? (limit - all) / (1024 + b.of_heap) * 1024 : 0;
+    const byte_count needed = reserve + b.fixed + b.worker * workers_beyond_two(processors);
+    const byte_count all = needed + metaspace + code + direct + threads_and_more;
+    byte_count heap = all < limit ? (limit - all) / (1024 + b.of_heap) * 1024 : 0;
     java_shares s;
     if (heap < b.least_heap) {
-        return s;
+        // Too tight for every part to have its share: enough to start with.
+        if (needed + b.least_heap + hello_beside > limit) {
+            return s;
+        }
+        heap = b.least_heap;
     }
     s.heap = round_down(heap, mib);
     s.metaspace = users.metaspace.is_there ? 0 : round_down(metaspace, mib);

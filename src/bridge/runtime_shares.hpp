@@ -10,12 +10,16 @@ namespace memreeve::bridge {
 
 inline constexpr byte_count mib = byte_count{1} << 20;
 
-// The smallest limits, in steps of 8 MiB, under which each runtime starts, says hello and ends with
-// what is set here, or for Mono and CPython without anything.
-inline constexpr byte_count smallest_coreclr_limit = 24 * mib;
-inline constexpr byte_count smallest_mono_limit = 24 * mib;
-inline constexpr byte_count smallest_node_limit = 24 * mib;
-inline constexpr byte_count smallest_cpython_limit = 16 * mib;
+// The limits a runtime needs to start and to say hello: below `least` it never did, under `works` it
+// always does.
+struct start_limits {
+    byte_count least, works;
+};
+inline constexpr start_limits coreclr_start{24 * mib, 24 * mib};
+inline constexpr start_limits mono_start{26 * mib, 32 * mib};
+inline constexpr start_limits node_start{10 * mib, 16 * mib};
+inline constexpr start_limits cpython_start{4 * mib, 8 * mib};
+// The same for a JVM with what is set for it.
 byte_count smallest_java_limit(java_collector collector, unsigned processors) noexcept;
 
 // CoreCLR: the GC heap's share; 0 where it would not start with it.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "bridge/state.hpp"
 
+#include "bridge/asking.hpp"
 #include "bridge/environment.hpp"
 #include "bridge/file_pages.hpp"
 #include "bridge/runtime_kind.hpp"
@@ -199,6 +200,7 @@ bool state::attach() noexcept {
             watched.error().os_code);
     }
     describe(**image);
+    own_.tell_refusals(&asking::note_refusal);
     make_hosts();
     record_loader();
     if (const auto made = make_heap(); !made) {
@@ -213,6 +215,7 @@ result<void> state::adopt(manager::manager& memory, owner_id who) noexcept {
         return errc::busy;
     }
     memory.discard_at_once(); // what MADV_DONTNEED promises
+    memory.tell_refusals(&asking::note_refusal);
     memory_ = &memory;
     embedders_ = who;
     result<void> done = watch_forks();

@@ -619,7 +619,7 @@ bool may_grow_break(state& s, byte_count more) noexcept {
                               .admit(s.owner(owner_kind::malloc), pages, criticality_of(more))
                               .has_value();
     if (!admitted) {
-        s.memory().count_refusal(criticality_of(more), pages);
+        s.memory().count_refusal(s.owner(owner_kind::malloc), criticality_of(more), pages);
     }
     return admitted;
 }

@@ -154,8 +154,14 @@ std::string explained_failure(const run_report& r) {
     if (smallest != 0) {
         line += fmt::format("; the smallest request refused was {}", show_size(smallest));
     }
+    const bool was_advised = std::any_of(r.processes.begin(), r.processes.end(), [](const auto& p) {
+        return std::any_of(p.words.begin(), p.words.end(),
+                           [](const words_report& w) { return w.was_told; });
+    });
     return line +
-           fmt::format("; raise --limit, or run once without it and read the peak{}{}",
+           fmt::format("{}{}{}",
+                       was_advised ? "; without --limit a run tells the peak it needs"
+                                   : "; raise --limit, or run once without it and read the peak",
                        starting ? "; so early, the runtime itself may need more than that to start"
                                 : "",
                        advice_for(r));
@@ -204,10 +210,6 @@ private:
     std::size_t count_ = 0;
 };
 
-std::string who(const process_report& p) {
-    return fmt::format("{} (pid {})", shell_word(p.image.substr(p.image.rfind('/') + 1)), p.pid);
-}
-
 // Decision 29. A heap within a sixteenth of its limit has met it: what it asks for at once is
 // seldom less, and nothing shows the exception itself.
 std::string heap_limit_line(const run_report& r, const process_report& p) {
@@ -232,6 +234,10 @@ std::string heap_limit_line(const run_report& r, const process_report& p) {
 }
 
 } // namespace
+
+std::string who(const process_report& p) {
+    return fmt::format("{} (pid {})", shell_word(p.image.substr(p.image.rfind('/') + 1)), p.pid);
+}
 
 std::uint64_t refusals_of(const run_report& r) {
     std::uint64_t n = 0;
@@ -280,6 +286,13 @@ std::vector<std::string> closing_lines(const run_report& r) {
 
     few_lines said;
     for (const process_report& p : r.processes) {
+        for (const words_report& w : p.words) {
+            // Who holds what, and what was refused, stands above.
+            if (w.cause == words_cause::death && !w.was_told &&
+                (refusals_of(p) != 0 || w.is_near_limit())) {
+                said.add(lines, fmt::format("{} {}", who(p), grew_last(w)));
+            }
+        }
         if (p.governed) {
             said.add(lines, heap_limit_line(r, p));
             said.add(lines,

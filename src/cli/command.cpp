@@ -158,13 +158,15 @@ std::string search_path_of(const std::vector<std::string>& environment) {
 
 command_verdict examine_command(const std::string& name, const std::string& search_path) {
     std::string file;
-    if (const int e = find_in_path(name, search_path, file); e == EACCES) {
+    const int found = find_in_path(name, search_path, file);
+    prim::file_facts nearest;
+    if (found == EACCES && !(prim::examine_file(file, nearest) == 0 && nearest.forbids_programs)) {
         return refused(
             cannot_run,
             fmt::format("{}: found as {}, but it is not executable for this user; chmod +x it, "
                         "or name the program that reads it",
                         shell_word(name), shell_word(file)));
-    } else if (e != 0) {
+    } else if (found != 0 && found != EACCES) {
         return refused(
             not_found,
             fmt::format("{}: command not found in PATH; check the spelling or give its path",
@@ -249,6 +251,17 @@ command_verdict examine_command(const std::string& name, const std::string& sear
         verdict.program = file;
         return verdict;
     }
+}
+
+bool is_loadable(const std::string& library) {
+    std::string head;
+    Elf64_Ehdr header{};
+    if (prim::read_file_part(library, 0, sizeof header, head) != 0 || head.size() < sizeof header) {
+        return false;
+    }
+    std::memcpy(&header, head.data(), sizeof header);
+    return head.starts_with(ELFMAG) && header.e_ident[EI_CLASS] == ELFCLASS64 &&
+           header.e_type == ET_DYN && header.e_machine == EM_X86_64;
 }
 
 } // namespace memreeve::cli

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Parses, dispatches, prints errors.
-<<<<<<< HEAD
 #include "cli/commands/doctor.hpp"
-=======
 #include "cli/commands/limit.hpp"
->>>>>>> wt-order
 #include "cli/commands/run.hpp"
 #include "cli/commands/squeeze.hpp"
 #include "cli/commands/verbs.hpp"
@@ -36,12 +33,9 @@ constexpr const char* overview_footer = R"(Examples:
   memreeve run --limit 256M -- mono app.exe
   memreeve run --limit 25% --summary mem.json -- ./service.sh
   memreeve run -- mono app.exe      accounts and refuses nothing: read the peak, then set a limit
-<<<<<<< HEAD
   memreeve doctor -- ./service      can it be governed here, and if not, why?
   memreeve squeeze -- mono app.exe  the smallest limit at which it still succeeds
-=======
   memreeve limit 4711 512M          changes the limit of a program that runs
->>>>>>> wt-order
 
 memreeve VERB --help tells the rest.)";
 
@@ -65,35 +59,12 @@ Examples:
   memreeve run --limit 1GiB --reserve 64M --summary mem.json -- ./start-service --port 80
   memreeve run --limit 200M --quiet --exit-code-on-limit 99 -- mono tests.exe)";
 
-constexpr const char* limit_footer =
-    R"(PID is memreeve run's, or any process's of its tree. Without SIZE it tells what is in force. SIZE as
-for memreeve run --limit.
-
-Raising works at once. Lowering below what is held takes nothing back and ends nothing: requests of
-task level are refused, and runtimes are told to give back, until it fits. What a runtime cannot do
-without may still use the reserve above what was held. A reserve that --reserve has set stays; else
-it follows the limit. Settings that a runtime was started with stay too.
-
-Exit status: 0; 125 the process is not there, not governed or not yours, or SIZE is none.
-
-Examples:
-  memreeve limit 4711
-  memreeve limit 4711 512M
-  memreeve limit 4711 --json)";
-
 class teaching_formatter : public CLI::Formatter {
 public:
     std::string make_usage(const CLI::App* app, std::string) const override {
-<<<<<<< HEAD
-        return app->get_parent() != nullptr
-                   ? fmt::format("\nUsage: memreeve {} [OPTIONS] -- COMMAND [ARG...]\n",
-                                 app->get_name())
-                   : "\nUsage: memreeve VERB [OPTIONS]\n";
-=======
-        return app->get_name() == "run" ? "\nUsage: memreeve run [OPTIONS] -- COMMAND [ARG...]\n"
-               : app->get_name() == "limit" ? "\nUsage: memreeve limit [OPTIONS] PID [SIZE]\n"
-                                            : "\nUsage: memreeve VERB [OPTIONS]\n";
->>>>>>> wt-order
+        return fmt::format("\nUsage: memreeve {}\n",
+                           app->get_parent() == nullptr ? "VERB [OPTIONS]"
+                                                        : memreeve::cli::shape_of(app->get_name()));
     }
     std::string make_option_opts(const CLI::Option* option) const override {
         return option->get_type_size() == 0 ? "" : " " + option->get_type_name();
@@ -140,11 +111,12 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
         ->type_name("N")
         ->check(CLI::Range(1, 255).description(""));
 
-<<<<<<< HEAD
     memreeve::cli::doctor_options d;
     const CLI::App* const doctor = memreeve::cli::add_doctor(app, d);
     memreeve::cli::squeeze_options q;
     const CLI::App* const squeeze = memreeve::cli::add_squeeze(app, q);
+    memreeve::cli::limit_options l;
+    const CLI::App* const limit = memreeve::cli::add_limit(app, l);
 
     const std::vector<CLI::App*> verbs = app.get_subcommands([](CLI::App*) { return true; });
     const bool knows_verb =
@@ -153,31 +125,13 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
         });
     const std::string verb = knows_verb ? words.front() : "";
     const std::string shape =
-        fmt::format("memreeve {} [OPTIONS] -- COMMAND [ARG...]", knows_verb ? verb : "run");
-=======
-    memreeve::cli::limit_options l;
-    CLI::App* limit =
-        app.add_subcommand("limit", "Look at a running program's limit, or change it");
-    limit->footer(limit_footer);
-    limit->add_option("PID", l.pid, "A process of the tree")->type_name("")->required();
-    limit->add_option("SIZE", l.size, "The new limit")->type_name("");
-    limit->add_flag("--json", l.json, "Print figures as JSON");
-
-    const bool in_run = !words.empty() && words.front() == "run";
-    const std::string verb = in_run                                       ? "run"
-                             : !words.empty() && words.front() == "limit" ? "limit"
-                                                                          : "";
->>>>>>> wt-order
+        fmt::format("memreeve {}", memreeve::cli::shape_of(knows_verb ? verb : "run"));
     try {
         std::reverse(words.begin(), words.end()); // CLI11 takes them from the back
         app.parse(words);
     } catch (const CLI::CallForHelp&) {
-<<<<<<< HEAD
         const std::vector<CLI::App*> asked = app.get_subcommands();
         std::cout << (asked.empty() ? app.help() : asked.front()->help());
-=======
-        std::cout << (run->parsed() ? run->help() : limit->parsed() ? limit->help() : app.help());
->>>>>>> wt-order
         return 0;
     } catch (const CLI::CallForVersion&) {
         std::cout << app.version() << '\n';
@@ -188,9 +142,12 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
         if (first.starts_with("-")) {
             return wrong_arguments(fmt::format("unknown option {}", shell_word(first)), verb);
         }
+        if (limit->parsed()) {
+            return wrong_arguments(
+                fmt::format("{} is too much; write {}", shell_word(first), shape), verb);
+        }
         if (knows_verb) {
             return wrong_arguments(
-<<<<<<< HEAD
                 fmt::format("{} stands before --; write {}", shell_word(first), shape), verb);
         }
         return wrong_arguments(fmt::format("unknown verb {}", shell_word(first)), verb);
@@ -199,6 +156,12 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
     }
     if (app.get_subcommands().empty()) {
         return wrong_arguments("no verb given", "");
+    }
+    if (limit->parsed()) {
+        if (has_separator) {
+            return wrong_arguments(fmt::format("-- is too much; write {}", shape), verb);
+        }
+        return memreeve::cli::limit(l);
     }
     if (!has_separator || command.empty()) {
         return wrong_arguments(fmt::format("no command given; write {}", shape), verb);
@@ -210,27 +173,6 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
     if (squeeze->parsed()) {
         q.command = std::move(command);
         return memreeve::cli::squeeze(q);
-=======
-                fmt::format("{} stands before --; write memreeve run [OPTIONS] -- COMMAND [ARG...]",
-                            shell_word(first)),
-                verb);
-        }
-        return wrong_arguments(verb.empty() ? fmt::format("unknown verb {}", shell_word(first))
-                                            : fmt::format("{} is too much", shell_word(first)),
-                               verb);
-    } catch (const CLI::ParseError& e) {
-        return wrong_arguments(memreeve::cli::printable(e.what()), verb);
-    }
-    if (limit->parsed()) {
-        return memreeve::cli::limit(l);
-    }
-    if (!run->parsed()) {
-        return wrong_arguments("no verb given", "");
-    }
-    if (!has_separator || command.empty()) {
-        return wrong_arguments("no command given; write memreeve run [OPTIONS] -- COMMAND [ARG...]",
-                               "run");
->>>>>>> wt-order
     }
     o.command = std::move(command);
     return memreeve::cli::run(o);

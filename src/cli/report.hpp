@@ -4,6 +4,7 @@
 #pragma once
 
 #include "budget/account.hpp"
+#include "cli/last_words.hpp"
 #include "telemetry/image_record.hpp"
 
 #include <array>
@@ -33,7 +34,11 @@ struct process_report {
     std::optional<double> refused_after; // seconds from its attaching to its first refusal
     std::optional<telemetry::picture> picture;
     std::optional<double> as_of; // of a picture that is older than the image's end
+    std::vector<words_report> words;
 };
+
+// "mono-sgen (pid 4711)"
+std::string who(const process_report& p);
 
 // `memreeve limit` while the program ran; no value: no limit.
 struct limit_change_report {

@@ -159,6 +159,7 @@ trial_outcome try_command(const trial_options& o, prim::signal_desk& desk) {
     differs.out = o.show ? 2 : nothing.get();
     differs.err = writing.get();
     differs.in_own_session = true;
+    differs.ends_with_us = true; // the launcher passes it on
     prim::started launcher;
     const std::uint64_t begin = prim::now_ns();
     if (const int e = prim::start_program(self, words, prim::environment(), launcher, differs);
@@ -260,7 +261,7 @@ int run_captured(const std::string& file, const std::vector<std::string>& argume
     }
     const owned_descriptor reading(ends[0]);
     owned_descriptor writing(ends[1]);
-    prim::apart differs{nothing.get(), writing.get(), writing.get(), true};
+    const prim::apart differs{nothing.get(), writing.get(), writing.get(), true, true};
     prim::started program;
     if (const int e = prim::start_program(file, arguments, environment, program, differs); e != 0) {
         return e;

@@ -44,6 +44,35 @@ void copy_text(char* to, std::size_t size, const char* from) noexcept {
 
 } // namespace
 
+void write_holders(const budget::tree& tree, const image_record& image,
+                   telemetry::last_words& words) noexcept {
+    const budget::account& root = tree.at(owner_id::root);
+    const page_count limit = root.limit.load(std::memory_order_relaxed);
+    words.limit = limit >= budget::no_limit ? ~byte_count{0} : bytes_of(limit);
+    words.reserve = bytes_of(root.reserve.load(std::memory_order_relaxed));
+    words.charged = bytes_of(root.charged.load(std::memory_order_relaxed));
+    words.touched = bytes_of(root.touched.load(std::memory_order_relaxed));
+    const std::uint64_t now = prim::now_ns();
+    const telemetry::growth::sample* const base = image.grown.base(now);
+    const std::uint64_t since = base != nullptr
+                                    ? base->at_ns.load(std::memory_order_relaxed)
+                                    : image.attached_at_ns.load(std::memory_order_relaxed);
+    words.grown_over = now > since ? now - since : 0;
+    for (std::uint32_t k = 0; k < telemetry::owner_kind_count; ++k) {
+        const auto account = image.owner_account[k].load(std::memory_order_relaxed);
+        if (account == 0) {
+            continue;
+        }
+        const budget::account& a = tree.at(static_cast<owner_id>(account));
+        const page_count charged = a.charged.load(std::memory_order_relaxed);
+        const page_count before =
+            base != nullptr ? base->charged[k].load(std::memory_order_relaxed) : 0;
+        words.owner_charged[k] = bytes_of(charged);
+        words.owner_touched[k] = bytes_of(a.touched.load(std::memory_order_relaxed));
+        words.owner_grown[k] = static_cast<std::int64_t>(bytes_of(charged - before));
+    }
+}
+
 byte_count ledger::size_for(ledger_shape shape) noexcept {
     return round_up(images_at(shape.accounts, shape.credits) + shape.images * sizeof(image_record),
                     page_size);
@@ -279,6 +308,8 @@ void ledger::free_image(image_record& image) noexcept {
     image.extents_used.store(0, std::memory_order_relaxed);
     image.extents_lost.store(0, std::memory_order_relaxed);
     image.stacks.clear();
+    image.words.state.store(telemetry::last_words::none, std::memory_order_relaxed);
+    image.grown.clear();
     image.heirs.store(0, std::memory_order_relaxed);
     image.last_fork_ns.store(0, std::memory_order_relaxed);
     image.held_until_ns.store(0, std::memory_order_relaxed);
@@ -291,8 +322,8 @@ void ledger::free_image(image_record& image) noexcept {
     for (auto& pages : image.file_pages) {
         pages.store(0, std::memory_order_relaxed);
     }
-    image.path[0] = image.reason[0] = image.settings[0] = image.users_settings[0] =
-        image.note[0] = '\0';
+    image.path[0] = image.reason[0] = image.settings[0] = image.users_settings[0] = image.note[0] =
+        '\0';
     store_state(image, image_state::free);
 }
 

@@ -22,7 +22,7 @@
 namespace memreeve::manager {
 
 inline constexpr std::uint64_t ledger_magic = 0x31726765646c726dULL; // "mrldger1"
-inline constexpr std::uint32_t ledger_version = 4;
+inline constexpr std::uint32_t ledger_version = 5;
 
 enum ledger_flag : std::uint32_t {
     flag_best_effort = 1, // a child that cannot attach runs ungoverned instead of being refused
@@ -71,6 +71,11 @@ struct ledger_shape {
 };
 inline constexpr ledger_shape shared_shape{};             // 512 images at once under one `run`
 inline constexpr ledger_shape private_shape{4096, 64, 1}; // an embedded host: 4087 owners
+
+// Who holds what in this image and under its limit, and who grew, as things are now. Whoever writes has
+// the words to himself. Lock-free, async-signal-safe.
+void write_holders(const budget::tree& tree, const telemetry::image_record& image,
+                   telemetry::last_words& words) noexcept;
 
 class ledger {
 public:

@@ -8,6 +8,7 @@
 
 #include "base/lanes.hpp"
 #include "base/units.hpp"
+#include "telemetry/last_words.hpp"
 #include "telemetry/stack_table.hpp"
 
 #include <atomic>
@@ -165,6 +166,9 @@ struct image_record {
     alignas(64) std::atomic<std::uint32_t> picture_wanted{0};
     std::atomic<std::uint32_t> picture_served{0};
     published_picture last{}; // at exit, at exec, on request, or the last sample
+
+    last_words words{};
+    growth grown{};
 
     extent extents[extent_capacity]{};
     stack_table stacks{};

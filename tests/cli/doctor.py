@@ -161,10 +161,17 @@ with Folder() as folder:
     # The library that governs is not there, or is none.
     compare("no library", ["true"], "no", "/no/such.so", env={**os.environ, "MEMREEVE_PRELOAD": "/no/such.so"})
     broken = folder.file("broken.so", "no library\n")
-    told = doctor("true", env={**os.environ, "MEMREEVE_PRELOAD": broken})
-    expect_equal(told["verdict"], "no", "a broken library")
-    r = memreeve("run", "--", "true", env={**os.environ, "MEMREEVE_PRELOAD": broken})
-    expect("was never governed" in r.err, f"a broken library: {r.err}")
+    compare("a broken library", ["true"], "no", "is no library for x86-64", env={**os.environ, "MEMREEVE_PRELOAD": broken})
+    # One that loads and governs nothing: what ran without the limit did not succeed.
+    folder.file("idle.c", "int memreeve_idle(void) { return 0; }\n")
+    idle = folder.file("idle.so")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", idle, folder.file("idle.c")], check=True)
+    strange = {**os.environ, "MEMREEVE_PRELOAD": idle}
+    told = compare("another library", ["true"], "no", env=strange)
+    expect_equal(states(told)["start"], "no", "another library")
+    for options, status in (((), 125), (("--best-effort",), 0)):
+        r = memreeve("run", *options, "--", "true", env=strange)
+        expect(r.status == status and any("true was never governed" in line for line in r.lines), f"another library {options}: {r.status} {r.err}")
     # Inside a run.
     compare("inside a run", ["true"], "no", "already inside a `memreeve run`", env={**os.environ, "MEMREEVE_LEDGER": "/proc/1/fd/3"})
 
@@ -191,6 +198,8 @@ with Folder() as folder:
         os.chmod(folder.path, 0o755)
         forbidding = f'mount -t tmpfs -o noexec none {folder.path} && cp /bin/true {folder.path}/here && exec "$0" "$@"'
         compare("noexec", [folder.path + "/here"], "no", "noexec", prefix=[*in_namespace, forbidding])
+        compare("noexec, in PATH", ["here"], "no", "noexec", prefix=[*in_namespace, forbidding],
+                env={**os.environ, "PATH": os.environ["PATH"] + ":" + folder.path})
 
     # On one screen, and as people read it.
     r = memreeve("doctor", "--", "true")

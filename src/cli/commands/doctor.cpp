@@ -27,6 +27,7 @@ using telemetry::runtime_kind;
 using json = nlohmann::ordered_json;
 
 constexpr int schema_version = 1;
+constexpr int interrupted_status = 130;
 constexpr double patience_with_itself = 30; // seconds for starting memreeve's own --version
 
 struct diagnosis {
@@ -37,6 +38,7 @@ struct diagnosis {
     std::string program;
     std::string runtime = "other";
     std::vector<finding> findings;
+    bool is_interrupted = false;
 };
 
 struct runtime_advice {
@@ -48,17 +50,14 @@ struct runtime_advice {
 constexpr runtime_advice runtimes[] = {
     {runtime_kind::mono, "Mono",
      "large arrays end in OutOfMemoryException; when its collector is refused it ends the process",
-     "memreeve squeeze finds the limit it needs"},
-    {runtime_kind::coreclr, ".NET",
-     "run --limit sets DOTNET_GCHeapHardLimit; the limit ends in OutOfMemoryException",
-     "run -v tells what was set"},
-    {runtime_kind::jvm, "a JVM",
-     "with a heap bounded below the limit it ends in OutOfMemoryError; one that grows and is "
-     "refused ends the process",
-     "run -v tells what was set; -Xmx of yours wins"},
+     "run --limit sets MONO_GC_PARAMS where it is tight; memreeve squeeze finds what it needs"},
+    {runtime_kind::coreclr, ".NET", "the limit ends in OutOfMemoryException",
+     "run --limit sets DOTNET_GCHeapHardLimit; yours wins"},
+    {runtime_kind::jvm, "a JVM", "the limit ends in OutOfMemoryError",
+     "run --limit sets JAVA_TOOL_OPTIONS (heap and what is beside it); yours wins"},
     {runtime_kind::node, "Node",
-     "buffers end in RangeError; V8's own heap, refused, ends the process",
-     "run -v tells what was set; --max-old-space-size of yours wins"},
+     "buffers end in RangeError; V8 ends the process when its own heap is full",
+     "run --limit sets NODE_OPTIONS (--max-old-space-size); yours wins"},
     {runtime_kind::cpython, "CPython", "the limit ends in MemoryError", ""},
 };
 
@@ -282,7 +281,7 @@ void examine_successor(const command_verdict& verdict, const doctor_options& o, 
 
 // Starts memreeve's own --version governed, in these surroundings: what a library that is put into
 // a program needs is all needed there.
-std::optional<finding> start_governed(prim::signal_desk& desk) {
+std::optional<finding> start_governed(prim::signal_desk& desk, bool& interrupted) {
     std::string self;
     if (prim::read_link("/proc/self/exe", self) != 0 || examine_command(self, "").status != 0) {
         return std::nullopt; // another finding says why
@@ -291,6 +290,7 @@ std::optional<finding> start_governed(prim::signal_desk& desk) {
     o.command = {self, "--version"};
     o.patience = patience_with_itself;
     const trial_outcome t = try_command(o, desk);
+    interrupted = t.is_interrupted;
     const bool was_governed = std::any_of(t.processes.begin(), t.processes.end(),
                                           [](const trial_process& p) { return p.governed; });
     if (t.cannot.empty() && t.status == 0 && was_governed) {
@@ -311,6 +311,7 @@ void run_it(const doctor_options& o, prim::signal_desk& desk, diagnosis& out) {
     trial_options t;
     t.command = o.command;
     const trial_outcome r = try_command(t, desk);
+    out.is_interrupted = r.is_interrupted;
     if (!r.cannot.empty() || r.processes.empty()) {
         out.findings.push_back({"run", prevents,
                                 printable(!r.cannot.empty() ? r.cannot
@@ -367,14 +368,14 @@ diagnosis diagnose(const doctor_options& o) {
     prim::signal_desk desk;
     bool can_start = !against || against->status != memreeve_failed;
     if (can_start) {
-        if (const auto started = start_governed(desk)) {
+        if (const auto started = start_governed(desk, out.is_interrupted)) {
             can_start = started->state == fine;
             out.findings.push_back(*started);
         }
     }
     const std::vector<finding> around = examine_surroundings();
     out.findings.insert(out.findings.end(), around.begin(), around.end());
-    if (o.run && !against && can_start) {
+    if (o.run && !against && can_start && !out.is_interrupted) {
         run_it(o, desk, out);
     }
 
@@ -460,6 +461,10 @@ void print_json(const doctor_options& o, const diagnosis& d) {
 
 int doctor(const doctor_options& o) {
     const diagnosis d = diagnose(o);
+    if (d.is_interrupted) {
+        say("doctor: ended early; ask again");
+        return interrupted_status;
+    }
     if (o.json) {
         print_json(o, d);
     } else {

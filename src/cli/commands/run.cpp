@@ -377,6 +377,12 @@ std::optional<obstacle> prepare(const run_options& o, const bounds& b, preparati
                                     "MEMREEVE_PRELOAD",
                                     shell_word(*library))};
     }
+    if (!is_loadable(*library)) {
+        return obstacle{memreeve_failed,
+                        fmt::format("{} is no library for x86-64 that the loader could put before "
+                                    "a program; look at MEMREEVE_PRELOAD",
+                                    shell_word(*library))};
+    }
     out.library = *library;
     if (std::string why = out.ledger.create(b, o); !why.empty()) {
         return obstacle{memreeve_failed, std::move(why)};
@@ -437,6 +443,12 @@ int run(const run_options& o) {
     }
 
     image_watch images(ledger.books(), started_at);
+    if (!o.quiet) {
+        images.tell_words(program.pid, [](const process_report& p, const words_report& w) {
+            // In one write, so that nothing of the program's comes in between.
+            say(fmt::format("{}", fmt::join(lines_of(p, w, prim::process_id()), "\nmemreeve: ")));
+        });
+    }
     run_report report;
     {
         bell_listener bell(ledger.books().header());
@@ -470,9 +482,12 @@ int run(const run_options& o) {
         std::any_of(report.processes.begin(), report.processes.end(),
                     [&](const process_report& p) { return p.governed || p.pid == program.pid; });
     if (!is_accounted_for) {
-        say(fmt::format(
-            "{} was never governed: the loader did not take in {} (the lines above may tell why)",
-            shell_word(o.command.front()), shell_word(ready.library)));
+        say(fmt::format("{} was never governed: the loader did not take in {}, or it is another "
+                        "library (the lines above may tell why)",
+                        shell_word(o.command.front()), shell_word(ready.library)));
+        if (report.exit_signal == 0 && report.exit_code == 0 && !o.best_effort) {
+            return memreeve_failed; // a success without the limit is none
+        }
     }
     return status_of(report, o);
 }

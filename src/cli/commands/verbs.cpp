@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "cli/commands/verbs.hpp"
 
+#include <fmt/format.h>
+
 namespace memreeve::cli {
 
 namespace {
@@ -39,6 +41,22 @@ Examples:
   memreeve squeeze -- mono app.exe
   memreeve squeeze --from 64M --to 1G --timeout 3 --json -- ./service --self-test
   memreeve squeeze --expect 3 --repeat 10 -- python3 job.py)";
+
+constexpr const char* limit_footer =
+    R"(PID is memreeve run's, or any process's of its tree. Without SIZE it tells what is in force. SIZE as
+for memreeve run --limit.
+
+Raising works at once. Lowering below what is held takes nothing back and ends nothing: requests of
+task level are refused, and runtimes are told to give back, until it fits. What a runtime cannot do
+without may still use the reserve above what was held. A reserve that --reserve has set stays; else
+it follows the limit. Settings that a runtime was started with stay too.
+
+Exit status: 0; 125 the process is not there, not governed or not yours, or SIZE is none.
+
+Examples:
+  memreeve limit 4711
+  memreeve limit 4711 512M
+  memreeve limit 4711 --json)";
 
 } // namespace
 
@@ -79,6 +97,21 @@ CLI::App* add_squeeze(CLI::App& app, squeeze_options& q) {
     squeeze->add_flag("-q,--quiet", q.quiet, "No progress");
     squeeze->add_flag("--json", q.json, "The result as JSON");
     return squeeze;
+}
+
+CLI::App* add_limit(CLI::App& app, limit_options& l) {
+    CLI::App* limit =
+        app.add_subcommand("limit", "Look at a running program's limit, or change it");
+    limit->footer(limit_footer);
+    limit->add_option("PID", l.pid, "A process of the tree")->type_name("")->required();
+    limit->add_option("SIZE", l.size, "The new limit")->type_name("");
+    limit->add_flag("--json", l.json, "Print figures as JSON");
+    return limit;
+}
+
+std::string shape_of(std::string_view verb) {
+    return fmt::format("{} [OPTIONS] {}", verb,
+                       verb == "limit" ? "PID [SIZE]" : "-- COMMAND [ARG...]");
 }
 
 } // namespace memreeve::cli

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -276,6 +277,9 @@ int start_program(const std::string& file, const std::vector<std::string>& argum
         }
         if (differs.in_own_session) {
             (void)::setsid();
+        }
+        if (differs.ends_with_us) {
+            (void)::prctl(PR_SET_PDEATHSIG, SIGTERM);
         }
         const std::array<int, 3> streams = {differs.in, differs.out, differs.err};
         for (int to = 0; to < 3; ++to) {

@@ -75,6 +75,7 @@ struct apart {
     int out = -1;
     int err = -1;
     bool in_own_session = false; // and so its own process group, with its pid for a number
+    bool ends_with_us = false;   // SIGTERM when the thread that started it ends
 };
 // Starts `file` with this process's original signal mask. The result is exec's errno, or fork's.
 // A file the kernel does not know (ENOEXEC) is not handed to a shell.

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 namespace memreeve::prim {
@@ -62,6 +63,17 @@ bool changes_identity(int fd) noexcept {
     return user || group;
 }
 
+bool may_be_in_signal_handler() noexcept {
+    stack_t stack{};
+    if (sys(SYS_sigaltstack, 0, number(&stack)) == 0 && (stack.ss_flags & SS_ONSTACK) != 0) {
+        return true;
+    }
+    constexpr std::uint64_t quit = std::uint64_t{1} << (SIGQUIT - 1);
+    std::uint64_t blocked = 0;
+    return sys(SYS_rt_sigprocmask, SIG_BLOCK, 0, number(&blocked), sizeof blocked) != 0 ||
+           (blocked & ~quit) != 0;
+}
+
 byte_count address_space_limit() noexcept {
     struct rlimit now {};
     if (sys(SYS_prlimit64, 0, RLIMIT_AS, 0, number(&now)) != 0 || now.rlim_cur == RLIM_INFINITY) {
@@ -84,6 +96,13 @@ void populate(address where, byte_count size) noexcept {
 
 int lock_in_memory(address where, byte_count size) noexcept {
     return static_cast<int>(-sys(SYS_mlock, static_cast<long>(where), static_cast<long>(size)));
+}
+
+int peek(address from, void* to, byte_count size) noexcept {
+    const struct iovec here { to, size };
+    const struct iovec there { reinterpret_cast<void*>(from), size };
+    const long r = sys(SYS_process_vm_readv, process_id(), number(&here), 1, number(&there), 1, 0);
+    return r == static_cast<long>(size) ? 0 : r < 0 ? static_cast<int>(-r) : EFAULT;
 }
 
 void end_by_abort() noexcept {

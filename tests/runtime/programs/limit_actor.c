@@ -3,9 +3,11 @@
  *   + N   maps and touches N pieces of 1 MiB: "got M", up to the first refusal
  *   - N   gives N of them back: "has M"
  *   m N   N blocks of 64 KiB by malloc, kept: "got M"
+ *   k N   as +, and at the first refusal it kills itself: no answer
  * limit_actor storm THREADS PATH: so many threads map, touch and give back pieces of 1 to 4 MiB until
  * PATH is there; everything is given back; "done REFUSED". */
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,10 +83,13 @@ int main(int argc, char** argv) {
     while (fgets(line, sizeof line, stdin) != NULL) {
         const int n = atoi(line + 1);
         int done = 0;
-        if (line[0] == '+') {
+        if (line[0] == '+' || line[0] == 'k') {
             while (done < n && count < MOST && (held[count] = map(MIB)) != NULL) {
                 memset(held[count++], 1, MIB);
                 ++done;
+            }
+            if (line[0] == 'k' && done < n) {
+                kill(getpid(), SIGKILL);
             }
             printf("got %d\n", done);
         } else if (line[0] == 'm') {

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+#include "bridge/asking.hpp"
+
+#include "bridge/callers.hpp"
+#include "prim/prim.hpp"
+#include "prim/process_view.hpp"
+
+namespace memreeve::bridge {
+
+using telemetry::image_record;
+using telemetry::last_words;
+
+static_assert(telemetry::words_owner_count == telemetry::owner_kind_count);
+
+constinit thread_local asking* asking::current __attribute__((tls_model("initial-exec"))) = nullptr;
+
+namespace {
+
+constexpr std::uint64_t streak_gap_ns = 10'000'000;
+constexpr std::uint32_t refusals_a_pause = 16; // a power of two
+constexpr std::uint64_t first_pause_ns = 100'000;
+constexpr std::uint64_t longest_pause_ns = 4'000'000;
+
+// This thread's refusals in a row.
+struct streak {
+    std::uint64_t begun_ns = 0; // or the end of the last pause
+    std::uint64_t last_ns = 0;
+    std::uint32_t count = 0;
+    std::uint32_t next_pause_ns = 0;
+};
+constinit thread_local streak refusals __attribute__((tls_model("initial-exec"))) = {};
+
+void slow_down(criticality level) noexcept {
+    const std::uint64_t now = prim::now_ns();
+    if (now - refusals.last_ns > streak_gap_ns) {
+        refusals = {now, now, 0, first_pause_ns};
+    }
+    refusals.last_ns = now;
+    if (++refusals.count % refusals_a_pause != 0 || level == criticality::process ||
+        prim::may_be_in_signal_handler()) {
+        return;
+    }
+    const std::uint64_t taken = now - refusals.begun_ns;
+    const std::uint64_t pause = refusals.next_pause_ns < taken ? refusals.next_pause_ns : taken;
+    if (pause != 0) {
+        const std::uint32_t nobody_wakes = 0;
+        prim::wait_on(&nobody_wakes, 0, pause);
+    }
+    refusals.next_pause_ns = refusals.next_pause_ns * 2 < longest_pause_ns
+                                 ? refusals.next_pause_ns * 2
+                                 : static_cast<std::uint32_t>(longest_pause_ns);
+    refusals.begun_ns = refusals.last_ns = prim::now_ns();
+}
+
+std::uint32_t kind_of_owner(const image_record& image, owner_id who) noexcept {
+    for (std::uint32_t k = 0; k < telemetry::owner_kind_count; ++k) {
+        if (image.owner_account[k].load(std::memory_order_relaxed) ==
+            static_cast<std::uint32_t>(who)) {
+            return k;
+        }
+    }
+    return static_cast<std::uint32_t>(telemetry::owner_kind::runtime);
+}
+
+} // namespace
+
+void asking::note_refusal(owner_id who, criticality level, page_count pages) noexcept {
+    if (current != nullptr) {
+        current->refused_ = pages != 0 ? pages : 1;
+        current->owner_ = who;
+        current->level_ = level;
+    }
+}
+
+void asking::after_refusal() const noexcept {
+    if (state* const s = holding(); s != nullptr && !s->is_embedded()) {
+        leave_words(*s);
+    }
+    slow_down(level_);
+}
+
+void asking::leave_words(state& s) const noexcept {
+    image_record& image = s.image();
+    last_words& words = image.words;
+    std::uint32_t none = last_words::none;
+    if (words.state.load(std::memory_order_relaxed) != none || s.shares_memory() ||
+        !words.state.compare_exchange_strong(none, last_words::being_written,
+                                             std::memory_order_acq_rel)) {
+        return;
+    }
+    words.at_ns = prim::now_ns();
+    words.level = static_cast<std::uint32_t>(level_);
+    words.what_for = static_cast<std::uint32_t>(what_for_);
+    words.owner = kind_of_owner(image, owner_);
+    words.refused = bytes_of(refused_);
+    name_caller(s, caller_, words.caller, sizeof words.caller);
+    manager::write_holders(s.books().tree(), image, words);
+    words.state.store(last_words::complete, std::memory_order_release);
+    s.books().ring();
+}
+
+} // namespace memreeve::bridge
