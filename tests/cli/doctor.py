@@ -159,7 +159,7 @@ with Folder() as folder:
             compare(name + " linked", [linked], "yes", name + " is a library of it")
         told = compare(name, ["true"], "yes", "run leaves it out", env={**os.environ, "LD_PRELOAD": found[0]})
         expect_equal(states(told)["preload"], "note", name)
-        compare(name + " before ours", ["true"], "yes", "before memreeve's library", env={**os.environ, "LD_PRELOAD": found[0] + ":" + OURS})
+        compare(name + " before ours", ["true"], "yes", "run leaves it out", env={**os.environ, "LD_PRELOAD": found[0] + ":" + OURS})
 
     # The library that governs is not there, or is none.
     compare("no library", ["true"], "no", "/no/such.so", env={**os.environ, "MEMREEVE_PRELOAD": "/no/such.so"})
