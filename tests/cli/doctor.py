@@ -156,14 +156,14 @@ with Folder() as folder:
             continue
         told = compare(name, ["true"], "yes", "run leaves it out", env={**os.environ, "LD_PRELOAD": found[0]})
         expect_equal(states(told)["preload"], "note", name)
-        compare(name + " before ours", ["true"], "yes", "before memreeve's library", env={**os.environ, "LD_PRELOAD": found[0] + ":" + OURS})
+        compare(name + " before ours", ["true"], "yes", "run leaves it out", env={**os.environ, "LD_PRELOAD": found[0] + ":" + OURS})
 
     # The library that governs is not there, or is none.
     compare("no library", ["true"], "no", "/no/such.so", env={**os.environ, "MEMREEVE_PRELOAD": "/no/such.so"})
     broken = folder.file("broken.so", "no library\n")
     compare("a broken library", ["true"], "no", "is not memreeve's preload library", env={**os.environ, "MEMREEVE_PRELOAD": broken})
     # One that loads and governs nothing: what ran without the limit did not succeed.
-    folder.file("idle.c", "int memreeve_idle(void) { return 0; }\n")
+    folder.file("idle.c", "const char memreeve_idle[] = \"MEMREEVE_LEDGER\";\n")
     idle = folder.file("idle.so")
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", idle, folder.file("idle.c")], check=True)
     strange = {**os.environ, "MEMREEVE_PRELOAD": idle}
