@@ -2,7 +2,7 @@
 #include "bridge/allocation.hpp"
 
 #include "bridge/asking.hpp"
-#include "bridge/posix.hpp"
+#include "bridge/levels.hpp"
 #include "bridge/text.hpp"
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
@@ -17,9 +17,8 @@ void* pointer(const result<address>& r) noexcept {
     return r ? reinterpret_cast<void*>(*r) : nullptr;
 }
 
-criticality level_of_block(state&, byte_count size) noexcept {
-    asking::is_for(telemetry::purpose::malloc);
-    return criticality_of(size);
+criticality level_of_block(state& s, byte_count size) noexcept {
+    return level_for(s, telemetry::purpose::malloc, size);
 }
 
 // In words of libc's own messages, so that who searches for them finds the cause.

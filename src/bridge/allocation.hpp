@@ -2,7 +2,7 @@
 // The malloc family as requests to the interface: IHostMalloc::Alloc and Free of the owner `malloc`,
 // and what that interface has no word for (zeroed, aligned, resized) as calls of the same heap.
 //
-// Critical level as for mappings (translate.hpp): by size alone. Null: refused; the caller sets
+// Critical level: levels.hpp. Null: refused; the caller sets
 // errno. Blocks are 16-byte aligned. Async-signal-safe and without locks, like the heap: a thread
 // that is stopped in here, or whose process forks, keeps nobody from allocating (decision 18).
 //

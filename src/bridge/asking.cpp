@@ -25,6 +25,7 @@ constexpr std::uint64_t longest_pause_ns = 4'000'000;
 struct streak {
     std::uint64_t begun_ns = 0; // or the end of the last pause
     std::uint64_t last_ns = 0;
+    std::uint64_t owed_ns = 0; // by how much the last pause was longer than it was meant to be
     std::uint32_t count = 0;
     std::uint32_t next_pause_ns = 0;
 };
@@ -33,7 +34,7 @@ constinit thread_local streak refusals __attribute__((tls_model("initial-exec"))
 void slow_down(criticality level) noexcept {
     const std::uint64_t now = prim::now_ns();
     if (now - refusals.last_ns > streak_gap_ns) {
-        refusals = {now, now, 0, first_pause_ns};
+        refusals = {now, now, 0, 0, first_pause_ns};
     }
     refusals.last_ns = now;
     if (++refusals.count % refusals_a_pause != 0 || level == criticality::process ||
@@ -41,15 +42,21 @@ void slow_down(criticality level) noexcept {
         return;
     }
     const std::uint64_t taken = now - refusals.begun_ns;
-    const std::uint64_t pause = refusals.next_pause_ns < taken ? refusals.next_pause_ns : taken;
-    if (pause != 0) {
-        const std::uint32_t nobody_wakes = 0;
-        prim::wait_on(&nobody_wakes, 0, pause);
+    if (taken <= refusals.owed_ns) {
+        refusals.owed_ns -= taken;
+        refusals.begun_ns = now;
+        return;
     }
+    const std::uint64_t most = taken - refusals.owed_ns;
+    const std::uint64_t pause = refusals.next_pause_ns < most ? refusals.next_pause_ns : most;
+    const std::uint32_t nobody_wakes = 0;
+    prim::wait_on(&nobody_wakes, 0, pause);
+    const std::uint64_t paused = prim::now_ns() - now;
+    refusals.owed_ns = paused > pause ? paused - pause : 0;
     refusals.next_pause_ns = refusals.next_pause_ns * 2 < longest_pause_ns
                                  ? refusals.next_pause_ns * 2
                                  : static_cast<std::uint32_t>(longest_pause_ns);
-    refusals.begun_ns = refusals.last_ns = prim::now_ns();
+    refusals.begun_ns = refusals.last_ns = now + paused;
 }
 
 std::uint32_t kind_of_owner(const image_record& image, owner_id who) noexcept {

@@ -4,6 +4,8 @@
 #include "bridge/asking.hpp"
 #include "bridge/callers.hpp"
 
+#include <sys/mman.h>
+
 namespace memreeve::bridge {
 
 using telemetry::purpose;
@@ -12,8 +14,6 @@ using telemetry::runtime_kind;
 namespace {
 
 constexpr byte_count large = byte_count{1} << 20;
-// What a runtime's own malloc blocks seldom reach (HotSpot's arenas grow by 32 KiB), direct buffers do.
-constexpr byte_count fair = byte_count{64} << 10;
 constexpr byte_count arena_of_cpython = byte_count{256} << 10; // 1 MiB from 3.10 on
 
 constexpr criticality by_size(byte_count size, criticality small) noexcept {
@@ -34,7 +34,8 @@ criticality of_block(state& s, runtime_kind runtime, byte_count size) noexcept {
     case runtime_kind::cpython: return criticality::domain;
     default: break;
     }
-    return size >= fair || is_applications(s) ? criticality::domain : criticality::process;
+    // HotSpot's arenas ended it at 75,056 bytes, V8's tables at 96 KiB: no size below tells a buffer.
+    return is_applications(s) ? criticality::domain : criticality::process;
 }
 
 criticality of_pages(state& s, runtime_kind runtime, byte_count size) noexcept {
@@ -56,6 +57,13 @@ criticality of_pages(state& s, runtime_kind runtime, byte_count size) noexcept {
 }
 
 } // namespace
+
+purpose purpose_of(state& s, int prot) noexcept {
+    const std::uint32_t runtime = s.image().runtime.load(std::memory_order_relaxed);
+    return (prot & PROT_EXEC) != 0                                      ? purpose::code
+           : runtime == static_cast<std::uint32_t>(runtime_kind::other) ? purpose::mapping
+                                                                        : purpose::gc_heap;
+}
 
 criticality level_for(state& s, purpose what_for, byte_count size) noexcept {
     asking::is_for(what_for);

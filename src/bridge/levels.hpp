@@ -15,6 +15,9 @@
 
 namespace memreeve::bridge {
 
+// Of anonymous memory that becomes accessible so (PROT_*).
+telemetry::purpose purpose_of(state& s, int prot) noexcept;
+
 // `size` as the program gave it, not rounded. Tells asking::now() what it is for.
 criticality level_for(state& s, telemetry::purpose what_for, byte_count size) noexcept;
 

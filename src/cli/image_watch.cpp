@@ -433,9 +433,10 @@ void image_watch::end_record(image_record& r, watched& w) {
     if (how == image_end::running) {
         // Only its parent is told how a process ended; one that ends by itself leaves its picture.
         std::uint64_t when = 0;
-        how = announced_exec(w) != nullptr   ? image_end::exec
-              : has_own_picture(r, w, &when) ? image_end::exited
-                                             : image_end::killed;
+        how = announced_exec(w) != nullptr ? image_end::exec
+              : has_own_picture(r, w, &when) || r.leaves.load(std::memory_order_relaxed) != 0
+                  ? image_end::exited
+                  : image_end::killed;
         for (const known_end& e : ends_) {
             if (e.pid == w.pid && how != image_end::exec) {
                 how = e.was_killed ? image_end::killed : image_end::exited;

@@ -275,7 +275,8 @@ bool ledger::fold_dead() noexcept {
             prim::process_exists(r.pid.load(std::memory_order_relaxed))) {
             continue;
         }
-        end_image(r, image_end::killed);
+        end_image(r, r.leaves.load(std::memory_order_relaxed) != 0 ? image_end::exited
+                                                                   : image_end::killed);
         // Somebody else, the launcher most likely, may be at it: its charge is about to come back.
         while (r.state.load(std::memory_order_acquire) == claimed &&
                prim::now_ns() - now < drain_patience_ns) {
@@ -319,6 +320,7 @@ void ledger::free_image(image_record& image) noexcept {
     image.last.value = {};
     image.runtime.store(0, std::memory_order_relaxed);
     image.governed.store(0, std::memory_order_relaxed);
+    image.leaves.store(0, std::memory_order_relaxed);
     for (auto& pages : image.file_pages) {
         pages.store(0, std::memory_order_relaxed);
     }

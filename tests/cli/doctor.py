@@ -154,6 +154,9 @@ with Folder() as folder:
         if not found:
             print(f"not tried: {name} is not installed")
             continue
+        linked = built("with_" + name, "-Wl,--no-as-needed", found[0])
+        if linked:
+            compare(name + " linked", [linked], "yes", name + " is a library of it")
         told = compare(name, ["true"], "yes", "run leaves it out", env={**os.environ, "LD_PRELOAD": found[0]})
         expect_equal(states(told)["preload"], "note", name)
         compare(name + " before ours", ["true"], "yes", "run leaves it out", env={**os.environ, "LD_PRELOAD": found[0] + ":" + OURS})

@@ -74,7 +74,7 @@ __attribute__((constructor)) void start(int argument_count, char** arguments, ch
 // At exit, after the program's own destructors. Memory calls may still come.
 __attribute__((destructor)) void finish() {
     if (bridge::state* s = bridge::governed()) {
-        bridge::publish_picture(*s);
+        bridge::publish_last_picture(*s);
     }
 }
 
@@ -219,7 +219,7 @@ void gather(char** to, const char* first, va_list more) noexcept {
 
 [[noreturn]] void leave(int status) noexcept {
     if (bridge::state* s = bridge::governed()) {
-        bridge::publish_picture(*s);
+        bridge::publish_last_picture(*s);
     }
     prim::exit_now(status);
 }

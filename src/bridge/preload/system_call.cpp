@@ -90,8 +90,8 @@ long route(bridge::state& s, long number, long a, long b, long c, long d, long e
         }
         return r;
     }
-    case SYS_execveat:
-    case SYS_exit_group: bridge::publish_picture(s); break;
+    case SYS_execveat: bridge::publish_picture(s); break;
+    case SYS_exit_group: bridge::publish_last_picture(s); break;
     default: break;
     }
     return prim::sys(number, a, b, c, d, e, f);

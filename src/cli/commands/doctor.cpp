@@ -203,6 +203,14 @@ void examine_program(const command_verdict& verdict, const std::string& library,
                                     ""});
         }
     }
+    for (const std::string& needed : facts.needed) {
+        if (!allocator_in(needed).empty()) {
+            out.findings.push_back({"malloc", note, fmt::format("{} is a library of it", needed),
+                                    "memreeve's library comes before: blocks come from memreeve, "
+                                    "it is idle",
+                                    ""});
+        }
+    }
     for (const std::string& other : preloaded(prim::environment())) {
         const std::string which = allocator_in(other);
         if (which.empty()) {
@@ -352,7 +360,8 @@ diagnosis diagnose(const doctor_options& o) {
     } else {
         out.findings.push_back(
             {"library", prevents,
-             fmt::format("libmemreeve_preload.so is not in {}", printable(tried)),
+             tried.empty() ? "where it is cannot be told: /proc/self/exe is not there"
+                           : fmt::format("libmemreeve_preload.so is not in {}", printable(tried)),
              "it is what governs the program",
              "build or install it, or name it in MEMREEVE_PRELOAD"});
     }
