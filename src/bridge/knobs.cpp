@@ -44,7 +44,7 @@ byte_count hexadecimal(const char* text) noexcept {
 void turn_mono(state& s, const room& r) noexcept {
     constexpr const char* value = "nursery-size=1m";
     const char* users = variable(mono_variable);
-    if (users != nullptr && !same_text(users, value)) {
+    if (users != nullptr && !same_text(users, value) && !is_earlier_setting(mono_variable)) {
         said_by_user(s, mono_variable, users);
         return;
     }
@@ -79,7 +79,8 @@ void turn_coreclr(state& s, const room& r, int argument_count, char* const* argu
     line number;
     const char* value = number.add_hexadecimal(ours).text();
     const char* inherited = variable(coreclr_variable);
-    const bool is_ours = ours != 0 && inherited != nullptr && same_text(inherited, value);
+    const bool is_ours = ours != 0 && inherited != nullptr &&
+                         (same_text(inherited, value) || is_earlier_setting(coreclr_variable));
     const users_limit users =
         is_ours ? users_limit{} : find_users_limit(s.image().path, argument_count, arguments);
     if (users.where != nullptr) {

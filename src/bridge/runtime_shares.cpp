@@ -53,9 +53,10 @@ java_shares shares_for_java(byte_count limit, byte_count reserve, java_collector
     const byte_count code =
         users.code_cache.is_there ? users.code_cache.bytes : least_of(limit / 12, usual_code_cache);
     const byte_count direct = users.direct.is_there ? users.direct.bytes : limit / 16;
-    const byte_count threads_and_more = limit / 16;
+    // Threads, the compilers' work, and what HotSpot keeps of classes outside of metaspace.
+    const byte_count native = limit / 8;
     const byte_count needed = reserve + b.fixed + b.worker * workers_beyond_two(processors);
-    const byte_count all = needed + metaspace + code + direct + threads_and_more;
+    const byte_count all = needed + metaspace + code + direct + native;
     byte_count heap = all < limit ? (limit - all) / (1024 + b.of_heap) * 1024 : 0;
     java_shares s;
     if (heap < b.least_heap) {

@@ -62,6 +62,10 @@ bool put(state& s, char* definition, const char* users) noexcept {
     return true;
 }
 
+void put_mark(state& s, const char* name, const char* ours) noexcept {
+    static_cast<void>(put(s, joined(s, {mark_prefix, name, "=", ours}), nullptr));
+}
+
 void record(state& s, const char* name, const char* value) noexcept {
     line l;
     append_line(s.image().settings, l.add(name).add("=").add(value).text());
@@ -92,10 +96,17 @@ void append_line(char (&field)[256], const char* text) noexcept {
     field[n] = '\0';
 }
 
+bool is_earlier_setting(const char* name) noexcept {
+    const char* earlier = earlier_options(name);
+    return earlier != nullptr && same_text(earlier, variable(name));
+}
+
 void put_setting(state& s, const char* name, const char* value) noexcept {
     const char* inherited = variable(name);
-    if (inherited != nullptr ? same_text(inherited, value)
-                             : put(s, joined(s, {name, "=", value}), nullptr)) {
+    if (inherited != nullptr && same_text(inherited, value)) {
+        record(s, name, value);
+    } else if (put(s, joined(s, {name, "=", value}), nullptr)) {
+        put_mark(s, name, value);
         record(s, name, value);
     }
 }
@@ -130,7 +141,7 @@ void put_options(state& s, const char* name, const char* ours) noexcept {
             joined(s,
                    {name, "=", ours, users != nullptr ? " " : "", users != nullptr ? users : ""}),
             theirs)) {
-        static_cast<void>(put(s, joined(s, {mark, "=", ours}), nullptr));
+        put_mark(s, name, ours);
         record(s, name, ours);
     }
 }

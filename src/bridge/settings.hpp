@@ -13,11 +13,12 @@ class state;
 // A line more in one of the image record's texts (newline separated, cut off where it is full).
 void append_line(char (&field)[256], const char* text) noexcept;
 
-// NAME=value, where the variable is ours alone.
+// NAME=value, where the variable is ours alone. What an earlier image put there is marked by
+// MEMREEVE_SET_<NAME>, so that it is known when the limit has changed meanwhile.
+bool is_earlier_setting(const char* name) noexcept;
 void put_setting(state& s, const char* name, const char* value) noexcept;
 
-// For variables that hold a list of options of which the last wins, ours go before the user's. What
-// an earlier image put there is marked by MEMREEVE_SET_<NAME>.
+// For variables that hold a list of options of which the last wins, ours go before the user's.
 //
 // What the user has in it; null where that is nothing.
 const char* users_options(const char* name) noexcept;

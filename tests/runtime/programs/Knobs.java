@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a JVM was told, and what becomes of its leaks.
 import java.lang.management.ManagementFactory;
+import java.lang.reflect.Proxy;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 
@@ -29,9 +30,15 @@ public class Knobs {
         }
         default:
             for (int round = 0; round < 3; ++round) {
-                System.out.println("caught " + leak(arguments[0]));
+                System.out.println("caught ".concat(leak(arguments[0]))); // no class is made for it
             }
         }
+    }
+
+    static Object another() {
+        var loader = new ClassLoader(Knobs.class.getClassLoader()) {
+        };
+        return Proxy.newProxyInstance(loader, new Class<?>[] {Runnable.class}, (proxy, method, a) -> null);
     }
 
     static String leak(String kind) {
@@ -39,7 +46,8 @@ public class Knobs {
         try {
             for (;;) {
                 held.add(kind.equals("arrays") ? new byte[1 << 20]
-                        : kind.equals("buffers") ? ByteBuffer.allocateDirect(1 << 20) : new Node());
+                        : kind.equals("buffers") ? ByteBuffer.allocateDirect(1 << 20)
+                        : kind.equals("classes") ? another() : new Node());
             }
         } catch (OutOfMemoryError e) {
             held = null;

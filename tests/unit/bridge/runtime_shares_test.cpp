@@ -37,7 +37,7 @@ TEST(runtime_shares, a_jvms_parts_fit_below_the_reserve_together) {
                 EXPECT_LT(s.heap + s.metaspace + s.code_cache + s.direct + 20 * mib,
                           limit - reserve_of(limit))
                     << name_of(c) << " " << limit / mib;
-                EXPECT_GT(s.heap, limit / 5) << name_of(c) << " " << limit / mib;
+                EXPECT_GT(s.heap, limit / 6) << name_of(c) << " " << limit / mib;
             }
             before = s.heap;
         }
@@ -68,7 +68,7 @@ TEST(runtime_shares, what_the_user_gave_a_jvm_is_counted_and_left) {
     EXPECT_EQ(s.code_cache, 0u);
     EXPECT_EQ(s.direct, 0u);
     EXPECT_LE(s.heap, (1024 - 52 - 300 - 64 - 128) * mib);
-    EXPECT_GT(s.heap, 300 * mib);
+    EXPECT_GT(s.heap, 250 * mib);
 }
 
 TEST(runtime_shares, hotspots_own_code_cache_is_large_enough) {
