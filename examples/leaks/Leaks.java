@@ -65,6 +65,7 @@ public class Leaks {
     }
 
     static ArrayList<Object> held = new ArrayList<>();
+    static boolean heldThreads;
     static final CountDownLatch letGo = new CountDownLatch(1);
     static Node head;
 
@@ -106,6 +107,7 @@ public class Leaks {
 
     static void threads() throws InterruptedException {
         final int most = 8000;
+        heldThreads = true;
         while (count < most) {
             CountDownLatch ready = new CountDownLatch(1);
             Thread t = new Thread(() -> {
@@ -158,7 +160,7 @@ public class Leaks {
     }
 
     static void forget() {
-        if (held.isEmpty() || !(held.get(0) instanceof Thread))
+        if (!heldThreads)
             held.clear();
         head = null;
     }
