@@ -86,8 +86,15 @@ std::optional<std::string> find_preload_library(std::string& tried) {
 }
 
 std::string why_no_preload_library(const std::string& path) {
+    prim::file_facts facts;
     std::string content;
-    if (const int e = prim::read_file_part(path, 0, largest_library, content); e != 0) {
+    int e = prim::examine_file(path, facts);
+    if (e == 0) {
+        // As much as there is: address space may be short (ulimit -v).
+        const auto size = std::min<std::uint64_t>(facts.size, largest_library);
+        e = prim::read_file_part(path, 0, static_cast<std::size_t>(size), content);
+    }
+    if (e != 0) {
         return std::string("it cannot be read: ") + std::strerror(e);
     }
     Elf64_Ehdr header{};

@@ -166,7 +166,7 @@ with Folder() as folder:
     broken = folder.file("broken.so", "no library\n")
     compare("a broken library", ["true"], "no", "is not memreeve's preload library", env={**os.environ, "MEMREEVE_PRELOAD": broken})
     # One that loads and governs nothing: what ran without the limit did not succeed.
-    folder.file("idle.c", "int memreeve_idle(void) { return 0; }\n")
+    folder.file("idle.c", "const char memreeve_idle[] = \"MEMREEVE_LEDGER\";\n")
     idle = folder.file("idle.so")
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", idle, folder.file("idle.c")], check=True)
     strange = {**os.environ, "MEMREEVE_PRELOAD": idle}

@@ -205,10 +205,11 @@ void examine_program(const command_verdict& verdict, const std::string& library,
     }
     for (const std::string& needed : facts.needed) {
         if (!allocator_in(needed).empty()) {
-            out.findings.push_back({"malloc", note, fmt::format("{} is a library of it", needed),
-                                    "memreeve's library comes before: blocks come from memreeve, "
-                                    "it is idle",
-                                    ""});
+            out.findings.push_back(
+                {"malloc", note, fmt::format("{} is a library of it", needed),
+                 "malloc and free are memreeve's; what it serves by itself (C++'s "
+                 "new) is charged by mappings",
+                 "if the two do not go together, use a build without it"});
         }
     }
     for (const std::string& other : preloaded(prim::environment())) {
