@@ -76,8 +76,8 @@ def _npm(folder):
     if not os.path.isdir(os.path.join(tree, "node_modules")):
         return "npm is not installed with its tree"
     shutil.copytree(tree, f"{folder}/npm", symlinks=True)
-    return ["sh", "-c", f"cd {folder}/npm && npm ls --all --offline >{folder}/list; npm pack --offline --ignore-scripts --silent "
-                        f"--cache {folder}/cache --pack-destination {folder}"]
+    return ["sh", "-c", f"export npm_config_cache={folder}/cache; cd {folder}/npm && npm ls --all --offline >{folder}/list; "
+                        f"npm pack --offline --ignore-scripts --silent --pack-destination {folder}"]
 
 
 def _compileall(folder):

@@ -103,7 +103,7 @@ class Watch(threading.Thread):
 class Outcome:
     """What one run gave. `ended` is one of caught, unbounded (ended well without having met a limit),
     own-words (the runtime said it and ended), crash (a signal or an error without a word of it),
-    killed (SIGKILL not ours), hang, refused (memreeve did not start it)."""
+    killed (SIGKILL not ours), hang, refused (memreeve did not start it), done (0, and no line of JSON)."""
 
     def __init__(self):
         self.ended = ""
@@ -148,6 +148,8 @@ def _classify(o, governed):
     elif o.status == 0 and o.said is not None:
         steady = o.said.get("mode") == "steady"
         o.ended = "caught" if o.said.get("caught") or steady else "unbounded"
+    elif o.status == 0:
+        o.ended = "done"
     elif o.signal == signal.SIGKILL:
         o.ended = "killed"
     elif OWN_WORDS.search("\n".join(line for line in o.err.splitlines() if not line.startswith("memreeve:"))):

@@ -64,7 +64,7 @@ for script, ended, judged in ((f"echo '{LINE % (chr(34) + 'E' + chr(34), 'true')
                               (f"echo '{LINE % ('null', 'true')}'", "unbounded", "MISS"),
                               (f"echo '{LINE % (chr(34) + 'E' + chr(34), 'false')}'", "caught", "MISS"),
                               (f"echo '{LINE % (chr(34) + 'E' + chr(34), 'true')}'; exit 3", "crash", "MISS"),
-                              ("kill -SEGV $$", "crash", "MISS"), ("kill -KILL $$", "killed", "MISS"),
+                              ("true", "done", "MISS"), ("kill -SEGV $$", "crash", "MISS"), ("kill -KILL $$", "killed", "MISS"),
                               ("echo Out of memory. >&2; exit 1", "own-words", "MISS")):
     cell = verdict(script)
     expect_equal((cell.outcome.ended, cell.verdict), (ended, judged), f"judged of {script}")
