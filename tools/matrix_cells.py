@@ -32,6 +32,15 @@ class Runtime:
         self.variables = variables or {}
         self.programs = PROGRAMS + tuple(extra)
 
+    def steady(self, seconds, live, more):
+        """The command of a load with `live` MiB in a table and `more` MiB besides: blocks outside the
+        collector's heap; with Java the heap itself, as a user would set it, for the share of a limit that
+        the JVM is given for direct buffers is small."""
+        if self.family == "java":
+            heap = 2 * live + more
+            return [self.command[0], f"-Xms{heap}m", f"-Xmx{heap}m", *self.command[1:], "steady", str(seconds), str(live), "4"]
+        return [*self.command, "steady", str(seconds), str(live), str(more)]
+
     def design(self, program):
         return DESIGN.get((self.family, program))
 

@@ -115,11 +115,8 @@ def run_steady(runtime, limit, memreeve, seconds, pairs, pair_seconds, timeout, 
     cell = Cell(runtime, "steady")
     live = max(limit // 8 // MIB, 1)
 
-    def command(length, native):
-        return [*runtime.command, "steady", str(length), str(live), str(native)]
-
     def governed(length, native):
-        return matrix_run.run(command(length, native), limit, memreeve, runtime.variables, length + timeout)
+        return matrix_run.run(runtime.steady(length, live, native), limit, memreeve, runtime.variables, length + timeout)
 
     # What the runtime takes beside the native blocks is found first: it differs by 100 MiB.
     native = 0
@@ -137,7 +134,7 @@ def run_steady(runtime, limit, memreeve, seconds, pairs, pair_seconds, timeout, 
         rounds = []
         for i in range(pairs):
             def bare():
-                return matrix_run.run(command(pair_seconds, native), limit, None, variables, pair_seconds + timeout)
+                return matrix_run.run(runtime.steady(pair_seconds, live, native), limit, None, variables, pair_seconds + timeout)
             if i % 2:
                 without, with_it = bare(), governed(pair_seconds, native)
             else:

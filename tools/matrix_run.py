@@ -22,7 +22,9 @@ OWN_WORDS = re.compile(
     r"|GC heap initialization failed|Cannot allocate memory|cannot allocate memory|could not allocate|Memory shouldn't run out"
     r"|failed to map segment|Failed to reserve|failed to reserve|No space left|unable to create native thread|bad_alloc"
     r"|can't start new thread|not enough memory", re.IGNORECASE)
-LAST_WORDS = re.compile(r"^memreeve: .*\blimit of .* was reached", re.MULTILINE)
+# The last words, or the closing line that tells why: a refusal, or the heap's limit that follows from ours.
+LAST_WORDS = re.compile(r"^memreeve: .*(\bwas refused memory for the first time|\bthe limit of .* was reached|\breached the limit of )",
+                        re.MULTILINE)
 
 
 def _stat(pid):

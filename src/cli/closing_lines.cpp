@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstring>
 #include <fmt/format.h>
+#include <string_view>
 
 namespace memreeve::cli {
 
@@ -197,6 +198,32 @@ std::string limit_changes_line(const run_report& r) {
                        r.limit_changes_total > told ? "at last " : "", joined(words, ", "));
 }
 
+// Decision 31. V8 ends its process at the limit of its own heap and nothing was refused: a word of
+// where that limit came from. Who died is seen by the last words, a sample would be too old.
+std::string v8_limit_line(const run_report& r, const process_report& p) {
+    constexpr const char* option = "--max-old-space-size=";
+    const auto set = std::find_if(p.settings.begin(), p.settings.end(), [&](const auto& s) {
+        return s.first == "NODE_OPTIONS" && s.second.find(option) != std::string::npos;
+    });
+    const auto death = std::find_if(p.words.begin(), p.words.end(), [](const words_report& w) {
+        return w.cause == words_cause::death;
+    });
+    if (set == p.settings.end() || death == p.words.end() || !r.limit) {
+        return {};
+    }
+    const std::string_view value(set->second);
+    const std::string digits(value.substr(value.find(option) + std::strlen(option)));
+    const std::uint64_t heap_limit = std::strtoull(digits.c_str(), nullptr, 10) << 20;
+    const auto gc = static_cast<std::size_t>(telemetry::owner_kind::gc);
+    if (heap_limit == 0 || death->owner_charged[gc] < heap_limit - heap_limit / 16) {
+        return {};
+    }
+    return fmt::format("{} reached the limit of V8's heap, {}, which follows from --limit {} "
+                       "({}={}): V8 ends its process there; what runs in a Worker with "
+                       "resourceLimits can be caught, and buffers lie outside",
+                       who(p), show_size(heap_limit), show_size(*r.limit), set->first, set->second);
+}
+
 // Lines about single processes, as many as a reader bears.
 class few_lines {
 public:
@@ -295,6 +322,7 @@ std::vector<std::string> closing_lines(const run_report& r) {
         }
         if (p.governed) {
             said.add(lines, heap_limit_line(r, p));
+            said.add(lines, v8_limit_line(r, p));
             said.add(lines,
                      p.note.empty() ? p.note : fmt::format("{}: {}", who(p), printable(p.note)));
         }

@@ -253,15 +253,4 @@ command_verdict examine_command(const std::string& name, const std::string& sear
     }
 }
 
-bool is_loadable(const std::string& library) {
-    std::string head;
-    Elf64_Ehdr header{};
-    if (prim::read_file_part(library, 0, sizeof header, head) != 0 || head.size() < sizeof header) {
-        return false;
-    }
-    std::memcpy(&header, head.data(), sizeof header);
-    return head.starts_with(ELFMAG) && header.e_ident[EI_CLASS] == ELFCLASS64 &&
-           header.e_type == ET_DYN && header.e_machine == EM_X86_64;
-}
-
 } // namespace memreeve::cli

@@ -22,7 +22,4 @@ std::string search_path_of(const std::vector<std::string>& environment);
 // `search_path` is PATH's value.
 command_verdict examine_command(const std::string& name, const std::string& search_path);
 
-// Is it a library that a program for x86-64 can load? By its header.
-bool is_loadable(const std::string& library);
-
 } // namespace memreeve::cli

@@ -120,7 +120,6 @@ void read_symbols(const std::string& file, const Elf64_Shdr& symbols, const Elf6
         prim::read_file_part(file, strings.sh_offset, strings.sh_size, names) != 0) {
         return;
     }
-    out.has_symbol_table = out.has_symbol_table || symbols.sh_type == SHT_SYMTAB;
     for (const Elf64_Sym& s : *table) {
         const std::string_view name = name_at(names, s.st_name);
         if (name.empty()) {

@@ -16,10 +16,9 @@ struct program_facts {
     std::string loader;              // "" : none, it is static
     std::vector<std::string> needed; // libraries it names
     telemetry::runtime_kind runtime = telemetry::runtime_kind::other;
-    bool is_go = false;            // makes its system calls itself
-    std::string allocator;         // linked into it: "jemalloc", "mimalloc", "tcmalloc" or none
-    bool supplies_malloc = false;  // exports malloc, which the loader takes before any library's
-    bool has_symbol_table = false; // an allocator inside could have been seen
+    bool is_go = false;           // makes its system calls itself
+    std::string allocator;        // linked into it: "jemalloc", "mimalloc", "tcmalloc" or none
+    bool supplies_malloc = false; // exports malloc, which the loader takes before any library's
 };
 
 // `file` is an ELF program for x86-64; what cannot be read stays unknown.

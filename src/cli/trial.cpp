@@ -40,7 +40,7 @@ private:
     int fd_;
 };
 
-// Takes a stream of text apart; keeps memreeve's lines and the last of the others.
+// Takes a stream of text apart; keeps memreeve's lines and of the others the one that tells most.
 class listener {
 public:
     explicit listener(trial_outcome& out) : out_(out) {}
@@ -56,8 +56,11 @@ public:
     void finish() {
         if (line_.starts_with(own_prefix)) {
             out_.said.push_back(line_.substr(own_prefix.size()));
-        } else if (line_.find_first_not_of(" \t\r") != line_.npos) {
-            out_.last_words = line_;
+        } else if (const std::size_t at = line_.find_first_not_of(" \t\r");
+                   at != line_.npos && !tells_of_memory_ && !line_.starts_with("Picked up ")) {
+            out_.last_words = line_.substr(at);
+            // The first such line says more than what a trace ends with (a JVM's "Picked up" is none).
+            tells_of_memory_ = line_.find("emory") != line_.npos;
         }
         line_.clear();
     }
@@ -65,6 +68,7 @@ public:
 private:
     trial_outcome& out_;
     std::string line_;
+    bool tells_of_memory_ = false;
 };
 
 using json = nlohmann::json;

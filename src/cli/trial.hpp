@@ -44,8 +44,9 @@ struct trial_outcome {
     std::vector<trial_process> processes;
     std::vector<std::pair<std::string, std::string>> settings; // set for its runtimes
     std::vector<std::string> said; // memreeve's own lines, without the prefix
-    std::string last_words;        // the last line on standard error that is not memreeve's
-    int left_running = 0;          // processes that were ended afterwards
+    // Of its other lines on standard error the first that speaks of memory, else the last.
+    std::string last_words;
+    int left_running = 0; // processes that were ended afterwards
 };
 
 // Not thread-safe. `desk` must have been there before; its signals end the trial.

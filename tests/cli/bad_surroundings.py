@@ -98,8 +98,10 @@ with Folder() as folder:
         print("not tried: gcc -static does not work here")
 
 # Read-only, without shared memory, and a root of its own: in mount namespaces.
+chroot = shutil.which("chroot", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 in_namespace = ["unshare", "-rm", "--propagation", "private", "sh", "-c"]
-if shutil.which("unshare") is None or subprocess.run([*in_namespace, "mount -t tmpfs none /mnt"], capture_output=True).returncode != 0:
+if shutil.which("unshare") is None or chroot is None or \
+        subprocess.run([*in_namespace, "mount -t tmpfs none /mnt"], capture_output=True).returncode != 0:
     print("not tried: no mount namespace can be made here")
 else:
     def inside(script, *words):
@@ -115,7 +117,7 @@ else:
         for path in (launcher, os.path.join(LIB, "libmemreeve_preload.so"), hold):
             shutil.copy(path, folder.path)
         bring = f"mount --bind {folder.path} /mnt/mnt && mount -o remount,ro,bind /mnt/mnt && cd / && "
-        enter = "exec chroot /mnt env MEMREEVE_PRELOAD=/mnt/libmemreeve_preload.so /mnt/memreeve "
+        enter = f"exec {chroot} /mnt env MEMREEVE_PRELOAD=/mnt/libmemreeve_preload.so /mnt/memreeve "
         r = inside(everything + bring + enter + "run --limit 32M -- /mnt/hold 64")
         if r.status == 99 or "chroot:" in r.err or "mount:" in r.err:
             print("not tried: a read-only root cannot be made here:", r.err.strip())
@@ -152,7 +154,7 @@ else:
             shutil.copy(path, to)
         os.makedirs(folder.path + "/proc")
         os.makedirs(folder.path + "/dev")
-        enter = f"exec chroot {folder.path} /memreeve "
+        enter = f"exec {chroot} {folder.path} /memreeve "
         preload = {"MEMREEVE_PRELOAD": "/libmemreeve_preload.so"}
         for options in ("", "--best-effort "):
             r = Done([*in_namespace, enter + f"run {options}-- /hold 8"], env={**os.environ, **preload})

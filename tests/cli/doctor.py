@@ -154,16 +154,19 @@ with Folder() as folder:
         if not found:
             print(f"not tried: {name} is not installed")
             continue
-        told = compare(name, ["true"], "yes", "it is idle", env={**os.environ, "LD_PRELOAD": found[0]})
+        linked = built("with_" + name, "-Wl,--no-as-needed", found[0])
+        if linked:
+            compare(name + " linked", [linked], "yes", name + " is a library of it")
+        told = compare(name, ["true"], "yes", "run leaves it out", env={**os.environ, "LD_PRELOAD": found[0]})
         expect_equal(states(told)["preload"], "note", name)
-        compare(name + " before ours", ["true"], "yes", "before memreeve's library", env={**os.environ, "LD_PRELOAD": found[0] + ":" + OURS})
+        compare(name + " before ours", ["true"], "yes", "run leaves it out", env={**os.environ, "LD_PRELOAD": found[0] + ":" + OURS})
 
     # The library that governs is not there, or is none.
     compare("no library", ["true"], "no", "/no/such.so", env={**os.environ, "MEMREEVE_PRELOAD": "/no/such.so"})
     broken = folder.file("broken.so", "no library\n")
-    compare("a broken library", ["true"], "no", "is no library for x86-64", env={**os.environ, "MEMREEVE_PRELOAD": broken})
+    compare("a broken library", ["true"], "no", "is not memreeve's preload library", env={**os.environ, "MEMREEVE_PRELOAD": broken})
     # One that loads and governs nothing: what ran without the limit did not succeed.
-    folder.file("idle.c", "int memreeve_idle(void) { return 0; }\n")
+    folder.file("idle.c", "const char memreeve_idle[] = \"MEMREEVE_LEDGER\";\n")
     idle = folder.file("idle.so")
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", idle, folder.file("idle.c")], check=True)
     strange = {**os.environ, "MEMREEVE_PRELOAD": idle}

@@ -63,6 +63,7 @@ void child_after_fork() { static_cast<void>(bridge::governed()); }
 __attribute__((constructor)) void start(int argument_count, char** arguments, char**) {
     static_cast<void>(pthread_atfork(before_fork, parent_after_fork, child_after_fork));
     if (bridge::state* s = bridge::governed()) {
+        bridge::remember_own_library();
         bridge::turn_knobs(*s, argument_count, arguments);
         if (s->leaves_children_alone()) {
             taken_out = bridge::take_out_governing_variables();

@@ -203,9 +203,16 @@ void examine_program(const command_verdict& verdict, const std::string& library,
                                     ""});
         }
     }
-    bool ours_came = false;
+    for (const std::string& needed : facts.needed) {
+        if (!allocator_in(needed).empty()) {
+            out.findings.push_back(
+                {"malloc", note, fmt::format("{} is a library of it", needed),
+                 "malloc and free are memreeve's; what it serves by itself (C++'s "
+                 "new) is charged by mappings",
+                 "if the two do not go together, use a build without it"});
+        }
+    }
     for (const std::string& other : preloaded(prim::environment())) {
-        ours_came = ours_came || other == library;
         const std::string which = allocator_in(other);
         if (which.empty()) {
             continue;
@@ -213,20 +220,13 @@ void examine_program(const command_verdict& verdict, const std::string& library,
         prim::file_facts file;
         const bool is_missing =
             other.find('/') != other.npos && prim::examine_file(other, file) != 0;
-        const bool names_ours_later = !ours_came && [&] {
-            const auto all = preloaded(prim::environment());
-            return std::find(all.begin(), all.end(), library) != all.end();
-        }();
         out.findings.push_back(
             {"preload", note,
              fmt::format("{} is in LD_PRELOAD{}", shell_word(other),
                          is_missing ? ", and is not there" : ""),
-             is_missing ? "the loader says so and goes on without"
-             : names_ours_later
-                 ? "before memreeve's library: blocks are its own, charged by mappings"
-                 : "after memreeve's library: blocks come from memreeve, it is idle",
-             names_ours_later ? "leave memreeve's library out of LD_PRELOAD; run puts it first"
-                              : ""});
+             "run leaves it out: blocks come from memreeve; two mallocs in one process would free "
+             "each other's",
+             ""});
     }
     out.findings.push_back(libraries_of(facts, verdict.program, library));
 }
@@ -361,7 +361,8 @@ diagnosis diagnose(const doctor_options& o) {
     } else {
         out.findings.push_back(
             {"library", prevents,
-             fmt::format("libmemreeve_preload.so is not in {}", printable(tried)),
+             tried.empty() ? "where it is cannot be told: /proc/self/exe is not there"
+                           : fmt::format("libmemreeve_preload.so is not in {}", printable(tried)),
              "it is what governs the program",
              "build or install it, or name it in MEMREEVE_PRELOAD"});
     }

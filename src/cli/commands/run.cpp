@@ -377,11 +377,12 @@ std::optional<obstacle> prepare(const run_options& o, const bounds& b, preparati
                                     "MEMREEVE_PRELOAD",
                                     shell_word(*library))};
     }
-    if (!is_loadable(*library)) {
+    if (const std::string why = why_no_preload_library(*library); !why.empty()) {
         return obstacle{memreeve_failed,
-                        fmt::format("{} is no library for x86-64 that the loader could put before "
-                                    "a program; look at MEMREEVE_PRELOAD",
-                                    shell_word(*library))};
+                        fmt::format("{} is not memreeve's preload library: {}; name "
+                                    "libmemreeve_preload.so in MEMREEVE_PRELOAD, or unset it; the "
+                                    "program was not started",
+                                    shell_word(*library), why)};
     }
     out.library = *library;
     if (std::string why = out.ledger.create(b, o); !why.empty()) {
@@ -419,6 +420,14 @@ int run(const run_options& o) {
     if (const auto found = prepare(o, b, ready)) {
         say(found->reason);
         return found->status;
+    }
+    if (!o.quiet) {
+        for (const std::string& other : foreign_allocators(ready.outside)) {
+            say(fmt::format("LD_PRELOAD names {}, which was left out: two mallocs in one process "
+                            "would free each other's blocks; memreeve's serves the program and is "
+                            "charged",
+                            shell_word(other)));
+        }
     }
     shared_ledger& ledger = ready.ledger;
     const command_verdict& verdict = ready.verdict;

@@ -26,10 +26,11 @@ using json = nlohmann::ordered_json;
 constexpr int schema_version = 1;
 constexpr byte_count mib = byte_count{1} << 20;
 constexpr byte_count smallest_from = byte_count{256} << 10; // less starts no program
-constexpr double least_patience = 2;                        // seconds
-constexpr double headroom = 1.1;                            // recommended over the smallest
-constexpr double slow_down = 1.25;  // recommended at most, times the fastest
-constexpr double not_noticed = 0.1; // seconds more than that
+constexpr std::size_t longest_reason = 120;
+constexpr double least_patience = 2; // seconds
+constexpr double headroom = 1.1;     // recommended over the smallest
+constexpr double slow_down = 1.25;   // recommended at most, times the fastest
+constexpr double not_noticed = 0.1;  // seconds more than that
 constexpr double container_headroom = 1.05;
 
 // What the runs at one limit told.
@@ -60,7 +61,7 @@ std::string ending_of(const trial_outcome& t, double patience) {
     const std::string& words =
         t.last_words.empty() && !t.said.empty() ? t.said.back() : t.last_words;
     if (!words.empty()) {
-        out += ": " + printable(words.substr(0, 70));
+        out += ": " + printable(words.substr(0, longest_reason));
     }
     return out;
 }
