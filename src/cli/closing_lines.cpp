@@ -155,14 +155,8 @@ std::string explained_failure(const run_report& r) {
     if (smallest != 0) {
         line += fmt::format("; the smallest request refused was {}", show_size(smallest));
     }
-    const bool was_advised = std::any_of(r.processes.begin(), r.processes.end(), [](const auto& p) {
-        return std::any_of(p.words.begin(), p.words.end(),
-                           [](const words_report& w) { return w.was_told; });
-    });
     return line +
-           fmt::format("{}{}{}",
-                       was_advised ? "; without --limit a run tells the peak it needs"
-                                   : "; raise --limit, or run once without it and read the peak",
+           fmt::format("; raise --limit, or run once without it and read the peak{}{}",
                        starting ? "; so early, the runtime itself may need more than that to start"
                                 : "",
                        advice_for(r));

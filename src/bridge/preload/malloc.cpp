@@ -92,8 +92,16 @@ MEMREEVE_EXPORT void* malloc(size_t size) noexcept {
     if (s == nullptr) {
         return __libc_malloc(size);
     }
-    return refused(is_too_large(size) ? nullptr
-                                      : bridge::allocate(*s, size, __builtin_return_address(0)));
+    if (is_too_large(size)) {
+        return refused(nullptr);
+    }
+    address block = 0;
+    const heap::attempt a = heap::take_quickly(s->heap().blocks().quick_door(), size, block);
+    if (a == heap::attempt::done) {
+        return reinterpret_cast<void*>(block);
+    }
+    // Read here, not before: the quick way has no use for it.
+    return refused(bridge::allocate_after(*s, a, size, __builtin_return_address(0)));
 }
 
 MEMREEVE_EXPORT void* calloc(size_t count, size_t size) noexcept {
