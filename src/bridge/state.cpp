@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "bridge/state.hpp"
 
+#include "bridge/asking.hpp"
 #include "bridge/environment.hpp"
 #include "bridge/file_pages.hpp"
 #include "bridge/runtime_config.hpp"
@@ -392,6 +393,7 @@ void state::settle_child() noexcept {
     mine->runtime.store(parents.runtime.load(std::memory_order_relaxed), std::memory_order_relaxed);
     memory().settle_after_fork(*mine);
     files().settle_after_fork();
+    the_asking.settle_after_fork(*this);
     make_hosts();
     heap_->blocks().change_owner(owner(owner_kind::malloc));
     if (has_announced_fork) {

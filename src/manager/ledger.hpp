@@ -27,6 +27,7 @@ inline constexpr std::uint32_t ledger_version = 3;
 enum ledger_flag : std::uint32_t {
     flag_best_effort = 1, // a child that cannot attach runs ungoverned instead of being refused
     flag_no_children = 2, // only the image that attaches first
+    flag_no_ask = 16,     // no runtime is asked to collect
 };
 
 struct ledger_header {

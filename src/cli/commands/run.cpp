@@ -183,7 +183,8 @@ public:
                                          std::memory_order_relaxed);
         header.runtime_limit.store(o.no_knobs ? 0 : b.runtime_limit, std::memory_order_relaxed);
         header.flags.store((o.best_effort ? manager::flag_best_effort : 0u) |
-                               (o.no_children ? manager::flag_no_children : 0u),
+                               (o.no_children ? manager::flag_no_children : 0u) |
+                               (o.no_ask ? manager::flag_no_ask : 0u),
                            std::memory_order_release);
         return true;
     }
