@@ -18,7 +18,6 @@ constexpr int last_real_time = 64;
 
 // What is asked and not waited for by the runtime: how long its thread gets to come to it.
 constexpr std::uint64_t patience_ns = 1'000'000'000;
-constexpr std::uint64_t node_patience_ns = 50'000'000;
 
 const void* object_of(const void* code) noexcept {
     Dl_info info{};
@@ -91,7 +90,8 @@ answer asked_runtime::collect_jvm() noexcept {
     if (is_there_ && !is_attached_) {
         is_attached_ = mrv_jvm_attach(&jvm_) != 0;
     }
-    return is_attached_ && mrv_jvm_collect(&jvm_) != 0 ? answer::collected : answer::not_now;
+    // Direct buffers go when the reference handler has come to them.
+    return is_attached_ && mrv_jvm_collect(&jvm_) != 0 ? answer::asked : answer::not_now;
 }
 
 answer asked_runtime::collect_cpython() noexcept {
@@ -131,9 +131,7 @@ answer asked_runtime::collect_node(const main_isolate& isolate) noexcept {
     if (mrv_node_collect(&node_) == 0) {
         return answer::not_now;
     }
-    const std::uint32_t nobody_wakes = 0;
-    prim::wait_on(&nobody_wakes, 0, node_patience_ns);
-    return answer::collected;
+    return answer::asked;
 }
 
 } // namespace memreeve::bridge

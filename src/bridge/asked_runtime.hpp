@@ -32,9 +32,9 @@ private:
 
 class asked_runtime {
 public:
-    // collected: it is over. not_now: the runtime has not begun, or is busy with the last time.
+    // collected: it is over. asked: it, or what it frees, comes by and by. not_now: the runtime has not begun, or is busy with the last time.
     // never: there is nothing here that could be asked.
-    enum class answer : unsigned char { collected, not_now, never };
+    enum class answer : unsigned char { collected, asked, not_now, never };
     answer collect(telemetry::runtime_kind kind, const main_isolate& isolate) noexcept;
     // The runtime is ending and waits for this thread: it is left, nothing is asked any more.
     bool leave_if_ending() noexcept;

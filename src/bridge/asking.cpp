@@ -16,6 +16,8 @@ namespace {
 constexpr byte_count stack_size = byte_count{512} << 10; // touched only as far as it is used
 constexpr std::uint64_t calm_ns = 1'000'000'000;
 constexpr std::uint64_t not_now_ns = 100'000'000;
+constexpr std::uint64_t settle_ns = 60'000'000;
+constexpr std::uint64_t settle_step_ns = 3'000'000;
 
 runtime_kind runtime_of(state& s) noexcept {
     return static_cast<runtime_kind>(s.image().runtime.load(std::memory_order_relaxed));
@@ -152,15 +154,27 @@ void asking::run(state& s) noexcept {
     s.books().tree().set_watcher({});
 }
 
+// The least that is in use until then; sooner when what came back is worth the asking.
+page_count asking::settled(page_count before, std::uint64_t until) const noexcept {
+    const std::uint32_t nobody_wakes = 0;
+    page_count least = used();
+    while (!pressure::asking::was_of_use(before, least, top()) && prim::now_ns() < until) {
+        prim::wait_on(&nobody_wakes, 0, settle_step_ns);
+        least = std::min(least, used());
+    }
+    return least;
+}
+
 asked_runtime::answer asking::ask(state& s, asked_runtime& runtime) noexcept {
     const page_count before = used();
     const std::uint64_t begun = prim::now_ns();
     const asked_runtime::answer a = runtime.collect(runtime_of(s), isolate_);
-    if (a != asked_runtime::answer::collected) {
+    if (a != asked_runtime::answer::collected && a != asked_runtime::answer::asked) {
         return a;
     }
+    const page_count after =
+        a == asked_runtime::answer::asked ? settled(before, prim::now_ns() + settle_ns) : used();
     const std::uint64_t ended = prim::now_ns();
-    const page_count after = used();
     policy_.asked(before, after, top(), begun, ended);
     image_record& image = s.image();
     image.notifications[0].fetch_add(1, std::memory_order_relaxed);

@@ -41,6 +41,7 @@ private:
     static void run_thread(void* self) noexcept;
     void run(state& s) noexcept;
     asked_runtime::answer ask(state& s, asked_runtime& runtime) noexcept;
+    page_count settled(page_count before, std::uint64_t until) const noexcept;
     page_count used() const noexcept;
     page_count top() const noexcept;
 

@@ -23,10 +23,14 @@ bool asking::is_due(page_count used, page_count top, std::uint64_t now_ns) const
     return used >= ask_at(top) && now_ns >= not_before_ns_;
 }
 
+bool asking::was_of_use(page_count before, page_count after, page_count top) noexcept {
+    return after + gap_of(top) <= before;
+}
+
 void asking::asked(page_count before, page_count after, page_count top, std::uint64_t begun_ns,
                    std::uint64_t ended_ns) noexcept {
-    const bool was_of_use = after + gap_of(top) <= before;
-    rest_ = was_of_use ? std::max(rest_ / 2, least_rest) : std::min(rest_ * 2, most_rest);
+    rest_ = was_of_use(before, after, top) ? std::max(rest_ / 2, least_rest)
+                                           : std::min(rest_ * 2, most_rest);
     at_ = next_after(after, top);
     not_before_ns_ = ended_ns + std::max((ended_ns - begun_ns) * rest_,
                                          rest_ == most_rest ? vain_pause_ns : least_pause_ns);

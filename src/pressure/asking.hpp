@@ -30,6 +30,8 @@ public:
     page_count ask_at(page_count top) const noexcept;
     std::uint64_t not_before() const noexcept { return not_before_ns_; }
 
+    // Did that bring room?
+    static bool was_of_use(page_count before, page_count after, page_count top) noexcept;
     // It was asked: what was in use before and after, and how long it took.
     void asked(page_count before, page_count after, page_count top, std::uint64_t begun_ns,
                std::uint64_t ended_ns) noexcept;
