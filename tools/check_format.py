@@ -15,7 +15,7 @@ from pathlib import Path
 FOLDERS = ("src", "include", "tests", "examples", "fuzz", "benchmarks", "tools", "cmake", ".ci")
 CODE = (".cpp", ".hpp", ".inl", ".c", ".h")
 WITH_SPDX = CODE + (".py", ".sh", ".cmake", ".map", ".inc", ".cs", ".S", ".java", ".js")
-SCRIPTS = ("check", "try", "bench", ".ci/run", "CMakeLists.txt", ".clang-format", ".clang-tidy")
+SCRIPTS = ("check", "try", "bench", "matrix", ".ci/run", "CMakeLists.txt", ".clang-format", ".clang-tidy")
 SPDX = "SPDX-License-Identifier: MIT"
 
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "bridge/acquired.hpp"
 
+#include "bridge/levels.hpp"
 #include "bridge/posix.hpp"
 #include "bridge/shared_files.hpp"
 #include "bridge/stacks.hpp"
@@ -42,7 +43,8 @@ long map_acquired(state& s, range part, int prot, int flags, int fd, std::int64_
     }
     budget::charge taken;
     if (is_charged(prot, flags) &&
-        !s.memory().charge_acquired(who, part.pages(), criticality_of(part.size()), taken)) {
+        !s.memory().charge_acquired(who, part.pages(),
+                                    level_for(s, purpose_of(s, prot), part.size()), taken)) {
         return -ENOMEM;
     }
     long got = prim::pass_mmap(part.begin, part.size(), prot, flags, fd, offset);
@@ -135,7 +137,8 @@ long protect_one(state& s, range part, int prot) noexcept {
     // Reserved elsewhere and made accessible now: that is a commit.
     const auto who = static_cast<owner_id>(e->owner.load(std::memory_order_relaxed));
     budget::charge taken;
-    if (!s.memory().charge_acquired(who, part.pages(), criticality_of(part.size()), taken)) {
+    if (!s.memory().charge_acquired(who, part.pages(),
+                                    level_for(s, purpose_of(s, prot), part.size()), taken)) {
         return -ENOMEM;
     }
     const long r = prim::pass_mprotect(part.begin, part.size(), prot);
@@ -192,8 +195,9 @@ long remap_acquired(state& s, address where, byte_count old_size, byte_count new
     const byte_count given_up = stays ? 0 : old_bytes;
     budget::charge taken;
     if (charged && new_bytes > given_up &&
-        !s.memory().charge_acquired(who, pages_of(new_bytes - given_up),
-                                    criticality_of(new_bytes - given_up), taken)) {
+        !s.memory().charge_acquired(
+            who, pages_of(new_bytes - given_up),
+            level_for(s, purpose_of(s, PROT_READ | PROT_WRITE), new_bytes - given_up), taken)) {
         return -ENOMEM;
     }
     const long got = prim::pass_mremap(where, old_size, new_size, flags, to);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "bridge/allocation.hpp"
 
-#include "bridge/posix.hpp"
+#include "bridge/asking.hpp"
+#include "bridge/levels.hpp"
 #include "bridge/text.hpp"
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
@@ -14,6 +15,10 @@ address number(const void* p) noexcept { return reinterpret_cast<address>(p); }
 
 void* pointer(const result<address>& r) noexcept {
     return r ? reinterpret_cast<void*>(*r) : nullptr;
+}
+
+criticality level_of_block(state& s, byte_count size) noexcept {
+    return level_for(s, telemetry::purpose::malloc, size);
 }
 
 // In words of libc's own messages, so that who searches for them finds the cause.
@@ -31,16 +36,20 @@ void* pointer(const result<address>& r) noexcept {
 
 } // namespace
 
-void* allocate_after(state& s, heap::attempt a, byte_count size) noexcept {
-    return pointer(s.heap().blocks().allocate_after(a, size, criticality_of(size)));
+void* allocate_after(state& s, heap::attempt a, byte_count size, const void* caller) noexcept {
+    const asking by(caller);
+    return pointer(s.heap().blocks().allocate_after(a, size, level_of_block(s, size)));
 }
 
-void* allocate_zeroed(state& s, byte_count size) noexcept {
-    return pointer(s.heap().blocks().allocate_zeroed(size, criticality_of(size)));
+void* allocate_zeroed(state& s, byte_count size, const void* caller) noexcept {
+    const asking by(caller);
+    return pointer(s.heap().blocks().allocate_zeroed(size, level_of_block(s, size)));
 }
 
-void* allocate_aligned(state& s, byte_count size, byte_count alignment) noexcept {
-    return pointer(s.heap().blocks().allocate_aligned(size, alignment, criticality_of(size)));
+void* allocate_aligned(state& s, byte_count size, byte_count alignment,
+                       const void* caller) noexcept {
+    const asking by(caller);
+    return pointer(s.heap().blocks().allocate_aligned(size, alignment, level_of_block(s, size)));
 }
 
 whose release_otherwise(state& s, void* block) noexcept {
@@ -53,9 +62,10 @@ whose release_otherwise(state& s, void* block) noexcept {
     return whose::not_ours;
 }
 
-whose resize(state& s, void* block, byte_count size, void** out) noexcept {
+whose resize(state& s, void* block, byte_count size, void** out, const void* caller) noexcept {
+    const asking by(caller);
     const result<address> moved =
-        s.heap().blocks().resize(number(block), size, criticality_of(size));
+        s.heap().blocks().resize(number(block), size, level_of_block(s, size));
     *out = pointer(moved);
     if (!moved && moved.error().code == errc::not_ours) {
         if (s.heap().blocks().owns(number(block))) {

@@ -2,7 +2,7 @@
 // The malloc family as requests to the interface: IHostMalloc::Alloc and Free of the owner `malloc`,
 // and what that interface has no word for (zeroed, aligned, resized) as calls of the same heap.
 //
-// Critical level as for mappings (translate.hpp): by size alone. Null: refused; the caller sets
+// Critical level: levels.hpp. Null: refused; the caller sets
 // errno. Blocks are 16-byte aligned. Async-signal-safe and without locks, like the heap: a thread
 // that is stopped in here, or whose process forks, keeps nobody from allocating (decision 18).
 //
@@ -19,15 +19,18 @@
 
 namespace memreeve::bridge {
 
-void* allocate_after(state& s, heap::attempt a, byte_count size) noexcept;
-inline void* allocate(state& s, byte_count size) noexcept {
+// `caller`: where the call returns to.
+void* allocate_after(state& s, heap::attempt a, byte_count size, const void* caller) noexcept;
+inline void* allocate(state& s, byte_count size, const void* caller) noexcept {
     address block = 0;
     const heap::attempt a = heap::take_quickly(s.heap().blocks().quick_door(), size, block);
-    return a == heap::attempt::done ? reinterpret_cast<void*>(block) : allocate_after(s, a, size);
+    return a == heap::attempt::done ? reinterpret_cast<void*>(block)
+                                    : allocate_after(s, a, size, caller);
 }
-void* allocate_zeroed(state& s, byte_count size) noexcept;
+void* allocate_zeroed(state& s, byte_count size, const void* caller) noexcept;
 // `alignment` is a power of two.
-void* allocate_aligned(state& s, byte_count size, byte_count alignment) noexcept;
+void* allocate_aligned(state& s, byte_count size, byte_count alignment,
+                       const void* caller) noexcept;
 
 enum class whose { ours, not_ours };
 // `block` is not null.
@@ -38,7 +41,7 @@ inline whose release(state& s, void* block) noexcept {
                : release_otherwise(s, block);
 }
 // Out: the new block, null when refused (then the old one is as it was). `size` is not 0.
-whose resize(state& s, void* block, byte_count size, void** out) noexcept;
+whose resize(state& s, void* block, byte_count size, void** out, const void* caller) noexcept;
 // Out: bytes that may be used.
 whose usable_size(state& s, const void* block, byte_count* out) noexcept;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The runtime of this process, asked to collect: the adapters of include/memreeve/adapters/, chosen by
-// what the runtime is. A local variable of the one thread that asks (asking.hpp) and holds no lock.
+// what the runtime is. A local variable of the one thread that asks (early_collection.hpp) and holds no lock.
 #pragma once
 
 #include "telemetry/image_record.hpp"

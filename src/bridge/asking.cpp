@@ -1,188 +1,109 @@
 // SPDX-License-Identifier: MIT
 #include "bridge/asking.hpp"
 
+#include "bridge/callers.hpp"
 #include "prim/prim.hpp"
-
-#include <algorithm>
-#include <new>
+#include "prim/process_view.hpp"
 
 namespace memreeve::bridge {
 
 using telemetry::image_record;
-using telemetry::runtime_kind;
+using telemetry::last_words;
+
+static_assert(telemetry::words_owner_count == telemetry::owner_kind_count);
+
+constinit thread_local asking* asking::current __attribute__((tls_model("initial-exec"))) = nullptr;
 
 namespace {
 
-constexpr byte_count stack_size = byte_count{512} << 10; // touched only as far as it is used
-constexpr std::uint64_t calm_ns = 1'000'000'000;
-constexpr std::uint64_t not_now_ns = 100'000'000;
-constexpr std::uint64_t settle_ns = 60'000'000;
-constexpr std::uint64_t settle_step_ns = 3'000'000;
+constexpr std::uint64_t streak_gap_ns = 10'000'000;
+constexpr std::uint32_t refusals_a_pause = 16; // a power of two
+constexpr std::uint64_t first_pause_ns = 100'000;
+constexpr std::uint64_t longest_pause_ns = 4'000'000;
 
-runtime_kind runtime_of(state& s) noexcept {
-    return static_cast<runtime_kind>(s.image().runtime.load(std::memory_order_relaxed));
+// This thread's refusals in a row.
+struct streak {
+    std::uint64_t begun_ns = 0; // or the end of the last pause
+    std::uint64_t last_ns = 0;
+    std::uint64_t owed_ns = 0; // by how much the last pause was longer than it was meant to be
+    std::uint32_t count = 0;
+    std::uint32_t next_pause_ns = 0;
+};
+constinit thread_local streak refusals __attribute__((tls_model("initial-exec"))) = {};
+
+void slow_down(criticality level) noexcept {
+    const std::uint64_t now = prim::now_ns();
+    if (now - refusals.last_ns > streak_gap_ns) {
+        refusals = {now, now, 0, 0, first_pause_ns};
+    }
+    refusals.last_ns = now;
+    if (++refusals.count % refusals_a_pause != 0 || level == criticality::process ||
+        prim::may_be_in_signal_handler()) {
+        return;
+    }
+    const std::uint64_t taken = now - refusals.begun_ns;
+    if (taken <= refusals.owed_ns) {
+        refusals.owed_ns -= taken;
+        refusals.begun_ns = now;
+        return;
+    }
+    const std::uint64_t most = taken - refusals.owed_ns;
+    const std::uint64_t pause = refusals.next_pause_ns < most ? refusals.next_pause_ns : most;
+    const std::uint32_t nobody_wakes = 0;
+    prim::wait_on(&nobody_wakes, 0, pause);
+    const std::uint64_t paused = prim::now_ns() - now;
+    refusals.owed_ns = paused > pause ? paused - pause : 0;
+    refusals.next_pause_ns = refusals.next_pause_ns * 2 < longest_pause_ns
+                                 ? refusals.next_pause_ns * 2
+                                 : static_cast<std::uint32_t>(longest_pause_ns);
+    refusals.begun_ns = refusals.last_ns = now + paused;
 }
 
-const std::uint32_t* futex(const std::atomic<std::uint32_t>& word) noexcept {
-    return reinterpret_cast<const std::uint32_t*>(&word);
+std::uint32_t kind_of_owner(const image_record& image, owner_id who) noexcept {
+    for (std::uint32_t k = 0; k < telemetry::owner_kind_count; ++k) {
+        if (image.owner_account[k].load(std::memory_order_relaxed) ==
+            static_cast<std::uint32_t>(who)) {
+            return k;
+        }
+    }
+    return static_cast<std::uint32_t>(telemetry::owner_kind::runtime);
 }
 
 } // namespace
 
-constinit asking the_asking{};
-
-bool asking::is_wanted(state& s) const noexcept {
-    const budget::account& root = s.books().tree().at(owner_id::root);
-    return !s.is_embedded() && !s.is_left_alone() && !s.shares_memory() &&
-           root.limit.load(std::memory_order_relaxed) < budget::no_limit &&
-           (s.books().header().flags.load(std::memory_order_relaxed) & manager::flag_no_ask) == 0 &&
-           runtime_of(s) != runtime_kind::other;
-}
-
-void asking::start(state& s) noexcept {
-    // Other runtimes start threads of their own before they allocate much.
-    if (runtime_of(s) == runtime_kind::cpython) {
-        start_thread(s);
+void asking::note_refusal(owner_id who, criticality level, page_count pages) noexcept {
+    if (current != nullptr) {
+        current->refused_ = pages != 0 ? pages : 1;
+        current->owner_ = who;
+        current->level_ = level;
     }
 }
 
-void asking::note_thread(state& s) noexcept {
-    if (is_there_.load(std::memory_order_acquire) == thread_starting) {
-        return; // our own
+void asking::after_refusal() const noexcept {
+    if (state* const s = holding(); s != nullptr && !s->is_embedded()) {
+        leave_words(*s);
     }
-    has_threads_.store(true, std::memory_order_relaxed);
-    start_thread(s);
-    if (runtime_of(s) == runtime_kind::node &&
-        is_there_.load(std::memory_order_relaxed) == thread_there) {
-        isolate_.note();
-    }
+    slow_down(level_);
 }
 
-void asking::settle_after_fork(state& s) noexcept {
-    if (is_there_.exchange(thread_none, std::memory_order_relaxed) == thread_none) {
-        return;
-    }
-    parent_had_it_.store(true, std::memory_order_relaxed);
-    wake_at_.store(asleep, std::memory_order_relaxed);
-    s.books().tree().set_watcher({});
-    ::new (static_cast<void*>(&policy_)) pressure::asking();
-}
-
-// Where the parent had threads of its own, one of them may have held what starting a thread needs.
-void asking::start_in_child(state& s) noexcept {
-    if (parent_had_it_.exchange(false, std::memory_order_relaxed) &&
-        !has_threads_.load(std::memory_order_relaxed)) {
-        start(s);
-    }
-}
-
-void asking::start_thread(state& s) noexcept {
-    std::uint32_t nobody = thread_none;
-    if (is_there_.load(std::memory_order_relaxed) != thread_none || !is_wanted(s) ||
-        !is_there_.compare_exchange_strong(nobody, thread_starting, std::memory_order_acq_rel)) {
-        return;
-    }
-    root_ = &s.books().tree().at(owner_id::root);
-    helper_ = {run_thread, &s, "memreeve-ask"};
-    if (prim::start_helper(helper_, stack_size) != 0) {
-        is_there_.store(thread_none, std::memory_order_release); // at the next occasion
-        return;
-    }
-    s.books().tree().set_watcher({moved, this});
-    is_there_.store(thread_there, std::memory_order_release);
-}
-
-// On the memory path: one word, and at a watermark a wake.
-void asking::moved(void* context, owner_id) noexcept {
-    asking& me = *static_cast<asking*>(context);
-    page_count at = me.wake_at_.load(std::memory_order_relaxed);
-    if (at == asleep || me.used() < at ||
-        !me.wake_at_.compare_exchange_strong(at, asleep, std::memory_order_acq_rel)) {
-        return;
-    }
-    me.bell_.fetch_add(1, std::memory_order_acq_rel);
-    prim::wake_all(futex(me.bell_));
-}
-
-page_count asking::used() const noexcept {
-    return root_->charged.load(std::memory_order_relaxed) +
-           root_->touched.load(std::memory_order_relaxed);
-}
-
-// What requests of the lowest level may use.
-page_count asking::top() const noexcept {
-    const page_count limit = root_->limit.load(std::memory_order_relaxed);
-    const page_count reserve = root_->reserve.load(std::memory_order_relaxed);
-    return limit - std::min(reserve, limit);
-}
-
-void asking::run_thread(void* self) noexcept { the_asking.run(*static_cast<state*>(self)); }
-
-void asking::run(state& s) noexcept {
-    asked_runtime runtime;
-    std::uint64_t calm_at = prim::now_ns() + calm_ns;
-    std::uint64_t not_before = 0;
-    while (!runtime.leave_if_ending()) {
-        const std::uint32_t heard = bell_.load(std::memory_order_acquire);
-        const std::uint64_t now = prim::now_ns();
-        const page_count ceiling = top();
-        if (now >= calm_at) {
-            policy_.calm(used(), ceiling);
-            calm_at = now + calm_ns;
-        }
-        const page_count at = policy_.ask_at(ceiling);
-        if (used() >= at && now >= not_before) {
-            const asked_runtime::answer a = ask(s, runtime);
-            if (a == asked_runtime::answer::never) {
-                break;
-            }
-            const std::uint64_t ended = prim::now_ns();
-            not_before =
-                a == asked_runtime::answer::not_now ? ended + not_now_ns : policy_.not_before();
-            calm_at = ended + calm_ns;
-        } else if (used() >= at || now < not_before) {
-            prim::wait_on(futex(bell_), heard, std::min(calm_ns, not_before - now));
-        } else {
-            wake_at_.store(at, std::memory_order_seq_cst);
-            if (used() < at) {
-                prim::wait_on(futex(bell_), heard, calm_ns);
-            }
-            wake_at_.store(asleep, std::memory_order_relaxed);
-        }
-    }
-    // There is nothing here that could be asked, or not any more: no other thread is started.
-    s.books().tree().set_watcher({});
-}
-
-// The least that is in use until then; sooner when what came back is worth the asking.
-page_count asking::settled(page_count before, std::uint64_t until) const noexcept {
-    const std::uint32_t nobody_wakes = 0;
-    page_count least = used();
-    while (!pressure::asking::was_of_use(before, least, top()) && prim::now_ns() < until) {
-        prim::wait_on(&nobody_wakes, 0, settle_step_ns);
-        least = std::min(least, used());
-    }
-    return least;
-}
-
-asked_runtime::answer asking::ask(state& s, asked_runtime& runtime) noexcept {
-    const page_count before = used();
-    const std::uint64_t begun = prim::now_ns();
-    const asked_runtime::answer a = runtime.collect(runtime_of(s), isolate_);
-    if (a != asked_runtime::answer::collected && a != asked_runtime::answer::asked) {
-        return a;
-    }
-    const page_count after =
-        a == asked_runtime::answer::asked ? settled(before, prim::now_ns() + settle_ns) : used();
-    const std::uint64_t ended = prim::now_ns();
-    policy_.asked(before, after, top(), begun, ended);
+void asking::leave_words(state& s) const noexcept {
     image_record& image = s.image();
-    image.notifications[0].fetch_add(1, std::memory_order_relaxed);
-    image.asked.times.fetch_add(1, std::memory_order_relaxed);
-    image.asked.before.fetch_add(bytes_of(before), std::memory_order_relaxed);
-    image.asked.after.fetch_add(bytes_of(after), std::memory_order_relaxed);
-    image.asked.ns.fetch_add(ended - begun, std::memory_order_relaxed);
-    return a;
+    last_words& words = image.words;
+    std::uint32_t none = last_words::none;
+    if (words.state.load(std::memory_order_relaxed) != none || s.shares_memory() ||
+        !words.state.compare_exchange_strong(none, last_words::being_written,
+                                             std::memory_order_acq_rel)) {
+        return;
+    }
+    words.at_ns = prim::now_ns();
+    words.level = static_cast<std::uint32_t>(level_);
+    words.what_for = static_cast<std::uint32_t>(what_for_);
+    words.owner = kind_of_owner(image, owner_);
+    words.refused = bytes_of(refused_);
+    name_caller(s, caller_, words.caller, sizeof words.caller);
+    manager::write_holders(s.books().tree(), image, words);
+    words.state.store(last_words::complete, std::memory_order_release);
+    s.books().ring();
 }
 
 } // namespace memreeve::bridge

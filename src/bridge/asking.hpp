@@ -1,61 +1,64 @@
 // SPDX-License-Identifier: MIT
-// Asking early: before the limit refuses anything, the program's runtime is asked to collect. One
-// thread of memreeve's own in the program, named memreeve-ask, does it: signals blocked, small stack,
-// detached, holding no lock. It is there only under a limit and only where the runtime was recognised,
-// and sleeps until what is charged reaches a watermark (pressure/asking.hpp): whoever charges sets a word
-// and wakes it, nothing else (budget::watcher). What other processes of the run charge it sees a second
-// later.
+// The request that this thread is making: who makes it, what it is for, and whether it was refused.
+// Every name that may ask for memory has one on its stack for as long as the request lasts; a signal
+// handler's request lies inside the one it interrupted.
 //
-// A child of fork has no such thread; it gets one as its parent did: CPython's child at once, where the
-// program itself had but one thread, others with the first thread they start.
+// When a refused request ends, with nothing held or open any more:
+//   - the image's first one leaves its last words in the record (telemetry/last_words.hpp);
+//   - a thread that is refused again and again is slowed: of every 16 refusals less than 10 ms apart
+//     one pauses, at first 0.1 ms, each time twice as long up to 4 ms, but never longer than those
+//     refusals took, so that a program that lives with refusals loses at most half of its speed.
+//     Others get time to give back. Nobody pauses in a request of process level, which may come from
+//     inside a collection, nor in what may be a signal handler: on an alternate stack, or with any
+//     signal blocked but SIGQUIT (which Java's threads block for good).
+// Async-signal-safe; errno is left alone.
 #pragma once
 
-#include "bridge/asked_runtime.hpp"
+#include "base/units.hpp"
 #include "bridge/state.hpp"
-#include "pressure/asking.hpp"
-#include "prim/helper_thread.hpp"
-
-#include <atomic>
+#include "telemetry/last_words.hpp"
 
 namespace memreeve::bridge {
 
 class asking {
 public:
-    constexpr asking() noexcept = default;
+    explicit asking(const void* caller) noexcept : caller_(caller), outer_(current) {
+        current = this;
+    }
+    ~asking() {
+        current = outer_;
+        if (__builtin_expect(refused_ != 0, 0)) {
+            after_refusal();
+        }
+    }
+    asking(const asking&) = delete;
+    asking& operator=(const asking&) = delete;
 
-    // At start, on the one thread there is.
-    void start(state& s) noexcept;
-    // The program has started a thread, on the thread that did. Not from the memory path.
-    void note_thread(state& s) noexcept;
-    // On the one thread of a child of fork: the first half anywhere, the second in libc's handler.
-    void settle_after_fork(state& s) noexcept;
-    void start_in_child(state& s) noexcept;
+    // Null: memreeve asks for itself.
+    static asking* now() noexcept { return current; }
+    // What is asked for, told by whoever chooses the level; the last word counts.
+    static void is_for(telemetry::purpose p) noexcept {
+        if (current != nullptr) {
+            current->what_for_ = p;
+        }
+    }
+    const void* caller() const noexcept { return caller_; }
+
+    // The manager's: a request of this thread was refused.
+    static void note_refusal(owner_id who, criticality level, page_count pages) noexcept;
 
 private:
-    static constexpr page_count asleep = ~page_count{0};
-    enum : std::uint32_t { thread_none = 0, thread_starting, thread_there };
+    void after_refusal() const noexcept;
+    void leave_words(state& s) const noexcept;
 
-    bool is_wanted(state& s) const noexcept;
-    void start_thread(state& s) noexcept;
-    static void moved(void* context, owner_id who) noexcept;
-    static void run_thread(void* self) noexcept;
-    void run(state& s) noexcept;
-    asked_runtime::answer ask(state& s, asked_runtime& runtime) noexcept;
-    page_count settled(page_count before, std::uint64_t until) const noexcept;
-    page_count used() const noexcept;
-    page_count top() const noexcept;
+    static thread_local constinit asking* current __attribute__((tls_model("initial-exec")));
 
-    std::atomic<std::uint32_t> is_there_{thread_none};
-    std::atomic<std::uint32_t> bell_{0};
-    std::atomic<page_count> wake_at_{asleep};
-    std::atomic<bool> has_threads_{false}; // of the program's own
-    std::atomic<bool> parent_had_it_{false};
-    budget::account* root_ = nullptr;
-    prim::helper helper_{};
-    main_isolate isolate_{};
-    pressure::asking policy_{};
+    const void* caller_;
+    asking* outer_;
+    page_count refused_ = 0;
+    owner_id owner_ = owner_id::none;
+    criticality level_ = criticality::task;
+    telemetry::purpose what_for_ = telemetry::purpose::mapping;
 };
-
-extern constinit asking the_asking;
 
 } // namespace memreeve::bridge

@@ -48,7 +48,34 @@ const char* variable_with_prefix(const char* prefix) noexcept {
     return nullptr;
 }
 
-bool add_to_environment(manager::manager& memory, char* definition) noexcept {
+namespace {
+
+// The place of the variable that `definition` defines, or of the terminating null.
+char** place_of(const char* definition) noexcept {
+    std::size_t name = 0;
+    while (definition[name] != '=' && definition[name] != '\0') {
+        ++name;
+    }
+    char** v = environ;
+    for (; v != nullptr && *v != nullptr; ++v) {
+        std::size_t same = 0;
+        while (same < name && (*v)[same] == definition[same]) {
+            ++same;
+        }
+        if (same == name && (*v)[name] == '=') {
+            break;
+        }
+    }
+    return v;
+}
+
+} // namespace
+
+bool put_into_environment(manager::manager& memory, char* definition) noexcept {
+    if (char** place = place_of(definition); place != nullptr && *place != nullptr) {
+        *place = definition;
+        return true;
+    }
     std::size_t count = 0;
     while (environ != nullptr && environ[count] != nullptr) {
         ++count;
@@ -67,6 +94,13 @@ bool add_to_environment(manager::manager& memory, char* definition) noexcept {
     longer[count] = definition; // a null follows: the memory is fresh
     environ = longer;
     return true;
+}
+
+void take_out_of_environment(const char* name) noexcept {
+    char** place = place_of(name);
+    for (; place != nullptr && *place != nullptr; ++place) {
+        *place = place[1];
+    }
 }
 
 char** own_environment() noexcept { return environ; }

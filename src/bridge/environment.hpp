@@ -12,9 +12,12 @@ const char* variable(const char* name) noexcept;
 const char* variable_in(char* const* environment, const char* name) noexcept;
 // The first variable whose name begins so, as "NAME=value", or null.
 const char* variable_with_prefix(const char* prefix) noexcept;
-// "NAME=value", which stays where it is, becomes part of this process's environment, whose list
-// moves into memory of its own. Before other threads. false: there is no memory for the list.
-bool add_to_environment(manager::manager& memory, char* definition) noexcept;
+// "NAME=value", which stays where it is, becomes part of this process's environment, in the place of
+// the variable's definition so far or behind all, for which the list moves into memory of its own.
+// Before other threads. false: there is no memory for the list.
+bool put_into_environment(manager::manager& memory, char* definition) noexcept;
+// The variable is in this process's environment no more. Before other threads.
+void take_out_of_environment(const char* name) noexcept;
 // The variables that make a program governed, taken out of this process's environment so that what
 // it starts is left alone (--no-children).
 struct governing_variables {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "bridge/file_pages.hpp"
 
+#include "bridge/levels.hpp"
 #include "bridge/posix.hpp"
 #include "bridge/text.hpp"
 #include "budget/charge.hpp"
@@ -276,7 +277,9 @@ charge_outcome file_pages::charge(state& s, memory_file& f, page_span where,
     const owner_kind kind = owner_of(s, f, executable);
     const payer p = payer_for(f, s.owner(kind));
     const auto who = static_cast<owner_id>(f.payers[p].load(std::memory_order_relaxed) - 1);
-    const criticality level = criticality_of(bytes_of(where.size()));
+    const criticality level =
+        level_for(s, kind == owner_kind::code ? telemetry::purpose::code : telemetry::purpose::file,
+                  bytes_of(where.size()));
     constexpr int patience = 64; // others charge and clear the same pages: a race in the program
     for (int tries = 0; tries < patience; ++tries) {
         const page_count free = f.marks.count_free(nodes_, where);

@@ -2,21 +2,18 @@
 #include "bridge/knobs.hpp"
 
 #include "bridge/environment.hpp"
-#include "bridge/pictures.hpp"
+#include "bridge/knobs_said.hpp"
 #include "bridge/runtime_config.hpp"
+#include "bridge/runtime_shares.hpp"
+#include "bridge/settings.hpp"
 #include "bridge/state.hpp"
 #include "bridge/text.hpp"
-#include "prim/prim.hpp"
 
 namespace memreeve::bridge {
 
-using telemetry::image_record;
 using telemetry::runtime_kind;
 
 namespace {
-
-constexpr byte_count mib = byte_count{1} << 20;
-constexpr int refused_status = 125;
 
 // Mono lives longer with a small nursery below this (decision 28).
 constexpr byte_count tight_limit = 128 * mib;
@@ -25,20 +22,6 @@ constexpr const char* mono_variable = "MONO_GC_PARAMS";
 constexpr const char* coreclr_variable = "DOTNET_GCHeapHardLimit";
 // What stands after the prefix; GCHeapHardLimitPercent, SOH, LOH and POH begin likewise.
 constexpr const char* coreclr_prefixes[] = {"DOTNET_GCHeapHardLimit", "COMPlus_GCHeapHardLimit"};
-
-constexpr std::size_t setting_size = 64;
-constinit char setting[setting_size]{}; // NAME=value, in environ from then on
-
-void append(char (&field)[256], const char* text) noexcept {
-    std::size_t n = length(field);
-    if (n != 0 && n + 1 < sizeof field) {
-        field[n++] = '\n';
-    }
-    for (; *text != '\0' && n + 1 < sizeof field; ++text) {
-        field[n++] = *text;
-    }
-    field[n] = '\0';
-}
 
 // CoreCLR reads the variable as hexadecimal, with or without 0x; 0 where it is no number.
 byte_count hexadecimal(const char* text) noexcept {
@@ -58,35 +41,18 @@ byte_count hexadecimal(const char* text) noexcept {
     }
 }
 
-line& add_size(line& l, byte_count bytes) noexcept { return l.add_number(bytes / mib).add(" MiB"); }
-
-// The variable of that name becomes part of the environment; false where there is no memory.
-bool put_into_environment(state& s, const char* name, const char* value) noexcept {
-    std::size_t n = 0;
-    const char* const parts[] = {name, "=", value};
-    for (const char* part : parts) {
-        for (; *part != '\0' && n + 1 < setting_size; ++part) {
-            setting[n++] = *part;
-        }
-    }
-    setting[n] = '\0';
-    return add_to_environment(s.memory(), setting);
-}
-
-// What an earlier image of this run set for its children counts as set by us.
-void set(state& s, const char* name, const char* value) noexcept {
-    const char* inherited = variable(name);
-    if (inherited != nullptr ? same_text(inherited, value) : put_into_environment(s, name, value)) {
-        line l;
-        append(s.image().settings, l.add(name).add("=").add(value).text());
-    }
-}
-
-void turn_mono(state& s, byte_count limit) noexcept {
+void turn_mono(state& s, const room& r) noexcept {
     constexpr const char* value = "nursery-size=1m";
     const char* users = variable(mono_variable);
-    if (limit <= tight_limit && (users == nullptr || same_text(users, value))) {
-        set(s, mono_variable, value);
+    if (users != nullptr && !same_text(users, value)) {
+        said_by_user(s, mono_variable, users);
+        return;
+    }
+    if (r.limit < mono_start.least) {
+        too_small(s, r, "Mono", mono_start.works);
+    }
+    if (r.limit <= tight_limit) {
+        put_setting(s, mono_variable, value);
     }
 }
 
@@ -108,65 +74,52 @@ users_limit find_users_limit(const char* program, int argument_count,
     return {c.is_there ? "System.GC.HeapHardLimit" : nullptr, c.bytes};
 }
 
-void turn_coreclr(state& s, byte_count limit, int argument_count, char* const* arguments) noexcept {
-    image_record& image = s.image();
-    const byte_count ours = coreclr_heap_limit(limit);
+void turn_coreclr(state& s, const room& r, int argument_count, char* const* arguments) noexcept {
+    const byte_count ours = coreclr_heap_limit(r.limit);
     line number;
     const char* value = number.add_hexadecimal(ours).text();
     const char* inherited = variable(coreclr_variable);
     const bool is_ours = ours != 0 && inherited != nullptr && same_text(inherited, value);
     const users_limit users =
-        is_ours ? users_limit{} : find_users_limit(image.path, argument_count, arguments);
+        is_ours ? users_limit{} : find_users_limit(s.image().path, argument_count, arguments);
     if (users.where != nullptr) {
-        if (users.bytes > limit) {
-            line l;
-            l.add(users.where).add(" of ");
-            add_size(l, users.bytes).add(" is above the limit of ");
-            add_size(l, limit).add("; it was left as it is, and the limit refuses before it");
-            append(image.note, l.text());
+        said_by_user(s, users.where, nullptr);
+        if (users.bytes > r.limit) {
+            above_the_limit(s, r, users.where, users.bytes);
         }
-        return;
+    } else if (ours != 0) {
+        put_setting(s, coreclr_variable, value);
+    } else {
+        too_small(s, r, ".NET", coreclr_start.works);
     }
-    if (ours != 0) {
-        set(s, coreclr_variable, value);
-        return;
-    }
-    line l;
-    l.add("memreeve: the limit of ");
-    add_size(l, limit).add(" is too small for .NET to start; one that works is --limit ");
-    l.add_number(smallest_coreclr_limit / mib).add("M");
-    const bool best_effort = variable("MEMREEVE_BEST_EFFORT") != nullptr;
-    prim::say(l.add(best_effort ? "; it tries" : "").text());
-    if (!best_effort) {
-        publish_picture(s);
-        prim::exit_now(refused_status);
+}
+
+void turn_cpython(state& s, const room& r) noexcept {
+    if (r.limit < cpython_start.least) {
+        too_small(s, r, "Python", cpython_start.works);
     }
 }
 
 } // namespace
 
-byte_count coreclr_heap_limit(byte_count limit) noexcept {
-    constexpr byte_count fixed = 16 * mib;
-    const byte_count beside = limit / 4 > fixed ? limit / 4 : fixed;
-    return limit < smallest_coreclr_limit ? 0 : round_down(limit - beside, page_size);
-}
-
-bool is_setting(const char* definition) noexcept {
-    return setting[0] != '\0' && same_text(definition, setting);
-}
-
 void turn_knobs(state& s, int argument_count, char* const* arguments) noexcept {
     if (s.is_embedded() || s.shares_memory()) {
         return;
     }
-    const byte_count limit = s.books().header().runtime_limit.load(std::memory_order_relaxed);
-    if (limit == 0) {
+    room r;
+    r.limit = s.books().header().runtime_limit.load(std::memory_order_relaxed);
+    if (r.limit == 0) {
         return;
     }
+    r.reserve =
+        bytes_of(s.books().tree().at(owner_id::root).reserve.load(std::memory_order_relaxed));
     switch (static_cast<runtime_kind>(s.image().runtime.load(std::memory_order_relaxed))) {
-    case runtime_kind::mono: turn_mono(s, limit); break;
-    case runtime_kind::coreclr: turn_coreclr(s, limit, argument_count, arguments); break;
-    default: break;
+    case runtime_kind::mono: turn_mono(s, r); break;
+    case runtime_kind::coreclr: turn_coreclr(s, r, argument_count, arguments); break;
+    case runtime_kind::jvm: turn_java(s, r, argument_count, arguments); break;
+    case runtime_kind::node: turn_node(s, r, argument_count, arguments); break;
+    case runtime_kind::cpython: turn_cpython(s, r); break;
+    case runtime_kind::other: break;
     }
 }
 

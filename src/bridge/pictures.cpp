@@ -80,4 +80,11 @@ void publish_picture(state& s) noexcept {
     taken_by.store(0, std::memory_order_release);
 }
 
+void publish_last_picture(state& s) noexcept {
+    if (!s.shares_memory()) {
+        s.image().leaves.store(1, std::memory_order_relaxed);
+    }
+    publish_picture(s);
+}
+
 } // namespace memreeve::bridge

@@ -27,14 +27,4 @@ constexpr DWORD page_of(int prot) noexcept {
     return write ? PAGE_READWRITE : (prot & PROT_READ) != 0 ? PAGE_READONLY : PAGE_NOACCESS;
 }
 
-// Until a later step asks the caller's identity: large requests are the ones whose refusal programs
-// survive.
-constexpr EMemoryCriticalLevel level_of(byte_count size) noexcept {
-    constexpr byte_count large = byte_count{1} << 20;
-    return size >= large ? eTaskCritical : eProcessCritical;
-}
-constexpr criticality criticality_of(byte_count size) noexcept {
-    return level_of(size) == eTaskCritical ? criticality::task : criticality::process;
-}
-
 } // namespace memreeve::bridge

@@ -178,9 +178,23 @@ std::size_t stem_of(const char* path) noexcept {
     return dot;
 }
 
+// Is there a `name` beside the program?
+bool lies_beside(const char* program, const char* name) noexcept {
+    char path[path_size];
+    return join(path, program, static_cast<std::size_t>(base_name(program) - program), name) &&
+           prim::file_exists(path);
+}
+
+bool contains(const char* path, const char* text) noexcept {
+    const file f(path);
+    return f.is_open() && f.find(text, length(text), 0, most_data) != nowhere;
+}
+
+// The muxer and corerun take the program's name as an argument; whether it is one is told by what
+// lies beside and by the function of the runtime that its code asks for.
 bool is_muxer(const char* path) noexcept {
-    const char* name = base_name(path);
-    return same_text(name, "dotnet") || same_text(name, "corerun");
+    return (lies_beside(path, "host/fxr") && contains(path, "hostfxr_main")) ||
+           (lies_beside(path, "libcoreclr.so") && contains(path, "coreclr_initialize"));
 }
 
 // Every option of the muxer takes a value; what is left first is the program, or a command of the SDK.

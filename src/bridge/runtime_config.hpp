@@ -7,8 +7,9 @@
 
 namespace memreeve::bridge {
 
-// Does this program file start CoreCLR? The muxer and corerun by name; an apphost by
-// <path>.runtimeconfig.json beside it or, a single file too, by the mark every apphost carries.
+// Does this program file start CoreCLR? The muxer by host/fxr and corerun by libcoreclr.so beside it,
+// and by what they ask of it; an apphost by <path>.runtimeconfig.json beside it or, a single file
+// too, by the mark every apphost carries.
 // `path` is what /proc/self/exe names. Async-signal-safe.
 bool is_coreclr_host(const char* path) noexcept;
 

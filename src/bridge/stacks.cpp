@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "bridge/stacks.hpp"
 
+#include "bridge/asking.hpp"
 #include "prim/prim.hpp"
 
 #include <atomic>
@@ -34,10 +35,11 @@ bool may_start_thread(state& s) noexcept {
     // thread it does not survive. Refused at the limit itself, Mono aborted in 5 runs of 5; with the
     // reserve left to it, it threw an exception in 6 of 6.
     constexpr criticality level = criticality::task;
+    asking::is_for(telemetry::purpose::stack);
     if (s.books().tree().admit(s.owner(owner_kind::stacks), pages, level)) {
         return true;
     }
-    s.memory().count_refusal(level, pages);
+    s.memory().count_refusal(s.owner(owner_kind::stacks), level, pages);
     return false;
 }
 

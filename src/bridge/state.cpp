@@ -2,9 +2,10 @@
 #include "bridge/state.hpp"
 
 #include "bridge/asking.hpp"
+#include "bridge/early_collection.hpp"
 #include "bridge/environment.hpp"
 #include "bridge/file_pages.hpp"
-#include "bridge/runtime_config.hpp"
+#include "bridge/runtime_kind.hpp"
 #include "bridge/text.hpp"
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
@@ -23,7 +24,6 @@ namespace memreeve::bridge {
 using telemetry::extent_kind;
 using telemetry::image_record;
 using telemetry::owner_kind;
-using telemetry::runtime_kind;
 
 namespace {
 
@@ -38,27 +38,6 @@ int launcher_of(const char* path) noexcept {
         pid = pid * 10 + (*c - '0');
     }
     return pid;
-}
-
-// What the program is, by the name of its file; enough for the summary.
-runtime_kind runtime_of(const char* path) noexcept {
-    const char* name = base_name(path);
-    struct row {
-        const char* prefix;
-        runtime_kind kind;
-    };
-    constexpr row table[] = {
-        {"mono", runtime_kind::mono},
-        {"java", runtime_kind::jvm},
-        {"node", runtime_kind::node},
-        {"python", runtime_kind::cpython},
-    };
-    for (const row& r : table) {
-        if (starts_with(name, r.prefix)) {
-            return r.kind;
-        }
-    }
-    return runtime_kind::other;
 }
 
 } // namespace
@@ -222,6 +201,7 @@ bool state::attach() noexcept {
             watched.error().os_code);
     }
     describe(**image);
+    own_.tell_refusals(&asking::note_refusal);
     make_hosts();
     record_loader();
     if (const auto made = make_heap(); !made) {
@@ -236,6 +216,7 @@ result<void> state::adopt(manager::manager& memory, owner_id who) noexcept {
         return errc::busy;
     }
     memory.discard_at_once(); // what MADV_DONTNEED promises
+    memory.tell_refusals(&asking::note_refusal);
     memory_ = &memory;
     embedders_ = who;
     result<void> done = watch_forks();
@@ -278,9 +259,9 @@ result<void> state::watch_forks() noexcept {
 void state::describe(image_record& image) noexcept {
     const long n = prim::read_link("/proc/self/exe", image.path, sizeof image.path - 1);
     image.path[n > 0 ? n : 0] = '\0';
-    const runtime_kind kind =
-        is_coreclr_host(image.path) ? runtime_kind::coreclr : runtime_of(image.path);
-    image.runtime.store(static_cast<std::uint32_t>(kind), std::memory_order_relaxed);
+    const recognised found = recognise_at_start(image.path);
+    image.runtime.store(static_cast<std::uint32_t>(found.kind), std::memory_order_relaxed);
+    is_java_launcher_ = found.is_java_launcher;
 }
 
 // Anonymous memory that stands there already is the loader's (decision 26).
@@ -390,10 +371,11 @@ void state::settle_child() noexcept {
     }
     __builtin_memcpy(mine->path, parents.path, sizeof mine->path);
     __builtin_memcpy(mine->settings, parents.settings, sizeof mine->settings);
+    __builtin_memcpy(mine->users_settings, parents.users_settings, sizeof mine->users_settings);
     mine->runtime.store(parents.runtime.load(std::memory_order_relaxed), std::memory_order_relaxed);
     memory().settle_after_fork(*mine);
     files().settle_after_fork();
-    the_asking.settle_after_fork(*this);
+    the_early_collection.settle_after_fork(*this);
     make_hosts();
     heap_->blocks().change_owner(owner(owner_kind::malloc));
     if (has_announced_fork) {

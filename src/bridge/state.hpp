@@ -54,6 +54,8 @@ public:
     }
     // This process is such a child.
     bool is_left_alone() const noexcept { return left_alone_; }
+    // The program is a JDK's launcher (bridge/runtime_kind.hpp).
+    bool is_java_launcher() const noexcept { return is_java_launcher_; }
     // True in a child that shares its parent's memory: it writes no state of its own.
     bool shares_memory() noexcept;
 
@@ -109,6 +111,7 @@ private:
     bool has_lent_record_ = false;
     com::host_malloc* heap_ = nullptr;
     deferred_frees deferred_{};
+    bool is_java_launcher_ = false;
     bool left_alone_ = false; // a child under --no-children: its own books, no limit, not listed
     alignas(com::host_memory_manager) unsigned char hosts_[telemetry::owner_kind_count]
                                                           [sizeof(com::host_memory_manager)]{};

@@ -47,12 +47,52 @@ const char* why_not(int fd) noexcept {
     return "statically linked";
 }
 
+// The first name in this process's LD_PRELOAD: the library this is (cli/preparation.hpp).
+// Copied: programs write over their first environment (to show a title in ps).
+constinit char own_library[512]{};
+constinit std::size_t own_library_size = 0; // 0: not known
+
+std::size_t name_size(const char* list) noexcept {
+    std::size_t n = 0;
+    while (list[n] != '\0' && list[n] != ':' && list[n] != ' ') {
+        ++n;
+    }
+    return n;
+}
+
+bool names_own_library(const char* list) noexcept {
+    if (own_library_size == 0) {
+        return true; // cannot be told
+    }
+    while (*list != '\0') {
+        const std::size_t n = name_size(list);
+        if (n == own_library_size && __builtin_memcmp(list, own_library, n) == 0) {
+            return true;
+        }
+        list += n;
+        list += *list != '\0' ? 1 : 0;
+    }
+    return false;
+}
+
 } // namespace
 
+void remember_own_library() noexcept {
+    const char* list = variable("LD_PRELOAD");
+    const std::size_t size = list != nullptr ? name_size(list) : 0;
+    if (size < sizeof own_library) {
+        __builtin_memcpy(own_library, list != nullptr ? list : "", size);
+        own_library_size = size;
+    }
+}
+
 const char* why_ungovernable(const char* path, char* const* environment) noexcept {
-    if (variable_in(environment, "LD_PRELOAD") == nullptr ||
-        variable_in(environment, "MEMREEVE_LEDGER") == nullptr) {
+    const char* preload = variable_in(environment, "LD_PRELOAD");
+    if (preload == nullptr || variable_in(environment, "MEMREEVE_LEDGER") == nullptr) {
         return "its environment lacks LD_PRELOAD or MEMREEVE_LEDGER";
+    }
+    if (!names_own_library(preload)) {
+        return "its LD_PRELOAD names other libraries, not memreeve's";
     }
     const long fd = prim::open_program(path);
     if (fd < 0) {

@@ -6,6 +6,9 @@
 
 namespace memreeve::bridge {
 
+// Once, by the library's constructor: what a successor's LD_PRELOAD must name.
+void remember_own_library() noexcept;
+
 // Null: it can, or that cannot be told (scripts, files not found). Otherwise the reason.
 const char* why_ungovernable(const char* path, char* const* environment) noexcept;
 

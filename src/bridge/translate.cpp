@@ -2,6 +2,8 @@
 #include "bridge/translate.hpp"
 
 #include "bridge/acquired.hpp"
+#include "bridge/asking.hpp"
+#include "bridge/levels.hpp"
 #include "bridge/posix.hpp"
 #include "bridge/shared_files.hpp"
 #include "budget/charge.hpp"
@@ -13,6 +15,7 @@
 namespace memreeve::bridge {
 
 using telemetry::owner_kind;
+using telemetry::purpose;
 using telemetry::runtime_kind;
 
 namespace {
@@ -41,6 +44,10 @@ owner_kind owner_of(state& s, int prot, byte_count size = 0) noexcept {
     return runtime == runtime_kind::other ? owner_kind::runtime : owner_kind::gc;
 }
 
+EMemoryCriticalLevel level_of(state& s, int prot, byte_count size) noexcept {
+    return encode(level_for(s, purpose_of(s, prot), size));
+}
+
 // CoreCLR's collector collects and throws when a commit is refused; whatever else of the runtime
 // meets a refusal ends the process. So the collector's is refused first, and the reserve stays for
 // the rest (decision 29). But not for ever: finalizers that allocate try again until they succeed, so
@@ -65,8 +72,9 @@ bool commit(state& s, range part, int prot) noexcept {
                                  &got) == S_OK;
     };
     if (runtime_in(s) != runtime_kind::coreclr) {
-        return commit_at(level_of(part.size()));
+        return commit_at(level_of(s, prot, part.size()));
     }
+    asking::is_for((prot & PROT_EXEC) != 0 ? purpose::code : purpose::gc_heap);
     if (!is_for_collector(s.memory().space().find(part.begin).whole.size())) {
         return commit_at(eProcessCritical);
     }
@@ -121,12 +129,12 @@ long from(HRESULT hr, long otherwise) noexcept { return hr == E_OUTOFMEMORY ? -E
 // ---- mmap ------------------------------------------------------------------------------------------
 
 // At an address that is free in our eyes, or anywhere (0). Negative errno; -EEXIST: taken.
-long allocate(state& s, address where, byte_count size, int prot) noexcept {
+long allocate(state& s, address where, byte_count size, int prot,
+              EMemoryCriticalLevel level) noexcept {
     IHostMemoryManager& host = s.host(owner_of(s, prot, size));
     const DWORD type = prot == PROT_NONE ? DWORD{MEM_RESERVE} : DWORD{MEM_RESERVE | MEM_COMMIT};
     void* got = nullptr;
-    const HRESULT hr =
-        host.VirtualAlloc(pointer(where), size, type, page_of(prot), level_of(size), &got);
+    const HRESULT hr = host.VirtualAlloc(pointer(where), size, type, page_of(prot), level, &got);
     return hr == S_OK ? static_cast<long>(reinterpret_cast<address>(got)) : from(hr, -EEXIST);
 }
 
@@ -138,12 +146,13 @@ long renew(state& s, range part, int prot) noexcept {
         return host.VirtualFree(pointer(part.begin), part.size(), MEM_DECOMMIT) == S_OK ? 0
                                                                                         : -ENOMEM;
     }
+    const EMemoryCriticalLevel level = level_of(s, prot, part.size());
     void* got = nullptr;
-    HRESULT hr = host.VirtualAlloc(pointer(part.begin), part.size(), MEM_COMMIT, page_of(prot),
-                                   level_of(part.size()), &got);
+    HRESULT hr =
+        host.VirtualAlloc(pointer(part.begin), part.size(), MEM_COMMIT, page_of(prot), level, &got);
     if (hr == S_OK) {
-        hr = host.VirtualAlloc(pointer(part.begin), part.size(), MEM_RESET, page_of(prot),
-                               level_of(part.size()), &got);
+        hr = host.VirtualAlloc(pointer(part.begin), part.size(), MEM_RESET, page_of(prot), level,
+                               &got);
     }
     return hr == S_OK ? 0 : -ENOMEM;
 }
@@ -154,15 +163,16 @@ long fill_hole(state& s, range part, int prot) noexcept {
     const address base = round_down(part.begin, granule_size);
     const address end = round_up(part.end, granule_size);
     IHostMemoryManager& host = s.host(owner_of(s, prot));
+    const EMemoryCriticalLevel level = level_of(s, prot, part.size());
     void* got = nullptr;
-    HRESULT hr = host.VirtualAlloc(pointer(base), end - base, MEM_RESERVE, page_of(prot),
-                                   level_of(part.size()), &got);
+    HRESULT hr =
+        host.VirtualAlloc(pointer(base), end - base, MEM_RESERVE, page_of(prot), level, &got);
     if (hr != S_OK) {
         return -ENOMEM;
     }
     if (prot != PROT_NONE) {
-        hr = host.VirtualAlloc(pointer(part.begin), part.size(), MEM_COMMIT, page_of(prot),
-                               level_of(part.size()), &got);
+        hr = host.VirtualAlloc(pointer(part.begin), part.size(), MEM_COMMIT, page_of(prot), level,
+                               &got);
     }
     if (hr != S_OK) {
         static_cast<void>(host.VirtualFree(pointer(base), 0, MEM_RELEASE));
@@ -206,7 +216,8 @@ long put_over_ours(state& s, file_mapping m) noexcept {
     }
     budget::charge taken;
     if (anonymous && m.prot != PROT_NONE &&
-        !s.memory().charge_acquired(who, m.part.pages(), criticality_of(m.part.size()), taken)) {
+        !s.memory().charge_acquired(who, m.part.pages(),
+                                    level_for(s, purpose_of(s, m.prot), m.part.size()), taken)) {
         return -ENOMEM;
     }
     if (!s.memory().replace(m.part, map_file_there, &m)) {
@@ -244,7 +255,8 @@ long map_fixed(state& s, range whole, int prot, int flags, int fd, std::int64_t 
                 views.put_back();
             }
         } else if (plain && is_aligned(p.part.begin, granule_size) &&
-                   allocate(s, p.part.begin, p.part.size(), prot) > 0) {
+                   allocate(s, p.part.begin, p.part.size(), prot,
+                            level_of(s, prot, p.part.size())) > 0) {
             r = 0;
         } else {
             r = map_acquired(s, p.part, prot, flags, fd,
@@ -260,7 +272,8 @@ long map_fixed(state& s, range whole, int prot, int flags, int fd, std::int64_t 
     return static_cast<long>(whole.begin);
 }
 
-long map_anonymous(state& s, address hint, byte_count size, int prot, int flags) noexcept {
+long map_anonymous(state& s, address hint, byte_count size, int prot, int flags,
+                   EMemoryCriticalLevel level) noexcept {
     long got = -ENOMEM;
     if ((flags & MAP_32BIT) != 0) {
         for (int attempt = 0; attempt < 4 && got < 0; ++attempt) {
@@ -268,7 +281,7 @@ long map_anonymous(state& s, address hint, byte_count size, int prot, int flags)
             if (low == 0) {
                 break;
             }
-            got = allocate(s, low, size, prot);
+            got = allocate(s, low, size, prot, level);
             if (got == -ENOMEM) {
                 return got;
             }
@@ -284,12 +297,12 @@ long map_anonymous(state& s, address hint, byte_count size, int prot, int flags)
             s.deferred().forget(wanted);
             return renew(s, wanted, prot) == 0 ? static_cast<long>(hint) : -ENOMEM;
         }
-        got = is_aligned(hint, granule_size) ? allocate(s, hint, size, prot) : -EEXIST;
+        got = is_aligned(hint, granule_size) ? allocate(s, hint, size, prot, level) : -EEXIST;
         if (got > 0 || got == -ENOMEM || (flags & MAP_FIXED_NOREPLACE) != 0) {
             return got;
         }
     }
-    return allocate(s, 0, size, prot);
+    return allocate(s, 0, size, prot, level);
 }
 
 } // namespace
@@ -306,6 +319,7 @@ long map_memory(state& s, address where, byte_count size, int prot, int flags, i
         return prim::pass_mmap(where, size, prot, flags, fd,
                                offset); // the kernel says what is wrong
     }
+    const byte_count asked = size;
     size = round_up(size, page_size);
     if (fixed && !no_replace && where >= lowest_address) {
         const long got = map_fixed(s, {where, where + size}, prot, flags, fd, offset);
@@ -322,7 +336,7 @@ long map_memory(state& s, address where, byte_count size, int prot, int flags, i
         (where == 0 || is_aligned(where, granule_size) || (flags & MAP_32BIT) != 0 ||
          (no_replace && is_hole_of_ours())) &&
         fits_user_space(where, size)) {
-        const long got = map_anonymous(s, where, size, prot, flags);
+        const long got = map_anonymous(s, where, size, prot, flags, level_of(s, prot, asked));
         if (got > 0) {
             if ((flags & MAP_LOCKED) != 0 &&
                 prim::lock_in_memory(static_cast<address>(got), size) != 0) {
@@ -599,7 +613,8 @@ long remap_memory(state& s, address where, byte_count old_size, byte_count new_s
             const HRESULT hr =
                 s.host(owner_kind::gc)
                     .VirtualAlloc(pointer(more.begin), more.size(), MEM_COMMIT,
-                                  vm::encode_protection(f.code, 0), level_of(more.size()), &got);
+                                  vm::encode_protection(f.code, 0),
+                                  level_of(s, PROT_READ | PROT_WRITE, more.size()), &got);
             return hr == S_OK ? static_cast<long>(where) : -ENOMEM;
         }
     }
@@ -608,18 +623,18 @@ long remap_memory(state& s, address where, byte_count old_size, byte_count new_s
     }
     count(s, telemetry::request_kind::virtual_alloc);
     count(s, telemetry::request_kind::virtual_free);
-    const auto moved = s.memory().move(f.owner, old, new_size, criticality_of(new_size));
+    const auto moved = s.memory().move(
+        f.owner, old, new_size, level_for(s, purpose_of(s, PROT_READ | PROT_WRITE), new_size));
     return moved ? static_cast<long>(*moved) : -ENOMEM;
 }
 
 bool may_grow_break(state& s, byte_count more) noexcept {
     const page_count pages = pages_of(round_up(more, page_size));
-    const bool admitted = s.books()
-                              .tree()
-                              .admit(s.owner(owner_kind::malloc), pages, criticality_of(more))
-                              .has_value();
+    const criticality level = level_for(s, purpose::malloc, more);
+    const bool admitted =
+        s.books().tree().admit(s.owner(owner_kind::malloc), pages, level).has_value();
     if (!admitted) {
-        s.memory().count_refusal(criticality_of(more), pages);
+        s.memory().count_refusal(s.owner(owner_kind::malloc), level, pages);
     }
     return admitted;
 }

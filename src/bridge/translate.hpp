@@ -23,8 +23,8 @@
 // A call over several reservations and foreign memory is taken apart at their borders; a failure in
 // a later part leaves the earlier parts done, as the kernel's own calls do.
 //
-// Critical level: requests of 1 MiB and more eTaskCritical, smaller ones eProcessCritical; release
-// and decommit are never refused. Async-signal-safe; errno is left alone.
+// Critical level: levels.hpp; release and decommit are never refused. Async-signal-safe; errno is left
+// alone.
 #pragma once
 
 #include "base/units.hpp"

@@ -33,6 +33,9 @@ struct alignas(64) account {
     std::atomic<page_count> reserve{0};       // part of the limit kept for higher levels (pages)
     std::atomic<page_count> soft{no_limit};   // only notifies (pages)
     std::atomic<page_count> highest_limit{0}; // highest limit ever in force (pages)
+    // Of a limit that was lowered below what was used: up to here process level goes on (pages). Void
+    // while it is not above the limit; it only falls (budget.cpp).
+    std::atomic<page_count> grace{0};
 
     // guaranteed << 32 | held, both in pages: one word, so that max(held, guaranteed) changes
     // exactly when one of them does. 2^32 pages are 16 TiB.

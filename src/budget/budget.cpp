@@ -32,7 +32,7 @@ constexpr page_count limit_pages(byte_count bytes) noexcept {
     return bytes >= bytes_of(held_mask) ? no_limit : pages_of(bytes);
 }
 
-page_count ceiling(const account& a, criticality level) noexcept {
+page_count ceiling(const account& a, page_count used, criticality level) noexcept {
     const page_count limit = a.limit.load(std::memory_order_relaxed);
     if (limit >= no_limit) {
         return no_limit;
@@ -43,7 +43,9 @@ page_count ceiling(const account& a, criticality level) noexcept {
     case criticality::domain: return limit - reserve / 2;
     case criticality::process: break;
     }
-    return limit;
+    return used <= limit
+               ? limit
+               : std::max(limit, std::min(a.grace.load(std::memory_order_relaxed), used + reserve));
 }
 
 void raise_to(std::atomic<page_count>& word, page_count value) noexcept {
@@ -65,12 +67,24 @@ page_count touched_against(const account& a, criticality level) noexcept {
 // Room for `pages` more under the ceiling of this level, given what is held and touched.
 bool has_room(const account& a, page_count held, page_count touched, page_count pages,
               criticality level) noexcept {
-    const page_count top = ceiling(a, level);
+    const page_count used = held + touched;
+    const page_count top = ceiling(a, used, level);
     if (top >= no_limit) {
         return held + pages <= held_mask;
     }
-    const page_count used = held + touched;
     return used <= top && pages <= top - used;
+}
+
+// Who alone may pass a lowered limit, process level, narrows what it may pass it by.
+void narrow_grace(account& a, page_count used) noexcept {
+    page_count seen = a.grace.load(std::memory_order_relaxed);
+    if (seen == 0) {
+        return;
+    }
+    const page_count limit = a.limit.load(std::memory_order_relaxed);
+    const page_count top = used <= limit ? 0 : ceiling(a, used, criticality::process);
+    while (top < seen && !a.grace.compare_exchange_weak(seen, top, std::memory_order_relaxed)) {
+    }
 }
 
 } // namespace
@@ -124,18 +138,37 @@ bool tree::hold(owner_id who, page_count pages, criticality level) noexcept {
     owner_id id = who;
     for (; id != owner_id::none; id = parent_of(id)) {
         account& a = at(id);
+        const page_count limit = a.limit.load(std::memory_order_relaxed);
         std::uint64_t seen = a.usage.load(std::memory_order_relaxed);
         bool admitted = false;
         do {
-            if (step != 0 && !has_room(a, held_of(seen), touched_against(a, level), step, level)) {
+            const page_count touched = touched_against(a, level);
+            if (level == criticality::process) {
+                narrow_grace(a, held_of(seen) + touched);
+            }
+            if (step != 0 && !has_room(a, held_of(seen), touched, step, level)) {
                 break;
             }
-            admitted = a.usage.compare_exchange_weak(seen, seen + step, std::memory_order_acq_rel);
+            admitted = a.usage.compare_exchange_weak(seen, seen + step, std::memory_order_seq_cst);
         } while (!admitted);
         if (!admitted) {
             break;
         }
-        step = claim_of(seen + step) - claim_of(seen);
+        const page_count claimed = claim_of(seen + step) - claim_of(seen);
+        // Whoever lowers the limit stores it and then reads what is held: either our step is seen
+        // there, or the new limit here.
+        if (step != 0 && a.limit.load(std::memory_order_seq_cst) != limit &&
+            !has_room(a, held_of(seen), touched_against(a, level), step, level)) {
+            const std::uint64_t before = a.usage.fetch_sub(step, std::memory_order_acq_rel);
+            const page_count unclaimed = claim_of(before) - claim_of(before - step);
+            if (claimed > unclaimed) {
+                raise_held(parent_of(id), claimed - unclaimed);
+            } else {
+                lower_held(parent_of(id), unclaimed - claimed);
+            }
+            break;
+        }
+        step = claimed;
     }
     if (id == owner_id::none) {
         return true;
@@ -347,6 +380,7 @@ result<owner_id> tree::open_account(owner_id parent, const char* name, limits l,
         a.soft.store(limit_pages(l.soft), std::memory_order_relaxed);
         a.reserve.store(pages_of(l.reserve), std::memory_order_relaxed);
         a.highest_limit.store(limit_pages(l.hard), std::memory_order_relaxed);
+        a.grace.store(0, std::memory_order_relaxed);
         for (auto* word : {&a.charged, &a.touched, &a.peak, &a.overshoot, &a.heap, &a.mapped}) {
             word->store(0, std::memory_order_relaxed);
         }
@@ -450,14 +484,39 @@ result<void> tree::set_limits(owner_id who, limits l) noexcept {
             lower_held(parent_of(who), more);
         }
     }
-    a.reserve.store(pages_of(l.reserve), std::memory_order_relaxed);
     a.soft.store(limit_pages(l.soft), std::memory_order_relaxed);
-    raise_to(a.highest_limit, limit_pages(l.hard));
-    a.limit.store(limit_pages(l.hard), std::memory_order_release);
+    static_cast<void>(change_ceiling(who, l.hard, l.reserve, lowering::refuses_all));
+    return {};
+}
+
+page_count tree::change_ceiling(owner_id who, byte_count hard, byte_count reserve,
+                                lowering how) noexcept {
+    account& a = at(who);
+    const page_count limit = limit_pages(hard);
+    const page_count kept = pages_of(reserve);
+    const page_count old = a.limit.load(std::memory_order_relaxed);
+    const auto used = [&a]() noexcept {
+        return held_of(a.usage.load(std::memory_order_seq_cst)) +
+               touched_against(a, criticality::process);
+    };
+    raise_to(a.highest_limit, limit);
+    // In an order in which no ceiling is ever below both that there were and that there will be.
+    if (limit < old) {
+        const page_count now = used();
+        const page_count top = ceiling(a, now, criticality::process);
+        a.reserve.store(kept, std::memory_order_relaxed);
+        const bool spares = how == lowering::spares_process_level && now > limit;
+        a.grace.store(spares ? std::min(top, now + kept) : 0, std::memory_order_relaxed);
+    }
+    const page_count before = a.limit.exchange(limit, std::memory_order_seq_cst);
+    a.reserve.store(kept, std::memory_order_relaxed);
+    if (used() <= limit) {
+        a.grace.store(0, std::memory_order_relaxed);
+    }
     if (watcher_.moved != nullptr) {
         watcher_.moved(watcher_.context, who);
     }
-    return {};
+    return before;
 }
 
 // A process killed between two steps of a climb may have raised itself and not its parents: what
@@ -502,9 +561,9 @@ page_count tree::available(owner_id who, criticality level) const noexcept {
     for (owner_id up = who; up != owner_id::none; up = parent_of(up)) {
         const account& a = at(up);
         const std::uint64_t usage = a.usage.load(std::memory_order_acquire);
-        const page_count top = ceiling(a, level);
+        const page_count used = held_of(usage) + touched_against(a, level);
+        const page_count top = ceiling(a, used, level);
         if (top < no_limit) {
-            const page_count used = held_of(usage) + touched_against(a, level);
             least = std::min(least, (used < top ? top - used : 0) + inside);
         }
         inside += claim_of(usage) - held_of(usage);

@@ -12,6 +12,11 @@
 // A charge must be admitted by every account from the owner up to the root; what an owner
 // guarantees is kept free from its siblings. `touched` counts beside what is held; at process level only
 // what of it exceeds R, for nobody survives such a refusal. admit(), about touching more, counts it all.
+//
+// A limit lowered below what is used takes nothing back, and everything is refused until it fits. Or,
+// where asked for, process level goes on meanwhile within R above what was used, never above the
+// limit there was before; what is given back is not to be had again. A charge is admitted by a limit
+// that is in force when it counts: once a change has returned, by the new one alone.
 #pragma once
 
 #include "base/result.hpp"
@@ -57,6 +62,11 @@ public:
     void close_account(owner_id who) noexcept;
     // Never takes back what is held; over_budget only when a larger guarantee does not fit.
     result<void> set_limits(owner_id who, limits l) noexcept;
+    // Hard limit and reserve alone, in bytes, while others charge. The limit there was, in pages.
+    // Of two at a time on one account the limit of one may meet the reserve of the other.
+    enum class lowering { refuses_all, spares_process_level };
+    page_count change_ceiling(owner_id who, byte_count hard, byte_count reserve,
+                              lowering how) noexcept;
 
     // Takes `pages` from the owner at this level. On success `out` refunds itself unless kept.
     result<void> take(owner_id who, page_count pages, criticality level, charge& out) noexcept;

@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstring>
 #include <fmt/format.h>
+#include <string_view>
 
 namespace memreeve::cli {
 
@@ -103,10 +104,13 @@ std::string touched_by_owner(const run_report& r) {
 // What makes the runtime itself keep below a limit, where memreeve does not set it.
 const char* advice_for(const run_report& r) {
     for (const process_report& p : r.processes) {
-        if (p.runtime == telemetry::runtime_kind::jvm && refusals_of(p) != 0) {
+        if (!p.settings.empty() || refusals_of(p) == 0) {
+            continue;
+        }
+        if (p.runtime == telemetry::runtime_kind::jvm) {
             return "; a JVM fits itself to a limit that it is told (-XX:MaxRAM=SIZE or -Xmx)";
         }
-        if (p.runtime == telemetry::runtime_kind::node && refusals_of(p) != 0) {
+        if (p.runtime == telemetry::runtime_kind::node) {
             return "; V8's heap keeps below --max-old-space-size=MIB";
         }
     }
@@ -123,12 +127,14 @@ std::string explained_failure(const run_report& r) {
                            "60 MiB in each process; raise it if that was the reason",
                            show_size(r.address_space));
     }
-    if (!r.limit || refusals_of(r) == 0) {
+    if ((!r.limit && r.limit_changes.empty()) || refusals_of(r) == 0) {
         return {};
     }
+    const std::string reached =
+        r.limit_changes.empty() ? fmt::format("the limit of {} was reached", show_size(*r.limit))
+                                : std::string("the limit then in force was reached");
     if (!failed) {
-        return fmt::format("the limit of {} was reached; the program lived on",
-                           show_size(*r.limit));
+        return reached + "; the program lived on";
     }
     std::uint64_t smallest = 0;
     std::optional<double> first;
@@ -142,18 +148,80 @@ std::string explained_failure(const run_report& r) {
     }
     const bool starting =
         first && *first < start_up_seconds && r.wall_seconds < 2 * start_up_seconds;
-    std::string line = fmt::format("the limit of {} was reached", show_size(*r.limit));
+    std::string line = reached;
     if (first) {
         line += fmt::format(", {:.1f} s after the start", *first);
     }
     if (smallest != 0) {
         line += fmt::format("; the smallest request refused was {}", show_size(smallest));
     }
+    const bool was_advised = std::any_of(r.processes.begin(), r.processes.end(), [](const auto& p) {
+        return std::any_of(p.words.begin(), p.words.end(),
+                           [](const words_report& w) { return w.was_told; });
+    });
     return line +
-           fmt::format("; raise --limit, or run once without it and read the peak{}{}",
+           fmt::format("{}{}{}",
+                       was_advised ? "; without --limit a run tells the peak it needs"
+                                   : "; raise --limit, or run once without it and read the peak",
                        starting ? "; so early, the runtime itself may need more than that to start"
                                 : "",
                        advice_for(r));
+}
+
+std::string show_limit(const std::optional<std::uint64_t>& limit) {
+    return limit ? show_size(*limit) : "none";
+}
+
+std::string peak_line(const run_report& r) {
+    const std::string peak = fmt::format("peak charged {}", show_size(r.peak_charged));
+    if (!r.limit_changes.empty()) {
+        return r.highest_limit
+                   ? fmt::format("{}; the highest limit was {}", peak, show_size(*r.highest_limit))
+                   : fmt::format("{} (no limit at times)", peak);
+    }
+    return r.limit ? fmt::format("{} of {} (reserve {})", peak, show_size(*r.limit),
+                                 show_size(r.reserve))
+                   : fmt::format("{} (no limit)", peak);
+}
+
+std::string limit_changes_line(const run_report& r) {
+    constexpr std::size_t most_told = 3;
+    std::vector<std::string> words;
+    const std::size_t told = std::min(r.limit_changes.size(), most_told);
+    for (auto c = r.limit_changes.end() - static_cast<std::ptrdiff_t>(told);
+         c != r.limit_changes.end(); ++c) {
+        words.push_back(fmt::format("{} to {} after {:.1f} s ({} charged)", show_limit(c->from),
+                                    show_limit(c->to), c->at_seconds, show_size(c->charged)));
+    }
+    return fmt::format("limit changed {} time{} while it ran: {}{}", r.limit_changes_total,
+                       r.limit_changes_total == 1 ? "" : "s",
+                       r.limit_changes_total > told ? "at last " : "", joined(words, ", "));
+}
+
+// Decision 31. V8 ends its process at the limit of its own heap and nothing was refused: a word of
+// where that limit came from. Who died is seen by the last words, a sample would be too old.
+std::string v8_limit_line(const run_report& r, const process_report& p) {
+    constexpr const char* option = "--max-old-space-size=";
+    const auto set = std::find_if(p.settings.begin(), p.settings.end(), [&](const auto& s) {
+        return s.first == "NODE_OPTIONS" && s.second.find(option) != std::string::npos;
+    });
+    const auto death = std::find_if(p.words.begin(), p.words.end(), [](const words_report& w) {
+        return w.cause == words_cause::death;
+    });
+    if (set == p.settings.end() || death == p.words.end() || !r.limit) {
+        return {};
+    }
+    const std::string_view value(set->second);
+    const std::string digits(value.substr(value.find(option) + std::strlen(option)));
+    const std::uint64_t heap_limit = std::strtoull(digits.c_str(), nullptr, 10) << 20;
+    const auto gc = static_cast<std::size_t>(telemetry::owner_kind::gc);
+    if (heap_limit == 0 || death->owner_charged[gc] < heap_limit - heap_limit / 16) {
+        return {};
+    }
+    return fmt::format("{} reached the limit of V8's heap, {}, which follows from --limit {} "
+                       "({}={}): V8 ends its process there; what runs in a Worker with "
+                       "resourceLimits can be caught, and buffers lie outside",
+                       who(p), show_size(heap_limit), show_size(*r.limit), set->first, set->second);
 }
 
 // Lines about single processes, as many as a reader bears.
@@ -168,10 +236,6 @@ public:
 private:
     std::size_t count_ = 0;
 };
-
-std::string who(const process_report& p) {
-    return fmt::format("{} (pid {})", shell_word(p.image.substr(p.image.rfind('/') + 1)), p.pid);
-}
 
 // Decision 29. A heap within a sixteenth of its limit has met it: what it asks for at once is
 // seldom less, and nothing shows the exception itself.
@@ -198,6 +262,10 @@ std::string heap_limit_line(const run_report& r, const process_report& p) {
 
 } // namespace
 
+std::string who(const process_report& p) {
+    return fmt::format("{} (pid {})", shell_word(p.image.substr(p.image.rfind('/') + 1)), p.pid);
+}
+
 std::uint64_t refusals_of(const run_report& r) {
     std::uint64_t n = 0;
     for (const process_report& p : r.processes) {
@@ -221,11 +289,9 @@ std::vector<std::string> closing_lines(const run_report& r) {
     }
     lines.push_back("requests: " + joined(words, ", "));
 
-    if (r.limit) {
-        lines.push_back(fmt::format("peak charged {} of {} (reserve {})", show_size(r.peak_charged),
-                                    show_size(*r.limit), show_size(r.reserve)));
-    } else {
-        lines.push_back(fmt::format("peak charged {} (no limit)", show_size(r.peak_charged)));
+    lines.push_back(peak_line(r));
+    if (!r.limit_changes.empty()) {
+        lines.push_back(limit_changes_line(r));
     }
     if (r.touched_overshoot != 0) {
         lines.push_back(fmt::format("charged and touched memory passed the limit by up to {}",
@@ -247,8 +313,16 @@ std::vector<std::string> closing_lines(const run_report& r) {
 
     few_lines said;
     for (const process_report& p : r.processes) {
+        for (const words_report& w : p.words) {
+            // Who holds what, and what was refused, stands above.
+            if (w.cause == words_cause::death && !w.was_told &&
+                (refusals_of(p) != 0 || w.is_near_limit())) {
+                said.add(lines, fmt::format("{} {}", who(p), grew_last(w)));
+            }
+        }
         if (p.governed) {
             said.add(lines, heap_limit_line(r, p));
+            said.add(lines, v8_limit_line(r, p));
             said.add(lines,
                      p.note.empty() ? p.note : fmt::format("{}: {}", who(p), printable(p.note)));
         }
@@ -256,6 +330,12 @@ std::vector<std::string> closing_lines(const run_report& r) {
             if (r.verbose) {
                 said.add(lines,
                          fmt::format("set for {}: {}", who(p), printable(name + "=" + value)));
+            }
+        }
+        for (const std::string& theirs : p.users_settings) {
+            if (r.verbose) {
+                said.add(lines, fmt::format("left for {} as the user has set it: {}", who(p),
+                                            printable(theirs)));
             }
         }
     }

@@ -71,14 +71,17 @@ std::string base_name(const std::string& path) {
     return slash == std::string::npos ? path : path.substr(slash + 1);
 }
 
-// The interpreter line of a script: the kernel takes the first word.
-std::string interpreter_of(std::string_view head) {
+// The interpreter line of a script: the kernel takes the first word, and the rest as one argument.
+std::string interpreter_of(std::string_view head, std::string& argument) {
+    constexpr std::string_view blanks = " \t\r";
     std::string_view line =
         head.substr(2, head.find('\n') == head.npos ? head.npos : head.find('\n') - 2);
-    while (!line.empty() && (line.front() == ' ' || line.front() == '\t')) {
-        line.remove_prefix(1);
-    }
-    return std::string(line.substr(0, line.find_first_of(" \t\r")));
+    line.remove_prefix(std::min(line.find_first_not_of(blanks), line.size()));
+    line = line.substr(0, line.find_last_not_of(blanks) + 1);
+    const std::size_t end = std::min(line.find_first_of(blanks), line.size());
+    const std::string_view rest = line.substr(end);
+    argument = rest.substr(std::min(rest.find_first_not_of(blanks), rest.size()));
+    return std::string(line.substr(0, end));
 }
 
 // "" when it will load glibc's loader and so the preload library; otherwise why not.
@@ -129,6 +132,11 @@ std::string why_not_preloadable(const std::string& file, const std::string& head
                      "MemoryMax=512M COMMAND)";
             return fmt::format("its loader is {}, not glibc's", shell_word(loader));
         }
+        if (prim::file_facts facts; prim::examine_file(loader, facts) != 0) {
+            remedy = "install the C library it was built for";
+            return fmt::format("its loader, {}, is not here, so it cannot run at all",
+                               shell_word(loader));
+        }
         return {};
     }
     remedy = "use a dynamically linked build, or a cgroup limit (systemd-run --scope -p "
@@ -138,15 +146,27 @@ std::string why_not_preloadable(const std::string& file, const std::string& head
 
 } // namespace
 
+std::string search_path_of(const std::vector<std::string>& environment) {
+    std::string found = "/bin:/usr/bin";
+    for (const std::string& v : environment) {
+        if (v.starts_with("PATH=")) {
+            found = v.substr(5);
+        }
+    }
+    return found;
+}
+
 command_verdict examine_command(const std::string& name, const std::string& search_path) {
     std::string file;
-    if (const int e = find_in_path(name, search_path, file); e == EACCES) {
+    const int found = find_in_path(name, search_path, file);
+    prim::file_facts nearest;
+    if (found == EACCES && !(prim::examine_file(file, nearest) == 0 && nearest.forbids_programs)) {
         return refused(
             cannot_run,
             fmt::format("{}: found as {}, but it is not executable for this user; chmod +x it, "
                         "or name the program that reads it",
                         shell_word(name), shell_word(file)));
-    } else if (e != 0) {
+    } else if (found != 0 && found != EACCES) {
         return refused(
             not_found,
             fmt::format("{}: command not found in PATH; check the spelling or give its path",
@@ -170,6 +190,12 @@ command_verdict examine_command(const std::string& name, const std::string& sear
             return refused(cannot_run, fmt::format("{}{}: is a directory, not a program",
                                                    shell_word(file), reader));
         }
+        if (facts.is_regular && facts.forbids_programs) {
+            return refused(cannot_run,
+                           fmt::format("{}{}: lies on a file system that is mounted noexec; run a "
+                                       "copy from another place",
+                                       shell_word(file), reader));
+        }
         if (!facts.is_regular || !facts.is_executable) {
             return refused(
                 cannot_run,
@@ -184,7 +210,7 @@ command_verdict examine_command(const std::string& name, const std::string& sear
         }
         if (head.starts_with("#!")) {
             // The kernel ignores setuid on scripts.
-            const std::string next = interpreter_of(head);
+            const std::string next = interpreter_of(head, verdict.program_argument);
             if (next.empty() || depth == deepest_script) {
                 return refused(cannot_run,
                                fmt::format("{}: has no usable interpreter line", shell_word(file)));
@@ -225,6 +251,17 @@ command_verdict examine_command(const std::string& name, const std::string& sear
         verdict.program = file;
         return verdict;
     }
+}
+
+bool is_loadable(const std::string& library) {
+    std::string head;
+    Elf64_Ehdr header{};
+    if (prim::read_file_part(library, 0, sizeof header, head) != 0 || head.size() < sizeof header) {
+        return false;
+    }
+    std::memcpy(&header, head.data(), sizeof header);
+    return head.starts_with(ELFMAG) && header.e_ident[EI_CLASS] == ELFCLASS64 &&
+           header.e_type == ET_DYN && header.e_machine == EM_X86_64;
 }
 
 } // namespace memreeve::cli

@@ -151,6 +151,7 @@ void image_watch::look() {
             watch(slot);
         }
         watched& w = watched_[slot];
+        hear_words(r, w);
         if (state_of(r) == image_state::live && announced_exec(w) != nullptr &&
             runs_another_file(r, w)) {
             books_.end_image(r, image_end::exec);
@@ -171,6 +172,7 @@ void image_watch::look() {
             end_record(r, w);
             if (!telemetry::is_awaited_by_heirs(r, prim::now_ns())) {
                 finished_.push_back(report_of(r, false));
+                finished_.back().words = std::move(w.words);
                 books_.free_image(r);
                 watched_.erase(slot);
             }
@@ -293,10 +295,13 @@ void image_watch::sum_touched() {
     budget::account& root = books_.tree().at(owner_id::root);
     root.touched.store(sum, std::memory_order_relaxed);
     const page_count limit = root.limit.load(std::memory_order_relaxed);
-    const page_count used = root.charged.load(std::memory_order_relaxed) + sum;
-    if (limit < budget::no_limit && used > limit &&
-        used - limit > root.overshoot.load(std::memory_order_relaxed)) {
-        root.overshoot.store(used - limit, std::memory_order_relaxed);
+    const page_count charged = root.charged.load(std::memory_order_relaxed);
+    // What was charged already when the limit was lowered has not been touched beyond it.
+    const page_count allowed = std::max(limit, charged);
+    const page_count used = charged + sum;
+    if (limit < budget::no_limit && used > allowed &&
+        used - allowed > root.overshoot.load(std::memory_order_relaxed)) {
+        root.overshoot.store(used - allowed, std::memory_order_relaxed);
     }
 }
 
@@ -330,7 +335,79 @@ bool image_watch::may_have_touched_too_much() {
     return most > limit - limit / 4 || unseen > limit / 16;
 }
 
+words_report image_watch::words_now(image_record& r, words_cause cause) {
+    telemetry::last_words now;
+    now.at_ns = prim::now_ns();
+    manager::write_holders(books_.tree(), r, now);
+    return report_of_words(now, cause, r.attached_at_ns.load(std::memory_order_relaxed));
+}
+
+void image_watch::add_words(image_record& r, watched& w, words_report words, bool tells) {
+    constexpr unsigned most_told = 8; // of a tree that is refused all over
+    const bool is_first_of_image = std::none_of(
+        w.words.begin(), w.words.end(), [](const words_report& other) { return other.was_told; });
+    if (tell_ && tells && (!is_first_of_image || told_ < most_told)) {
+        told_ += is_first_of_image ? 1 : 0;
+        words.was_told = true;
+        tell_(report_of(r, true), words);
+    }
+    w.words.push_back(std::move(words));
+}
+
+void image_watch::hear_words(image_record& r, watched& w) {
+    if (w.has_first_words ||
+        r.words.state.load(std::memory_order_acquire) != telemetry::last_words::complete) {
+        return;
+    }
+    w.has_first_words = true;
+    add_words(r, w,
+              report_of_words(r.words, words_cause::refusal,
+                              r.attached_at_ns.load(std::memory_order_relaxed)),
+              true);
+}
+
+void image_watch::note_growth() {
+    const std::uint64_t now = prim::now_ns();
+    for (auto& [slot, w] : watched_) {
+        image_record& r = books_.image(slot);
+        if (state_of(r) == image_state::live && r.grown.is_due(now)) {
+            r.grown.note(now, [&](std::uint32_t k) -> page_count {
+                const auto account = r.owner_account[k].load(std::memory_order_relaxed);
+                return account == 0 ? 0 : books_.tree().charged(static_cast<owner_id>(account));
+            });
+        }
+    }
+}
+
+// Only requests of process level are still admitted: who holds the most is told, once a run.
+void image_watch::watch_reserve() {
+    const budget::account& root = books_.tree().at(owner_id::root);
+    const page_count limit = root.limit.load(std::memory_order_relaxed);
+    const page_count reserve = root.reserve.load(std::memory_order_relaxed);
+    if (has_told_pressure_ || limit >= budget::no_limit || reserve > limit ||
+        root.charged.load(std::memory_order_relaxed) +
+                root.touched.load(std::memory_order_relaxed) <=
+            limit - reserve / 2) {
+        return;
+    }
+    const auto held = [this](const auto& entry) {
+        return charged_of(entry.first) + entry.second.touched;
+    };
+    const auto most =
+        std::max_element(watched_.begin(), watched_.end(),
+                         [&](const auto& a, const auto& b) { return held(a) < held(b); });
+    if (most == watched_.end() || state_of(books_.image(most->first)) != image_state::live) {
+        return;
+    }
+    has_told_pressure_ = true;
+    image_record& r = books_.image(most->first);
+    hear_words(r, most->second);
+    add_words(r, most->second, words_now(r, words_cause::pressure), !most->second.has_first_words);
+}
+
 void image_watch::sample() {
+    note_growth();
+    watch_reserve();
     drop_failed_execs();
     const std::uint64_t begun = prim::now_ns();
     if (begun < next_picture_ns_ && !may_have_touched_too_much()) {
@@ -356,15 +433,26 @@ void image_watch::end_record(image_record& r, watched& w) {
     if (how == image_end::running) {
         // Only its parent is told how a process ended; one that ends by itself leaves its picture.
         std::uint64_t when = 0;
-        how = announced_exec(w) != nullptr   ? image_end::exec
-              : has_own_picture(r, w, &when) ? image_end::exited
-                                             : image_end::killed;
+        how = announced_exec(w) != nullptr ? image_end::exec
+              : has_own_picture(r, w, &when) || r.leaves.load(std::memory_order_relaxed) != 0
+                  ? image_end::exited
+                  : image_end::killed;
         for (const known_end& e : ends_) {
             if (e.pid == w.pid && how != image_end::exec) {
                 how = e.was_killed ? image_end::killed : image_end::exited;
             }
         }
         r.end.store(static_cast<std::uint32_t>(how), std::memory_order_release);
+    }
+    if (how == image_end::killed && r.governed.load(std::memory_order_relaxed) != 0) {
+        const bool is_new = std::none_of(w.words.begin(), w.words.end(), [](const auto& other) {
+            return other.cause == words_cause::death;
+        });
+        words_report last = words_now(r, words_cause::death);
+        const bool matters = last.limit && (w.has_first_words || last.is_near_limit());
+        if (is_new) {
+            add_words(r, w, std::move(last), matters && w.pid != root_);
+        }
     }
     if (state_of(r) != image_state::ended) {
         books_.end_image(r, how);
@@ -404,6 +492,12 @@ process_report image_watch::report_of(image_record& r, bool is_running) {
         }
         at = end + 1;
     }
+    const std::string theirs = text_of(r.users_settings);
+    for (std::size_t at = 0; at < theirs.size();) {
+        const std::size_t end = std::min(theirs.find('\n', at), theirs.size());
+        p.users_settings.push_back(theirs.substr(at, end - at));
+        at = end + 1;
+    }
     p.note = text_of(r.note);
 
     const auto account = r.process_account.load(std::memory_order_relaxed);
@@ -435,6 +529,7 @@ std::vector<process_report> image_watch::finish() {
     for (auto& [slot, w] : watched_) {
         image_record& r = books_.image(slot);
         finished_.push_back(report_of(r, state_of(r) != image_state::ended));
+        finished_.back().words = std::move(w.words);
         forget(w);
     }
     watched_.clear();

@@ -9,6 +9,7 @@
 #include "telemetry/snapshot.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -29,6 +30,14 @@ public:
     // Asked for at 10 Hz: a picture of every live image; what grows by touch alone is put beside what
     // is charged. Far from the limit, or without one, most calls look at nothing (decision 2).
     void sample();
+    // Called at an image's first refusal, when the reserve is being used up (once), and when an image
+    // is killed that the limit may have had to do with; not at the end of `root`, the process whose end
+    // the closing lines follow.
+    using teller = std::function<void(const process_report& p, const words_report& w)>;
+    void tell_words(int root, teller tell) {
+        root_ = root;
+        tell_ = std::move(tell);
+    }
     // How the root process ended, which the kernel tells only its parent.
     void note_end(int pid, bool was_killed);
     // What is still alive is listed as it was last seen.
@@ -47,6 +56,8 @@ private:
         page_count charged = 0;    // likewise
         std::uint64_t published_ns =
             0; // taken_at_ns of our last picture; another is the image's own
+        bool has_first_words = false;
+        std::vector<words_report> words;
     };
     // A program without us: started by another, or about to take the place of a governed image.
     struct ungoverned {
@@ -59,6 +70,11 @@ private:
         bool was_killed = false;
     };
 
+    void hear_words(telemetry::image_record& r, watched& w);
+    void add_words(telemetry::image_record& r, watched& w, words_report words, bool tells);
+    words_report words_now(telemetry::image_record& r, words_cause cause);
+    void note_growth();
+    void watch_reserve();
     void watch(std::uint32_t slot);
     void forget(watched& w);
     bool has_ended(const watched& w) const;
@@ -84,6 +100,10 @@ private:
     std::map<std::uint32_t, watched> watched_; // by image slot
     std::vector<ungoverned> ungoverned_;
     std::vector<process_report> finished_;
+    teller tell_;
+    int root_ = 0;
+    unsigned told_ = 0; // images
+    bool has_told_pressure_ = false;
     std::unique_ptr<telemetry::smaps_reader> reader_;
 };
 

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Parses, dispatches, prints errors.
+#include "cli/commands/doctor.hpp"
+#include "cli/commands/limit.hpp"
 #include "cli/commands/run.hpp"
+#include "cli/commands/squeeze.hpp"
+#include "cli/commands/verbs.hpp"
 #include "cli/size.hpp"
 #include "cli/text.hpp"
 #include "manager/ledger.hpp"
@@ -29,8 +33,11 @@ constexpr const char* overview_footer = R"(Examples:
   memreeve run --limit 256M -- mono app.exe
   memreeve run --limit 25% --summary mem.json -- ./service.sh
   memreeve run -- mono app.exe      accounts and refuses nothing: read the peak, then set a limit
+  memreeve doctor -- ./service      can it be governed here, and if not, why?
+  memreeve squeeze -- mono app.exe  the smallest limit at which it still succeeds
+  memreeve limit 4711 512M          changes the limit of a program that runs
 
-memreeve run --help tells the rest.)";
+memreeve VERB --help tells the rest.)";
 
 constexpr const char* run_footer =
     R"(SIZE: bytes, a number with K M G T or KiB MiB GiB TiB (powers of 1024), a percentage of this
@@ -55,16 +62,19 @@ Examples:
 class teaching_formatter : public CLI::Formatter {
 public:
     std::string make_usage(const CLI::App* app, std::string) const override {
-        return app->get_name() == "run" ? "\nUsage: memreeve run [OPTIONS] -- COMMAND [ARG...]\n"
-                                        : "\nUsage: memreeve VERB [OPTIONS]\n";
+        return fmt::format("\nUsage: memreeve {}\n",
+                           app->get_parent() == nullptr ? "VERB [OPTIONS]"
+                                                        : memreeve::cli::shape_of(app->get_name()));
     }
     std::string make_option_opts(const CLI::Option* option) const override {
         return option->get_type_size() == 0 ? "" : " " + option->get_type_name();
     }
 };
 
-int wrong_arguments(std::string_view what, bool in_run) {
-    say(fmt::format("{}; memreeve {}--help tells what there is", what, in_run ? "run " : ""));
+// `verb` is empty where none was given.
+int wrong_arguments(std::string_view what, std::string_view verb) {
+    say(fmt::format("{}; memreeve {}{}--help tells what there is", what, verb,
+                    verb.empty() ? "" : " "));
     return memreeve_failed;
 }
 
@@ -102,12 +112,27 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
         ->type_name("N")
         ->check(CLI::Range(1, 255).description(""));
 
-    const bool in_run = !words.empty() && words.front() == "run";
+    memreeve::cli::doctor_options d;
+    const CLI::App* const doctor = memreeve::cli::add_doctor(app, d);
+    memreeve::cli::squeeze_options q;
+    const CLI::App* const squeeze = memreeve::cli::add_squeeze(app, q);
+    memreeve::cli::limit_options l;
+    const CLI::App* const limit = memreeve::cli::add_limit(app, l);
+
+    const std::vector<CLI::App*> verbs = app.get_subcommands([](CLI::App*) { return true; });
+    const bool knows_verb =
+        !words.empty() && std::any_of(verbs.begin(), verbs.end(), [&](const CLI::App* v) {
+            return v->get_name() == words.front();
+        });
+    const std::string verb = knows_verb ? words.front() : "";
+    const std::string shape =
+        fmt::format("memreeve {}", memreeve::cli::shape_of(knows_verb ? verb : "run"));
     try {
         std::reverse(words.begin(), words.end()); // CLI11 takes them from the back
         app.parse(words);
     } catch (const CLI::CallForHelp&) {
-        std::cout << (run->parsed() ? run->help() : app.help());
+        const std::vector<CLI::App*> asked = app.get_subcommands();
+        std::cout << (asked.empty() ? app.help() : asked.front()->help());
         return 0;
     } catch (const CLI::CallForVersion&) {
         std::cout << app.version() << '\n';
@@ -116,24 +141,39 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
         std::vector<std::string> extras = app.remaining(true);
         const std::string first = extras.empty() ? "" : extras.front();
         if (first.starts_with("-")) {
-            return wrong_arguments(fmt::format("unknown option {}", shell_word(first)), in_run);
+            return wrong_arguments(fmt::format("unknown option {}", shell_word(first)), verb);
         }
-        if (in_run) {
+        if (limit->parsed()) {
             return wrong_arguments(
-                fmt::format("{} stands before --; write memreeve run [OPTIONS] -- COMMAND [ARG...]",
-                            shell_word(first)),
-                in_run);
+                fmt::format("{} is too much; write {}", shell_word(first), shape), verb);
         }
-        return wrong_arguments(fmt::format("unknown verb {}", shell_word(first)), in_run);
+        if (knows_verb) {
+            return wrong_arguments(
+                fmt::format("{} stands before --; write {}", shell_word(first), shape), verb);
+        }
+        return wrong_arguments(fmt::format("unknown verb {}", shell_word(first)), verb);
     } catch (const CLI::ParseError& e) {
-        return wrong_arguments(memreeve::cli::printable(e.what()), in_run);
+        return wrong_arguments(memreeve::cli::printable(e.what()), verb);
     }
-    if (!run->parsed()) {
-        return wrong_arguments("no verb given", false);
+    if (app.get_subcommands().empty()) {
+        return wrong_arguments("no verb given", "");
+    }
+    if (limit->parsed()) {
+        if (has_separator) {
+            return wrong_arguments(fmt::format("-- is too much; write {}", shape), verb);
+        }
+        return memreeve::cli::limit(l);
     }
     if (!has_separator || command.empty()) {
-        return wrong_arguments("no command given; write memreeve run [OPTIONS] -- COMMAND [ARG...]",
-                               true);
+        return wrong_arguments(fmt::format("no command given; write {}", shape), verb);
+    }
+    if (doctor->parsed()) {
+        d.command = std::move(command);
+        return memreeve::cli::doctor(d);
+    }
+    if (squeeze->parsed()) {
+        q.command = std::move(command);
+        return memreeve::cli::squeeze(q);
     }
     o.command = std::move(command);
     return memreeve::cli::run(o);

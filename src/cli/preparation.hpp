@@ -13,6 +13,14 @@ namespace memreeve::cli {
 // one. Nothing when it is nowhere; `tried` lists the places.
 std::optional<std::string> find_preload_library(std::string& tried);
 
+// "" when the file is that library, as far as its content tells; otherwise why not. The loader only
+// warns of a library that it does not take, and starts the program without it.
+std::string why_no_preload_library(const std::string& path);
+
+// Libraries of other allocators that LD_PRELOAD names (jemalloc, mimalloc, tcmalloc), which
+// governed_environment() leaves out.
+std::vector<std::string> foreign_allocators(const std::vector<std::string>& environment);
+
 // `environment` with `library` before what LD_PRELOAD already names, MEMREEVE_LEDGER, and
 // the variable that tells a child that finds no ledger to run all the same.
 std::vector<std::string> governed_environment(std::vector<std::string> environment,

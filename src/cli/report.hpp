@@ -4,6 +4,7 @@
 #pragma once
 
 #include "budget/account.hpp"
+#include "cli/last_words.hpp"
 #include "telemetry/image_record.hpp"
 
 #include <array>
@@ -31,12 +32,24 @@ struct process_report {
         double seconds = 0;
     } asked;
     std::vector<std::pair<std::string, std::string>> settings;
-    std::string note; // a sentence for the closing lines
+    std::vector<std::string> users_settings; // what the user has set and was left
+    std::string note;                        // a sentence for the closing lines
     std::uint64_t peak_charged = 0;
     std::uint64_t smallest_refused = 0;
     std::optional<double> refused_after; // seconds from its attaching to its first refusal
     std::optional<telemetry::picture> picture;
     std::optional<double> as_of; // of a picture that is older than the image's end
+    std::vector<words_report> words;
+};
+
+// "mono-sgen (pid 4711)"
+std::string who(const process_report& p);
+
+// `memreeve limit` while the program ran; no value: no limit.
+struct limit_change_report {
+    double at_seconds = 0;
+    std::optional<std::uint64_t> from, to;
+    std::uint64_t charged = 0; // then
 };
 
 struct run_report {
@@ -44,8 +57,15 @@ struct run_report {
     int exit_code = 0;
     int exit_signal = 0; // 0: none
     double wall_seconds = 0;
-    std::optional<std::uint64_t> limit;
+    std::optional<std::uint64_t> limit; // as it was started with
     std::uint64_t reserve = 0;
+    std::vector<limit_change_report> limit_changes; // the last ones
+    std::uint64_t limit_changes_total = 0;
+    std::optional<std::uint64_t> highest_limit; // ever in force
+
+    std::optional<std::uint64_t> limit_at_end() const {
+        return limit_changes.empty() ? limit : limit_changes.back().to;
+    }
     std::uint64_t peak_charged = 0;
     std::uint64_t touched_overshoot = 0;
     std::uint64_t address_space = ~std::uint64_t{0}; // ulimit -v

@@ -39,6 +39,39 @@ json owners_of(const telemetry::picture& p) {
     return out;
 }
 
+json words_of(const words_report& w) {
+    json owners = json::array();
+    std::size_t grew = 0;
+    for (std::size_t k = 0; k < w.owner_charged.size(); ++k) {
+        owners.push_back({{"name", telemetry::owner_names[k]},
+                          {"charged_bytes", w.owner_charged[k]},
+                          {"touched_bytes", w.owner_touched[k]},
+                          {"grown_bytes", w.owner_grown[k]}});
+        grew = w.owner_grown[k] > w.owner_grown[grew] ? k : grew;
+    }
+    json out = {{"cause", words_cause_names[static_cast<std::size_t>(w.cause)]},
+                {"after_seconds", w.after_seconds},
+                {"limit_bytes", w.limit ? json(*w.limit) : json()},
+                {"reserve_bytes", w.reserve},
+                {"charged_bytes", w.charged},
+                {"touched_bytes", w.touched},
+                {"owners", owners}};
+    out["grew_last"] = w.owner_grown[grew] > 0 ? json{{"owner", telemetry::owner_names[grew]},
+                                                      {"bytes", w.owner_grown[grew]},
+                                                      {"seconds", w.grown_over}}
+                                               : json();
+    out["refused"] = json();
+    if (w.refused) {
+        out["refused"] = {
+            {"bytes", w.refused->bytes},
+            {"level", level_names[w.refused->level]},
+            {"what_for", telemetry::purpose_names[static_cast<std::size_t>(w.refused->what_for)]},
+            {"owner", telemetry::owner_names[w.refused->owner]},
+            {"caller", w.refused->caller.empty() ? json() : json(w.refused->caller)}};
+    }
+    return out;
+}
+
 json process_of(const process_report& p) {
     json out = {{"pid", p.pid},
                 {"image", p.image},
@@ -61,7 +94,13 @@ json process_of(const process_report& p) {
         settings[name] = value;
     }
     out["settings"] = settings;
+    out["users_settings"] = p.users_settings;
     out["peak_charged_bytes"] = p.peak_charged;
+    json words = json::array();
+    for (const words_report& w : p.words) {
+        words.push_back(words_of(w));
+    }
+    out["last_words"] = words;
     if (p.as_of) {
         out["as_of_seconds"] = *p.as_of;
     }
@@ -93,6 +132,15 @@ std::string summary_json(const run_report& r) {
     out["wall_seconds"] = r.wall_seconds;
     out["limit_bytes"] = r.limit ? json(*r.limit) : json();
     out["reserve_bytes"] = r.reserve;
+    json changes = json::array();
+    for (const limit_change_report& c : r.limit_changes) {
+        changes.push_back({{"at_seconds", c.at_seconds},
+                           {"from_bytes", c.from ? json(*c.from) : json()},
+                           {"to_bytes", c.to ? json(*c.to) : json()},
+                           {"charged_bytes", c.charged}});
+    }
+    out["limit_changes"] = changes;
+    out["limit_changes_total"] = r.limit_changes_total;
     out["peak_charged_bytes"] = r.peak_charged;
     out["touched_overshoot_bytes"] = r.touched_overshoot;
     out["processes"] = json::array();

@@ -266,7 +266,7 @@ result<void> heap::free_otherwise(address block) noexcept {
         return leave(free_large(d, block));
     }
     if (d.has_origins()) {
-        return leave(free_debug(d, f.block, c));
+        return leave(free_debug(d, f.block, block, c));
     }
     block_state& state = d.state_of(f.block);
     std::uint8_t live = live_state(d.bin);

@@ -13,10 +13,10 @@ namespace {
 
 constinit named_state no_record{}; // of an entry that nobody has pushed to
 
-// The first byte of [at, at + 16) that is not the canary's; 16: all are.
-byte_count first_change(address at, bytes16 canary_there) noexcept {
+// The first byte that is not the canary's; 16: all are.
+byte_count first_change(const bytes16& found_there, const bytes16& canary_there) noexcept {
     byte_count i = 0;
-    const auto* const is = reinterpret_cast<const unsigned char*>(at);
+    const auto* const is = reinterpret_cast<const unsigned char*>(&found_there);
     const auto* const was = reinterpret_cast<const unsigned char*>(&canary_there);
     while (i < sizeof(bytes16) && is[i] == was[i]) {
         ++i;
@@ -109,11 +109,11 @@ void heap::tell_written_after(address block, const named_state& record) noexcept
 }
 
 // not_ours also where a canary is damaged: then the block stays as it is, and explain() says so.
-result<void> heap::free_debug(descriptor& d, std::uint32_t i, cache* inside) noexcept {
+result<void> heap::free_debug(descriptor& d, std::uint32_t i, address block,
+                              cache* inside) noexcept {
     named_state& record = d.named(i);
-    const address block =
-        d.base.load(std::memory_order_acquire) + address{i} * d.block_size + debug_lead;
-    if (!end_debug_life(block, record, options_.single_threaded)) {
+    const address base = block - debug_lead - address{i} * d.block_size;
+    if (!end_debug_life(block, d, base, i, options_.single_threaded)) {
         return errc::not_ours;
     }
     const std::uint32_t class_index = d.bin - class_count;
@@ -321,36 +321,32 @@ void heap::explain_block(const found& f, address block, misuse& m) noexcept {
     if (origin == 0) {
         return;
     }
-    // Held while it is read: another thread may be about to free it, and its pages.
-    descriptor& d = *f.slab;
-    const bool is_large = d.block_size == 0;
-    std::uint32_t used = 1;
-    std::uint8_t live = 1;
-    if (is_large
-            ? !d.used.compare_exchange_strong(used, descriptor::busy, std::memory_order_acq_rel)
-            : !d.state_of(f.block).compare_exchange_strong(live, 0, std::memory_order_acq_rel)) {
+    // Nobody holds the block: another thread may free it now, rightly, and its pages may go. So both
+    // canaries are copied, and what they say counts only if it is the same block still.
+    bytes16 in_front{};
+    bytes16 behind{};
+    const bool copied = copy(block - debug_lead, in_front) && copy(block + usable, behind);
+    const found now = find(block);
+    if (!copied || now.slab != f.slab || now.block != f.block || usable_of(now) != usable ||
+        origin_word_of(now) != origin) {
         m.kind = misuse_kind::freed;
-        return;
-    }
-    const address there = is_large ? d.large_block()
-                                   : d.base.load(std::memory_order_acquire) +
-                                         address{f.block} * d.block_size + d.lead();
-    if (there != block) {
-        m.kind = misuse_kind::freed;
-    } else if (const byte_count i = first_change(block - debug_lead, canaries(block).in_front);
+    } else if (const byte_count i = first_change(in_front, canaries(block).in_front);
                i != debug_lead) {
         m.kind = misuse_kind::written_before;
         m.offset = debug_lead - i;
-    } else if (const byte_count k = first_change(block + usable, canaries(block).behind);
-               k != debug_tail) {
+    } else if (const byte_count k = first_change(behind, canaries(block).behind); k != debug_tail) {
         m.kind = misuse_kind::written_behind;
         m.offset = k;
     }
-    if (is_large) {
-        d.used.store(1, std::memory_order_release);
-    } else {
-        d.state_of(f.block).store(1, std::memory_order_release);
+}
+
+// False: no memory is there any more. Where a system does not allow to ask, it is read as it is.
+bool heap::copy(address from, bytes16& to) noexcept {
+    const page_source::peeked p = source_.peek(from, &to, sizeof to);
+    if (p == page_source::peeked::not_allowed) {
+        to = load16(from);
     }
+    return p != page_source::peeked::gone;
 }
 
 misuse heap::explain(address where) noexcept {

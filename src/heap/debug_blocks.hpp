@@ -225,9 +225,11 @@ struct alignas(unit_size) debug_cache {
 // ---- the life of a block ----------------------------------------------------------------------------
 
 // False: not live, or a canary is damaged, and then it stays live. Of those who free a block at the same
-// time exactly one is told true: unlike a plain block's free this one writes into the block.
-inline bool end_debug_life(address block, named_state& record,
+// time exactly one is told true: unlike a plain block's free this one writes into the block. `base` is
+// where the slab was when the block was looked up: it may have gone since and have come back elsewhere.
+inline bool end_debug_life(address block, const descriptor& slab, address base, std::uint32_t i,
                            const volatile char* single_threaded) noexcept {
+    named_state& record = slab.named(i);
     if (single_threaded != nullptr && *single_threaded != 0) [[likely]] {
         if (!end_life(record.state)) {
             return false;
@@ -236,7 +238,8 @@ inline bool end_debug_life(address block, named_state& record,
         return false;
     }
     const byte_count size = record.size.load(std::memory_order_relaxed);
-    if (!has_canaries(block, size)) [[unlikely]] {
+    if (slab.base.load(std::memory_order_relaxed) != base || !has_canaries(block, size))
+        [[unlikely]] {
         record.state.store(1, std::memory_order_release);
         return false;
     }
@@ -343,17 +346,16 @@ inline bool is_known(debug_cache& own, const char* file, int line, std::uint32_t
     debug_cache* const own = c.debug.load(std::memory_order_relaxed);
     const descriptor* const slab =
         directory::look_in(*c.roots[directory::root_of(block)].get(), block);
+    const address base = slab != nullptr ? slab->base.load(std::memory_order_acquire) : 0;
     std::uint32_t i = 0;
     if (own != nullptr && slab != nullptr && slab->bin - class_count < class_count &&
-        slab->is_block(block - debug_lead - slab->base.load(std::memory_order_acquire), i))
-        [[likely]] {
+        slab->is_block(block - debug_lead - base, i)) [[likely]] {
         auto& top = own->tops[slab->bin - class_count];
         debug_magazine::entry* const next = top.load(std::memory_order_relaxed) + 1;
-        named_state& record = slab->named(i);
         if (next->record.load(std::memory_order_relaxed) != nullptr &&
-            end_debug_life(block, record, own->single_threaded)) [[likely]] {
+            end_debug_life(block, *slab, base, i, own->single_threaded)) [[likely]] {
             next->block.store(block, std::memory_order_relaxed);
-            next->record.store(&record, std::memory_order_relaxed);
+            next->record.store(&slab->named(i), std::memory_order_relaxed);
             top.store(next, std::memory_order_relaxed);
             c.counts.count_free();
             done = true;

@@ -191,7 +191,7 @@ private:
     result<address> allocate_debug_once(byte_count size, criticality level,
                                         std::uint64_t origin) noexcept;
     void tell_written_after(address block, const named_state& record) noexcept;
-    result<void> free_debug(descriptor& d, std::uint32_t i, cache* inside) noexcept;
+    result<void> free_debug(descriptor& d, std::uint32_t i, address block, cache* inside) noexcept;
     static bool is_intact(const descriptor& d) noexcept;
     result<address> resize_debug(const found& f, address block, byte_count new_size,
                                  criticality level) noexcept;
@@ -205,6 +205,7 @@ private:
     std::uint64_t origin_word_of(const found& f) const noexcept;
     template <class Into>
     void describe(std::uint64_t origin, Into& into) const noexcept;
+    bool copy(address from, bytes16& to) noexcept;
     void explain_block(const found& f, address block, misuse& m) noexcept;
     static byte_count debug_bytes(const descriptor& d) noexcept;
 

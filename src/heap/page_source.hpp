@@ -80,6 +80,10 @@ public:
     // lies in none. Lock-free; any address may be asked.
     virtual std::uint64_t tag_of(address where, address* begin) noexcept = 0;
 
+    // Copies what lies at `from`, which may be gone or go at any moment.
+    enum class peeked : unsigned char { copied, gone, not_allowed };
+    virtual peeked peek(address from, void* to, byte_count size) noexcept = 0;
+
     // ---- threads --------------------------------------------------------------------------------
     // A place of its own to count in, if one is left (`alone`), else one that threads share.
     virtual tally take_tally(bool alone) noexcept = 0;

@@ -44,6 +44,35 @@ void copy_text(char* to, std::size_t size, const char* from) noexcept {
 
 } // namespace
 
+void write_holders(const budget::tree& tree, const image_record& image,
+                   telemetry::last_words& words) noexcept {
+    const budget::account& root = tree.at(owner_id::root);
+    const page_count limit = root.limit.load(std::memory_order_relaxed);
+    words.limit = limit >= budget::no_limit ? ~byte_count{0} : bytes_of(limit);
+    words.reserve = bytes_of(root.reserve.load(std::memory_order_relaxed));
+    words.charged = bytes_of(root.charged.load(std::memory_order_relaxed));
+    words.touched = bytes_of(root.touched.load(std::memory_order_relaxed));
+    const std::uint64_t now = prim::now_ns();
+    const telemetry::growth::sample* const base = image.grown.base(now);
+    const std::uint64_t since = base != nullptr
+                                    ? base->at_ns.load(std::memory_order_relaxed)
+                                    : image.attached_at_ns.load(std::memory_order_relaxed);
+    words.grown_over = now > since ? now - since : 0;
+    for (std::uint32_t k = 0; k < telemetry::owner_kind_count; ++k) {
+        const auto account = image.owner_account[k].load(std::memory_order_relaxed);
+        if (account == 0) {
+            continue;
+        }
+        const budget::account& a = tree.at(static_cast<owner_id>(account));
+        const page_count charged = a.charged.load(std::memory_order_relaxed);
+        const page_count before =
+            base != nullptr ? base->charged[k].load(std::memory_order_relaxed) : 0;
+        words.owner_charged[k] = bytes_of(charged);
+        words.owner_touched[k] = bytes_of(a.touched.load(std::memory_order_relaxed));
+        words.owner_grown[k] = static_cast<std::int64_t>(bytes_of(charged - before));
+    }
+}
+
 byte_count ledger::size_for(ledger_shape shape) noexcept {
     return round_up(images_at(shape.accounts, shape.credits) + shape.images * sizeof(image_record),
                     page_size);
@@ -89,6 +118,26 @@ void ledger::ring() noexcept {
         return; // a private ledger: nobody waits
     }
     prim::wake_all(reinterpret_cast<const std::uint32_t*>(&header_->bell));
+}
+
+ledger::changed_limit ledger::change_limit(byte_count limit, byte_count reserve) noexcept {
+    const page_count before = tree_.change_ceiling(owner_id::root, limit, reserve,
+                                                   budget::tree::lowering::spares_process_level);
+    const auto bytes = [](page_count pages) noexcept {
+        return pages >= budget::no_limit ? ~byte_count{0} : bytes_of(pages);
+    };
+    const changed_limit done{bytes(before), bytes_of(tree_.charged(owner_id::root))};
+    const std::uint32_t n = header_->limit_changes.load(std::memory_order_relaxed);
+    limit_change& entry = header_->changes[n % limit_changes_kept];
+    entry.at_ns.store(prim::now_ns(), std::memory_order_relaxed);
+    entry.from.store(done.from, std::memory_order_relaxed);
+    entry.to.store(bytes(tree_.at(owner_id::root).limit.load(std::memory_order_relaxed)),
+                   std::memory_order_relaxed);
+    entry.charged.store(done.charged, std::memory_order_relaxed);
+    header_->limit_changes.store(n + 1, std::memory_order_release);
+    prim::wake_all(reinterpret_cast<const std::uint32_t*>(&header_->limit_changes));
+    ring();
+    return done;
 }
 
 image_record* ledger::claim_record() noexcept {
@@ -226,7 +275,8 @@ bool ledger::fold_dead() noexcept {
             prim::process_exists(r.pid.load(std::memory_order_relaxed))) {
             continue;
         }
-        end_image(r, image_end::killed);
+        end_image(r, r.leaves.load(std::memory_order_relaxed) != 0 ? image_end::exited
+                                                                   : image_end::killed);
         // Somebody else, the launcher most likely, may be at it: its charge is about to come back.
         while (r.state.load(std::memory_order_acquire) == claimed &&
                prim::now_ns() - now < drain_patience_ns) {
@@ -262,6 +312,8 @@ void ledger::free_image(image_record& image) noexcept {
     image.extents_used.store(0, std::memory_order_relaxed);
     image.extents_lost.store(0, std::memory_order_relaxed);
     image.stacks.clear();
+    image.words.state.store(telemetry::last_words::none, std::memory_order_relaxed);
+    image.grown.clear();
     image.heirs.store(0, std::memory_order_relaxed);
     image.last_fork_ns.store(0, std::memory_order_relaxed);
     image.held_until_ns.store(0, std::memory_order_relaxed);
@@ -271,10 +323,12 @@ void ledger::free_image(image_record& image) noexcept {
     image.last.value = {};
     image.runtime.store(0, std::memory_order_relaxed);
     image.governed.store(0, std::memory_order_relaxed);
+    image.leaves.store(0, std::memory_order_relaxed);
     for (auto& pages : image.file_pages) {
         pages.store(0, std::memory_order_relaxed);
     }
-    image.path[0] = image.reason[0] = image.settings[0] = image.note[0] = '\0';
+    image.path[0] = image.reason[0] = image.settings[0] = image.users_settings[0] = image.note[0] =
+        '\0';
     store_state(image, image_state::free);
 }
 

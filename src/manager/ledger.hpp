@@ -22,13 +22,24 @@
 namespace memreeve::manager {
 
 inline constexpr std::uint64_t ledger_magic = 0x31726765646c726dULL; // "mrldger1"
-inline constexpr std::uint32_t ledger_version = 3;
+inline constexpr std::uint32_t ledger_version = 5;
 
 enum ledger_flag : std::uint32_t {
     flag_best_effort = 1, // a child that cannot attach runs ungoverned instead of being refused
     flag_no_children = 2, // only the image that attaches first
+    flag_no_knobs = 4,    // runtime_limit stays 0
+    flag_own_reserve = 8, // the reserve was given, and stays when the limit changes
     flag_no_ask = 16,     // no runtime is asked to collect
 };
+
+// The root's limit was changed while the program ran. Bytes, all ones: no limit.
+struct limit_change {
+    std::atomic<std::uint64_t> at_ns{0}; // monotonic
+    std::atomic<std::uint64_t> from{0};
+    std::atomic<std::uint64_t> to{0};
+    std::atomic<std::uint64_t> charged{0}; // then
+};
+inline constexpr std::uint32_t limit_changes_kept = 64; // the last ones
 
 struct ledger_header {
     std::uint64_t magic = 0;
@@ -48,7 +59,11 @@ struct ledger_header {
     // lower. 0: there is none, or --no-knobs.
     std::atomic<std::uint64_t> runtime_limit{0};
     std::atomic<std::uint64_t> looked_for_dead_ns{0};
+    // So many so far; woken at each, for who has subscribers to tell.
+    std::atomic<std::uint32_t> limit_changes{0};
+    limit_change changes[limit_changes_kept]{};
 };
+static_assert(sizeof(ledger_header) <= page_size);
 
 struct ledger_shape {
     std::uint32_t accounts = 4352; // root + 8 for each image, and some
@@ -57,6 +72,11 @@ struct ledger_shape {
 };
 inline constexpr ledger_shape shared_shape{};             // 512 images at once under one `run`
 inline constexpr ledger_shape private_shape{4096, 64, 1}; // an embedded host: 4087 owners
+
+// Who holds what in this image and under its limit, and who grew, as things are now. Whoever writes has
+// the words to himself. Lock-free, async-signal-safe.
+void write_holders(const budget::tree& tree, const telemetry::image_record& image,
+                   telemetry::last_words& words) noexcept;
 
 class ledger {
 public:
@@ -86,6 +106,13 @@ public:
     // A child that runs without us: listed, not counted.
     void note_ungoverned(int pid, std::uint64_t start_time, const char* path,
                          const char* reason) noexcept;
+
+    // Changes the root's limit under everybody's hands and writes it down. All ones: no limit. One
+    // caller at a time. What there was, and what was charged when the new one was in force.
+    struct changed_limit {
+        byte_count from, charged;
+    };
+    changed_limit change_limit(byte_count limit, byte_count reserve) noexcept;
 
     bool is_open() const noexcept { return header_ != nullptr; }
     ledger_header& header() const noexcept { return *header_; }

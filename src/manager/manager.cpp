@@ -122,7 +122,7 @@ byte_count manager::relieve() noexcept {
 result<void> manager::carry_out(vm::planned& p, criticality level) noexcept {
     budget::charge taken;
     if (auto r = take(p.owner(), p.to_charge(), level, taken); !r) {
-        count_refusal(level, p.to_charge());
+        count_refusal(p.owner(), level, p.to_charge());
         return r;
     }
     if (auto r = space_.apply(p); !r) {
@@ -360,13 +360,16 @@ result<void> manager::charge_acquired(owner_id who, page_count pages, criticalit
                                       budget::charge& out) noexcept {
     auto r = take(who, pages, level, out);
     if (!r) {
-        count_refusal(level, pages);
+        count_refusal(who, level, pages);
     }
     return r;
 }
 
-void manager::count_refusal(criticality level, page_count pages) noexcept {
+void manager::count_refusal(owner_id who, criticality level, page_count pages) noexcept {
     telemetry::count_refusal(*image_, level, bytes_of(pages), prim::now_ns());
+    if (auto* const told = told_.load(std::memory_order_acquire)) {
+        told(who, level, pages);
+    }
 }
 
 bool manager::record_acquired(owner_id who, range where, page_count charged) noexcept {

@@ -100,7 +100,8 @@ public:
 
     // ---- heap pages (heap/page_source.hpp says what they do; pages.cpp) ---------------------------
     result<heap::taken> take_pages(owner_id who, const heap::wish& w) noexcept;
-    void give_back_pages(address begin) noexcept;
+    // False: they stay as they were, because a thread was stopped while it changed one of them.
+    bool give_back_pages(address begin) noexcept;
     // Ranges kept for the next heap that wants as much (warm_ranges.hpp).
     bool keep_warm(address begin) noexcept;
     warm_range take_warm(owner_id who, page_count from, page_count to, std::uint64_t tag) noexcept;
@@ -148,7 +149,12 @@ public:
         give_back_.store(give_back, std::memory_order_release);
     }
     // A request for memory that is only measured, not charged, was refused by the budget.
-    void count_refusal(criticality level, page_count pages) noexcept;
+    void count_refusal(owner_id who, criticality level, page_count pages) noexcept;
+    // Told of every refusal, on the requesting thread, perhaps inside an operation: may set words.
+    void tell_refusals(void (*told)(owner_id who, criticality level,
+                                    page_count pages) noexcept) noexcept {
+        told_.store(told, std::memory_order_release);
+    }
     // It is gone, or something else lies there now: takes it out of the records and refunds.
     void forget_acquired(range where) noexcept;
 
@@ -232,6 +238,7 @@ private:
     telemetry::image_record* image_ = nullptr;
     options options_{};
     std::atomic<bool (*)() noexcept> give_back_{nullptr};
+    std::atomic<void (*)(owner_id, criticality, page_count) noexcept> told_{nullptr};
 };
 
 } // namespace memreeve::manager

@@ -81,10 +81,10 @@ void page_runs::give_up_making(std::uint32_t chunk, bool usable) noexcept {
     }
 }
 
-bool page_runs::take_all(std::uint32_t chunk, owner_id owner, std::uint32_t& backed) noexcept {
+bool page_runs::take_all(std::uint32_t chunk, owner_id owner, held& out,
+                         std::uint32_t& backed) noexcept {
     record& c = of(chunk);
     std::uint64_t warm[record::words];
-    std::uint64_t cold[record::words];
     backed = 0;
     for (std::uint32_t w = record::words; w-- != 0;) {
         if ((c.warm[w].load(std::memory_order_relaxed) |
@@ -94,19 +94,25 @@ bool page_runs::take_all(std::uint32_t chunk, owner_id owner, std::uint32_t& bac
     }
     for (std::uint32_t w = 0; w < record::words; ++w) {
         warm[w] = c.warm[w].exchange(0, std::memory_order_acq_rel);
-        cold[w] = c.cold[w].exchange(0, std::memory_order_acq_rel);
+        out.cold[w] = c.cold[w].exchange(0, std::memory_order_acq_rel);
         backed += ones(warm[w]);
-        if ((warm[w] | cold[w]) != ~std::uint64_t{0} || !is_of(chunk, owner)) {
+        if ((warm[w] | out.cold[w]) != ~std::uint64_t{0} || !is_of(chunk, owner)) {
             for (std::uint32_t back = 0; back <= w; ++back) {
                 c.warm[back].fetch_or(warm[back], std::memory_order_release);
-                c.cold[back].fetch_or(cold[back], std::memory_order_release);
+                c.cold[back].fetch_or(out.cold[back], std::memory_order_release);
             }
             return false;
         }
     }
+    out.run = out.cold_hull = {chunk, 0, chunk_pages};
     subtract_warm(backed);
     head_of(chunk).life.store(being_made, std::memory_order_release);
     return true;
+}
+
+void page_runs::go_on(const held& all) noexcept {
+    head_of(all.run.chunk).life.store(live, std::memory_order_release);
+    put_back(all);
 }
 
 void page_runs::forget(std::uint32_t chunk) noexcept {

@@ -105,11 +105,12 @@ public:
                        held& out) noexcept;
     // It could not be made. `usable`: its record can be.
     void give_up_making(std::uint32_t chunk, bool usable) noexcept;
-    // Takes every page of a chunk that has no run; of them `backed` are backed. False: it has one, or is
+    // Takes every page of a chunk that has no run; `backed` of them are warm. False: it has one, or is
     // somebody else's by now.
-    bool take_all(std::uint32_t chunk, owner_id owner, std::uint32_t& backed) noexcept;
-    // After take_all: the chunk is vacant.
+    bool take_all(std::uint32_t chunk, owner_id owner, held& out, std::uint32_t& backed) noexcept;
+    // After take_all: the chunk is vacant; or it goes on as it was.
     void forget(std::uint32_t chunk) noexcept;
+    void go_on(const held& all) noexcept;
     std::uint32_t high() const noexcept { return high_.load(std::memory_order_acquire); }
     bool is_live(std::uint32_t chunk) const noexcept {
         return chunk < high() && head_of(chunk).life.load(std::memory_order_acquire) == live;

@@ -6,6 +6,7 @@
 #include "manager/manager.hpp"
 #include "manager/operation.hpp"
 #include "prim/prim.hpp"
+#include "prim/process_view.hpp"
 #include "vm/win32.hpp"
 
 namespace memreeve::manager {
@@ -66,6 +67,12 @@ std::uint64_t manager_pages::tag_of(address where, address* begin) noexcept {
 bool manager_pages::is_ours(address where) noexcept {
     return manager_->space().find(where).index != 0 ||
            !manager_->space().arena_at(where).is_empty();
+}
+
+heap::page_source::peeked manager_pages::peek(address from, void* to, byte_count size) noexcept {
+    constexpr int no_memory = 14; // EFAULT
+    const int e = prim::peek(from, to, size);
+    return e == 0 ? peeked::copied : e == no_memory ? peeked::gone : peeked::not_allowed;
 }
 
 heap::tally manager_pages::take_tally(bool alone) noexcept {
@@ -151,7 +158,10 @@ bool manager::keep_warm(address begin) noexcept {
     for (int i = 0; i < 4 && warm_.pages() + pages > bound; ++i) {
         if (const warm_range old = warm_.take_any(); old.begin != 0) {
             heap::open_to_use(old.begin, bytes_of(old.pages));
-            give_back_pages(old.begin);
+            if (!give_back_pages(old.begin)) {
+                heap::close_to_use(old.begin, bytes_of(old.pages));
+                static_cast<void>(warm_.keep(old, ~page_count{0}));
+            }
         }
     }
     heap::close_to_use(begin, bytes_of(pages));
@@ -184,7 +194,11 @@ byte_count manager::drop_warm() noexcept {
             break; // another thread has it in hand
         }
         heap::open_to_use(r.begin, bytes_of(r.pages));
-        give_back_pages(r.begin);
+        if (!give_back_pages(r.begin)) {
+            heap::close_to_use(r.begin, bytes_of(r.pages));
+            static_cast<void>(warm_.keep(r, ~page_count{0})); // for the next who tries
+            break;
+        }
         dropped += bytes_of(r.pages);
     }
     return dropped;
@@ -284,7 +298,7 @@ result<heap::taken> manager::take_pages(owner_id who, const heap::wish& w) noexc
     return heap::taken{begin, pages, size};
 }
 
-void manager::give_back_pages(address begin) noexcept {
+bool manager::give_back_pages(address begin) noexcept {
     const operation inside(*this);
     vm::free_request q;
     q.release = true;
@@ -292,13 +306,15 @@ void manager::give_back_pages(address begin) noexcept {
     q.where = begin;
     vm::planned p;
     if (!space_.plan_free(q, false, p)) {
-        return;
+        return false;
     }
     const auto pages = static_cast<page_count>(-p.diff().committed);
     const owner_id who = p.owner();
-    if (carry_out(p, criticality::process)) {
-        tree().at(who).heap.fetch_sub(pages, std::memory_order_relaxed);
+    if (!carry_out(p, criticality::process)) {
+        return false;
     }
+    tree().at(who).heap.fetch_sub(pages, std::memory_order_relaxed);
+    return true;
 }
 
 result<void> manager::resize_pages(address begin, range now, byte_count size, bool executable,
@@ -371,7 +387,7 @@ result<heap::taken> manager::move_pages(owner_id who, address begin, range now,
         const page_count more = fresh.to_charge() > paid ? fresh.to_charge() - paid : 0;
         budget::charge taken;
         if (auto r = take(who, more, w.level, taken); !r) {
-            count_refusal(w.level, more);
+            count_refusal(who, w.level, more);
             return r;
         }
         if (auto r = space_.apply(fresh); !r) {

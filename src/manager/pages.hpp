@@ -30,6 +30,8 @@ public:
     bool is_ours(address where) noexcept;
     std::uint64_t tag_of(address where, address* begin) noexcept override;
 
+    peeked peek(address from, void* to, byte_count size) noexcept override;
+
 private:
     manager* manager_ = nullptr;
     owner_id who_ = owner_id::none;

@@ -90,14 +90,20 @@ bool manager::make_chunk(owner_id who, page_count pages, page_runs::held& out) n
     return true;
 }
 
-// A chunk without runs goes back whole. Pages that were warm in it; all others are no loss.
+// A chunk without runs goes back whole. Pages that were warm in it; all others are no loss. One that
+// cannot go now (a thread was stopped while it changed one of its pages) stays for the next who tries.
 page_count manager::end_chunk(std::uint32_t chunk, owner_id who) noexcept {
     std::uint32_t backed = 0;
-    if (!runs_.is_live(chunk) || !runs_.take_all(chunk, who, backed)) {
+    page_runs::held all;
+    if (!runs_.is_live(chunk) || !runs_.take_all(chunk, who, all, backed)) {
         return 0;
     }
     heap::open_to_use(runs_.base_of(chunk), chunk_bytes);
-    give_back_pages(runs_.base_of(chunk));
+    if (!give_back_pages(runs_.base_of(chunk))) {
+        heap::close_to_use(runs_.base_of(chunk), chunk_bytes);
+        runs_.go_on(all);
+        return 0;
+    }
     runs_.forget(chunk);
     return backed;
 }

@@ -8,6 +8,7 @@
 
 #include "base/lanes.hpp"
 #include "base/units.hpp"
+#include "telemetry/last_words.hpp"
 #include "telemetry/stack_table.hpp"
 
 #include <atomic>
@@ -139,10 +140,12 @@ struct image_record {
     std::atomic<std::uint32_t> owner_account[owner_kind_count]{};
     std::atomic<std::uint32_t> forked{0}; // 1: came by fork, 0: by exec
     std::atomic<std::uint32_t> governed{0};
-    char path[256]{};     // /proc/PID/exe, or the file for an ungoverned child
-    char reason[128]{};   // why it is not governed
-    char settings[256]{}; // NAME=value, newline separated
-    char note[256]{};     // a sentence about the image for the closing lines
+    std::atomic<std::uint32_t> leaves{0}; // 1: it ends by itself, if nobody kills it meanwhile
+    char path[256]{};                     // /proc/PID/exe, or the file for an ungoverned child
+    char reason[128]{};                   // why it is not governed
+    char settings[256]{};                 // NAME=value, newline separated
+    char users_settings[256]{};           // what the user has set and was left; newline separated
+    char note[256]{};                     // a sentence about the image for the closing lines
 
     std::atomic<std::uint64_t> refusals[criticality_count]{};
     std::atomic<std::uint64_t> notifications[3]{}; // low, neutral, high
@@ -173,6 +176,9 @@ struct image_record {
     alignas(64) std::atomic<std::uint32_t> picture_wanted{0};
     std::atomic<std::uint32_t> picture_served{0};
     published_picture last{}; // at exit, at exec, on request, or the last sample
+
+    last_words words{};
+    growth grown{};
 
     extent extents[extent_capacity]{};
     stack_table stacks{};

@@ -56,6 +56,17 @@ with Folder() as folder:
     r = memreeve("run", "--", "true", env={**os.environ, "MEMREEVE_PRELOAD": "/no/such.so"})
     expect_equal(r.status, 125, "MEMREEVE_PRELOAD that is not there")
     expect(len(r.lines) == 1 and "looked for /no/such.so" in r.lines[0] and "MEMREEVE_PRELOAD" in r.lines[0], r.err)
+    with open(true, "rb") as f:
+        program = f.read()
+    for name, content, why in [("text", b"no library\n", "it is no library"), ("empty", b"", "it is no library"),
+                               ("cut", program[:40], "it is no library"), ("other.so", program, "it is another library"),
+                               ("narrow.so", program[:4] + b"\x01" + program[5:], "it is no shared library for x86-64")]:
+        path = folder.file(name, content)
+        marker = folder.file("started-with-" + name)
+        r = memreeve("run", "--", "touch", marker, env={**os.environ, "MEMREEVE_PRELOAD": path})
+        expect_equal((r.status, len(r.lines)), (125, 1), f"MEMREEVE_PRELOAD of {name}: {r.err}")
+        expect(f"is not memreeve's preload library: {why}; " in r.err, f"MEMREEVE_PRELOAD of {name}: {r.err}")
+        expect(not os.path.exists(marker), f"MEMREEVE_PRELOAD of {name}: the program was started")
     blank = os.path.join(folder.path, "a b")
     os.mkdir(blank)
     shutil.copy(true, os.path.join(blank, "x.so"))

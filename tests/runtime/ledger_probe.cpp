@@ -8,6 +8,8 @@
 //   ledger_probe LAUNCHER_PID stacks PID    the thread stacks noted for the image: [begin, end]
 //   ledger_probe LAUNCHER_PID root          the root account
 //   ledger_probe LAUNCHER_PID places        places taken in the ledger: images, accounts, credit
+//   ledger_probe LAUNCHER_PID storm N LOW HIGH  changes the limit N times, to MiB between the two, and
+//                                           tells how often more was charged than the limit allowed
 //   ledger_probe LAUNCHER_PID kill PID      kills the process with SIGKILL and tells how long its
 //                                           charge took to come back, in milliseconds
 //
@@ -16,6 +18,7 @@
 #include "prim/prim.hpp"
 #include "telemetry/snapshot.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -182,6 +185,41 @@ json taken_places(manager::ledger& books) {
             {"charged", bytes_of(root.charged.load())}};
 }
 
+// After each change nothing more may be charged than fits the new limit, or was held by then: looked at
+// until as much has come and gone as some requests take. Task level alone must be asked for.
+int storm_of_limits(manager::ledger& books, unsigned changes, byte_count low, byte_count high) {
+    constexpr unsigned moves = 8;
+    constexpr std::uint64_t patience = 3'000'000; // nothing may move for a while: all is refused
+    const budget::account& root = books.tree().at(owner_id::root);
+    const byte_count mib = byte_count{1} << 20;
+    std::uint64_t random = 88172645463325252ULL;
+    std::uint64_t over = 0;
+    std::uint64_t lowered_below = 0;
+    std::uint64_t moved = 0;
+    for (unsigned i = 0; i < changes; ++i) {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        const byte_count limit = (low + random % (high - low + 1)) * mib;
+        books.change_limit(limit, budget::default_reserve(limit));
+        const page_count held = root.usage.load() & 0xffffffffU;
+        const page_count most = std::max(held, pages_of(limit));
+        lowered_below += held > pages_of(limit);
+        page_count before = held;
+        const std::uint64_t since = prim::now_ns();
+        for (unsigned seen = 0; seen < moves && prim::now_ns() - since < patience;) {
+            const page_count charged = root.charged.load();
+            over += charged > most;
+            seen += charged != before;
+            moved += charged != before;
+            before = charged;
+        }
+    }
+    std::cout << json{{"over", over}, {"lowered_below", lowered_below}, {"moved", moved}}.dump()
+              << '\n';
+    return 0;
+}
+
 int kill_and_wait(manager::ledger& books, int pid) {
     const budget::account& root = books.tree().at(owner_id::root);
     for (std::uint32_t i = 0; i < books.header().images_high.load(); ++i) {
@@ -233,6 +271,11 @@ int main(int argc, char** argv) {
     }
     if (what == "stacks" && argc == 4) {
         return show_stacks(books, std::atoi(argv[3]));
+    }
+    if (what == "storm" && argc == 6) {
+        return storm_of_limits(books, static_cast<unsigned>(std::atoi(argv[3])),
+                               static_cast<byte_count>(std::atoi(argv[4])),
+                               static_cast<byte_count>(std::atoi(argv[5])));
     }
     if (what == "kill" && argc == 4) {
         return kill_and_wait(books, std::atoi(argv[3]));

@@ -23,4 +23,16 @@ for command in (["mono", exe, "limit"], ["sh", "-c", f"mono {exe} limit; true"],
 r = memreeve("run", "-v", "--limit", "64M", "--", "mono", exe, "hello", env=clean)
 expect(any(x.startswith("memreeve: set for mono") and x.endswith(": MONO_GC_PARAMS=nursery-size=1m") for x in r.lines), r.err)
 expect_equal(r.out, "hello\n", "output")
+
+# The user's word is told of, and a limit too small to start under is one sentence whose limit works.
+r = memreeve("run", "-v", "--limit", "64M", "--", "mono", exe, "hello", env={**clean, "MONO_GC_PARAMS": "major=marksweep"})
+expect(any(x.startswith("memreeve: left for mono") and x.endswith(": MONO_GC_PARAMS=major=marksweep") for x in r.lines), r.err)
+r = run(["mono", exe, "hello"], "--limit", "12M", env=clean)
+line = [x for x in r.lines if "is too small for Mono to start" in x]
+expect_equal((r.status, r.out, len(line)), (125, "", 1), f"too small: {r.err}")
+named = line[0].rsplit("--limit ", 1)[1] if line else "?"
+r = run(["mono", exe, "hello"], "--limit", named, env=clean)
+expect_equal((r.status, r.out), (0, "hello\n"), f"the limit named, {named}: {r.err}")
+r = run(["mono", exe, "hello"], "--limit", "12M", "--best-effort", env=clean)
+expect("; it tries" in r.err and r.status != 125, f"--best-effort: {r.status} {r.err}")
 finish()

@@ -44,7 +44,28 @@ public:
         return all;
     }
 
+    // look() with change() at its n-th instruction, from whatever thread. Returns how many instructions
+    // were stepped over, all of them where n is beyond the last.
+    template <class Look, class Change>
+    static std::uint64_t once(Look look, Change change, std::uint64_t n) {
+        const handler installed;
+        run(
+            look, [](void* c) { (*static_cast<Change*>(c))(); }, &change, n);
+        return count_;
+    }
+
+    // look() with change() at each of its instructions: for a change that may come again and again.
+    // Returns their number.
+    template <class Look, class Change>
+    static std::uint64_t all_along(Look look, Change change) {
+        const handler installed;
+        run(
+            look, [](void* c) { (*static_cast<Change*>(c))(); }, &change, each);
+        return count_;
+    }
+
 private:
+    static constexpr std::uint64_t each = 0;
     struct handler {
         handler() {
             struct sigaction to {};
@@ -83,7 +104,9 @@ private:
             return;
         }
         count_ = count_ + 1;
-        if (count_ == at_) {
+        if (at_ == each) {
+            change_(context_);
+        } else if (count_ == at_) {
             flags &= ~trap_flag;
             stage_ = stage::changed;
             change_(context_);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The libc names for files that are memory. Each forwards; nothing is decided here. Errors become
 // errno as libc does it; on success errno is left alone. shmget gives no memory: shmat does.
+#include "bridge/asking.hpp"
 #include "bridge/shared_files.hpp"
 #include "prim/file_view.hpp"
 
@@ -58,6 +59,7 @@ MEMREEVE_EXPORT int memfd_create(const char* name, unsigned flags) noexcept {
 }
 
 MEMREEVE_EXPORT int ftruncate(int fd, off_t size) noexcept {
+    const bridge::asking by(__builtin_return_address(0));
     bridge::state* s = bridge::holding();
     return static_cast<int>(
         finish(s != nullptr ? bridge::resize_file(*s, fd, size) : prim::pass_ftruncate(fd, size)));
@@ -66,6 +68,7 @@ MEMREEVE_EXPORT int ftruncate(int fd, off_t size) noexcept {
 MEMREEVE_EXPORT int ftruncate64(int fd, off64_t size) noexcept { return ftruncate(fd, size); }
 
 MEMREEVE_EXPORT int fallocate(int fd, int mode, off_t offset, off_t size) {
+    const bridge::asking by(__builtin_return_address(0));
     const bool takes = (mode & FALLOC_FL_PUNCH_HOLE) != 0;
     bridge::state* s = takes ? bridge::holding() : bridge::governed();
     return static_cast<int>(finish(s != nullptr ? bridge::allocate_file(*s, fd, mode, offset, size)
@@ -79,6 +82,7 @@ MEMREEVE_EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t size) 
 // Gives the error as its result. What is no memory is libc's: it has a way round file systems that
 // cannot allocate.
 MEMREEVE_EXPORT int posix_fallocate(int fd, off_t offset, off_t size) {
+    const bridge::asking by(__builtin_return_address(0));
     bridge::state* s = bridge::governed();
     if (s != nullptr && offset >= 0 && size > 0 && bridge::is_memory_file(*s, fd)) {
         return static_cast<int>(-bridge::allocate_file(*s, fd, 0, offset, size));
@@ -120,6 +124,7 @@ MEMREEVE_EXPORT int shm_unlink(const char* name) {
 }
 
 MEMREEVE_EXPORT void* shmat(int id, const void* where, int flags) noexcept {
+    const bridge::asking by(__builtin_return_address(0));
     bridge::state* s = bridge::governed();
     return reinterpret_cast<void*>(finish(s != nullptr
                                               ? bridge::attach_segment(*s, id, number(where), flags)

@@ -42,14 +42,14 @@ void* refused(void* block) noexcept {
 
 bool is_too_large(size_t size) noexcept { return size > PTRDIFF_MAX; }
 
-void* align(size_t alignment, size_t size) noexcept {
+void* align(size_t alignment, size_t size, const void* caller) noexcept {
     bridge::state* s = bridge::governed();
     if (s == nullptr) {
         return __libc_memalign(alignment, size);
     }
     return refused(is_too_large(size) || is_too_large(alignment + size)
                        ? nullptr
-                       : bridge::allocate_aligned(*s, size, alignment));
+                       : bridge::allocate_aligned(*s, size, alignment, caller));
 }
 
 // What libc exports under no other name; asked for only where there is no heap of ours.
@@ -92,7 +92,8 @@ MEMREEVE_EXPORT void* malloc(size_t size) noexcept {
     if (s == nullptr) {
         return __libc_malloc(size);
     }
-    return refused(is_too_large(size) ? nullptr : bridge::allocate(*s, size));
+    return refused(is_too_large(size) ? nullptr
+                                      : bridge::allocate(*s, size, __builtin_return_address(0)));
 }
 
 MEMREEVE_EXPORT void* calloc(size_t count, size_t size) noexcept {
@@ -103,7 +104,7 @@ MEMREEVE_EXPORT void* calloc(size_t count, size_t size) noexcept {
     size_t whole = 0;
     return refused(__builtin_mul_overflow(count, size, &whole) || is_too_large(whole)
                        ? nullptr
-                       : bridge::allocate_zeroed(*s, whole));
+                       : bridge::allocate_zeroed(*s, whole, __builtin_return_address(0)));
 }
 
 MEMREEVE_EXPORT void free(void* block) noexcept {
@@ -118,13 +119,16 @@ MEMREEVE_EXPORT void free(void* block) noexcept {
 
 MEMREEVE_EXPORT void cfree(void* block) noexcept { free(block); }
 
-MEMREEVE_EXPORT void* realloc(void* block, size_t size) noexcept {
+static void* change_size(void* block, size_t size, const void* caller) noexcept {
     bridge::state* s = bridge::holding();
     if (s == nullptr) {
         return __libc_realloc(block, size);
     }
     if (block == nullptr) {
-        return malloc(size);
+        bridge::state* const giving = bridge::governed();
+        return giving == nullptr    ? __libc_malloc(size)
+               : is_too_large(size) ? refused(nullptr)
+                                    : refused(bridge::allocate(*giving, size, caller));
     }
     if (size == 0) {
         free(block);
@@ -135,9 +139,13 @@ MEMREEVE_EXPORT void* realloc(void* block, size_t size) noexcept {
         return nullptr;
     }
     void* moved = nullptr;
-    return bridge::resize(*s, block, size, &moved) == bridge::whose::ours
+    return bridge::resize(*s, block, size, &moved, caller) == bridge::whose::ours
                ? refused(moved)
                : __libc_realloc(block, size);
+}
+
+MEMREEVE_EXPORT void* realloc(void* block, size_t size) noexcept {
+    return change_size(block, size, __builtin_return_address(0));
 }
 
 MEMREEVE_EXPORT void* reallocarray(void* block, size_t count, size_t size) noexcept {
@@ -146,11 +154,11 @@ MEMREEVE_EXPORT void* reallocarray(void* block, size_t count, size_t size) noexc
         errno = ENOMEM;
         return nullptr;
     }
-    return realloc(block, whole);
+    return change_size(block, whole, __builtin_return_address(0));
 }
 
 // An alignment that is no power of two is rounded up to one, as glibc does up to 2.37.
-MEMREEVE_EXPORT void* memalign(size_t alignment, size_t size) noexcept {
+static void* align_as_asked(size_t alignment, size_t size, const void* caller) noexcept {
     constexpr size_t largest = SIZE_MAX / 2 + 1;
     if (alignment > largest) {
         errno = EINVAL;
@@ -160,11 +168,15 @@ MEMREEVE_EXPORT void* memalign(size_t alignment, size_t size) noexcept {
     while (rounded < alignment) {
         rounded *= 2;
     }
-    return align(rounded, size);
+    return align(rounded, size, caller);
+}
+
+MEMREEVE_EXPORT void* memalign(size_t alignment, size_t size) noexcept {
+    return align_as_asked(alignment, size, __builtin_return_address(0));
 }
 
 MEMREEVE_EXPORT void* aligned_alloc(size_t alignment, size_t size) noexcept {
-    return memalign(alignment, size);
+    return align_as_asked(alignment, size, __builtin_return_address(0));
 }
 
 // The error is the result; errno is left alone.
@@ -173,7 +185,7 @@ MEMREEVE_EXPORT int posix_memalign(void** out, size_t alignment, size_t size) no
         return EINVAL;
     }
     const int before = errno;
-    void* block = memalign(alignment, size);
+    void* block = align_as_asked(alignment, size, __builtin_return_address(0));
     errno = before;
     if (block == nullptr) {
         return ENOMEM;
@@ -182,14 +194,16 @@ MEMREEVE_EXPORT int posix_memalign(void** out, size_t alignment, size_t size) no
     return 0;
 }
 
-MEMREEVE_EXPORT void* valloc(size_t size) noexcept { return align(page_size, size); }
+MEMREEVE_EXPORT void* valloc(size_t size) noexcept {
+    return align(page_size, size, __builtin_return_address(0));
+}
 
 MEMREEVE_EXPORT void* pvalloc(size_t size) noexcept {
     if (is_too_large(size)) {
         errno = ENOMEM;
         return nullptr;
     }
-    return align(page_size, round_up(size, page_size));
+    return align(page_size, round_up(size, page_size), __builtin_return_address(0));
 }
 
 MEMREEVE_EXPORT size_t malloc_usable_size(void* block) noexcept {

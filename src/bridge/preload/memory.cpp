@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The libc names for memory that the preload library takes over. Each forwards; nothing is decided
 // here. Errors become errno as libc does it; on success errno is left alone.
+#include "bridge/asking.hpp"
 #include "bridge/environment.hpp"
+#include "bridge/runtime_kind.hpp"
 #include "bridge/translate.hpp"
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
@@ -33,17 +35,26 @@ address number(const void* p) noexcept { return reinterpret_cast<address>(p); }
 
 #define MEMREEVE_EXPORT extern "C" __attribute__((visibility("default")))
 
-MEMREEVE_EXPORT void* mmap(void* where, size_t size, int prot, int flags, int fd,
-                           off_t offset) noexcept {
+static void* map(void* where, size_t size, int prot, int flags, int fd, off_t offset,
+                 const void* caller) noexcept {
+    const bridge::asking by(caller);
     bridge::state* s = (flags & MAP_FIXED) != 0 ? bridge::holding() : bridge::governed();
+    if (s != nullptr) {
+        bridge::note_caller(*s, caller);
+    }
     return reinterpret_cast<void*>(
         finish(s != nullptr ? bridge::map_memory(*s, number(where), size, prot, flags, fd, offset)
                             : prim::pass_mmap(number(where), size, prot, flags, fd, offset)));
 }
 
+MEMREEVE_EXPORT void* mmap(void* where, size_t size, int prot, int flags, int fd,
+                           off_t offset) noexcept {
+    return map(where, size, prot, flags, fd, offset, __builtin_return_address(0));
+}
+
 MEMREEVE_EXPORT void* mmap64(void* where, size_t size, int prot, int flags, int fd,
                              off64_t offset) noexcept {
-    return mmap(where, size, prot, flags, fd, offset);
+    return map(where, size, prot, flags, fd, offset, __builtin_return_address(0));
 }
 
 MEMREEVE_EXPORT int munmap(void* where, size_t size) noexcept {
@@ -53,6 +64,7 @@ MEMREEVE_EXPORT int munmap(void* where, size_t size) noexcept {
 }
 
 MEMREEVE_EXPORT int mprotect(void* where, size_t size, int prot) noexcept {
+    const bridge::asking by(__builtin_return_address(0));
     bridge::state* s = bridge::holding();
     return static_cast<int>(finish(s != nullptr
                                        ? bridge::protect_memory(*s, number(where), size, prot)
@@ -87,6 +99,7 @@ MEMREEVE_EXPORT int posix_madvise(void* where, size_t size, int advice) noexcept
 
 MEMREEVE_EXPORT void* mremap(void* where, size_t old_size, size_t new_size, int flags,
                              ...) noexcept {
+    const bridge::asking by(__builtin_return_address(0));
     address to = 0;
     if ((flags & (MREMAP_FIXED | 4 /* MREMAP_DONTUNMAP */)) != 0) {
         va_list more;
@@ -100,7 +113,8 @@ MEMREEVE_EXPORT void* mremap(void* where, size_t old_size, size_t new_size, int 
                             : prim::pass_mremap(number(where), old_size, new_size, flags, to)));
 }
 
-MEMREEVE_EXPORT int brk(void* end) noexcept {
+static int move_break(void* end, const void* caller) noexcept {
+    const bridge::asking by(caller);
     const address now = static_cast<address>(prim::pass_brk(0));
     const address wanted = number(end);
     bridge::state* s = bridge::governed();
@@ -117,6 +131,8 @@ MEMREEVE_EXPORT int brk(void* end) noexcept {
     return 0;
 }
 
+MEMREEVE_EXPORT int brk(void* end) noexcept { return move_break(end, __builtin_return_address(0)); }
+
 MEMREEVE_EXPORT void* sbrk(intptr_t increment) noexcept {
     const address now = static_cast<address>(prim::pass_brk(0));
     __curbrk = reinterpret_cast<void*>(now);
@@ -125,7 +141,8 @@ MEMREEVE_EXPORT void* sbrk(intptr_t increment) noexcept {
     }
     const bool wraps = increment > 0 ? now + static_cast<address>(increment) < now
                                      : now < static_cast<address>(-increment);
-    if (wraps || brk(reinterpret_cast<void*>(now + static_cast<address>(increment))) != 0) {
+    if (wraps || move_break(reinterpret_cast<void*>(now + static_cast<address>(increment)),
+                            __builtin_return_address(0)) != 0) {
         errno = ENOMEM;
         return reinterpret_cast<void*>(-1);
     }

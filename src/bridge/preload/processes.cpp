@@ -2,10 +2,11 @@
 // The libc names for leaving a process image and for starting another, and the library's own start
 // and end. libc's own system() and popen() start programs inside libc: their children attach by
 // themselves; what cannot attach is then not named in the closing lines.
-#include "bridge/asking.hpp"
+#include "bridge/early_collection.hpp"
 #include "bridge/environment.hpp"
 #include "bridge/knobs.hpp"
 #include "bridge/pictures.hpp"
+#include "bridge/settings.hpp"
 #include "bridge/state.hpp"
 #include "bridge/successor.hpp"
 #include "bridge/text.hpp"
@@ -57,7 +58,7 @@ void before_fork() {
 void parent_after_fork() { bridge::the_state.after_fork_in_parent(); }
 void child_after_fork() {
     if (bridge::state* s = bridge::governed()) {
-        bridge::the_asking.start_in_child(*s);
+        bridge::the_early_collection.start_in_child(*s);
     }
 }
 
@@ -67,18 +68,19 @@ void child_after_fork() {
 __attribute__((constructor)) void start(int argument_count, char** arguments, char**) {
     static_cast<void>(pthread_atfork(before_fork, parent_after_fork, child_after_fork));
     if (bridge::state* s = bridge::governed()) {
+        bridge::remember_own_library();
         bridge::turn_knobs(*s, argument_count, arguments);
         if (s->leaves_children_alone()) {
             taken_out = bridge::take_out_governing_variables();
         }
-        bridge::the_asking.start(*s);
+        bridge::the_early_collection.start(*s);
     }
 }
 
 // At exit, after the program's own destructors. Memory calls may still come.
 __attribute__((destructor)) void finish() {
     if (bridge::state* s = bridge::governed()) {
-        bridge::publish_picture(*s);
+        bridge::publish_last_picture(*s);
     }
 }
 
@@ -93,8 +95,9 @@ std::size_t count_strings(char* const* strings) noexcept {
 // Where the terminating null was put.
 char** copy_environment(char** to, char* const* from, bool drops_settings) noexcept {
     for (; *from != nullptr; ++from) {
-        if (!drops_settings || !bridge::is_setting(*from)) {
-            *to++ = *from;
+        const char* kept = drops_settings ? bridge::without_settings(*from) : *from;
+        if (kept != nullptr) {
+            *to++ = const_cast<char*>(kept);
         }
     }
     *to = nullptr;
@@ -222,7 +225,7 @@ void gather(char** to, const char* first, va_list more) noexcept {
 
 [[noreturn]] void leave(int status) noexcept {
     if (bridge::state* s = bridge::governed()) {
-        bridge::publish_picture(*s);
+        bridge::publish_last_picture(*s);
     }
     prim::exit_now(status);
 }

@@ -2,6 +2,7 @@
 // syscall(): hot (the JVM's futexes go through it) and able to do what no C function can (vfork,
 // clone). So the way to the kernel has no frame: one look into a table of bytes, then a jump, to
 // prim's tail or to the function below, which gets the arguments exactly as they came.
+#include "bridge/asking.hpp"
 #include "bridge/pictures.hpp"
 #include "bridge/shared_files.hpp"
 #include "bridge/state.hpp"
@@ -89,8 +90,8 @@ long route(bridge::state& s, long number, long a, long b, long c, long d, long e
         }
         return r;
     }
-    case SYS_execveat:
-    case SYS_exit_group: bridge::publish_picture(s); break;
+    case SYS_execveat: bridge::publish_picture(s); break;
+    case SYS_exit_group: bridge::publish_last_picture(s); break;
     default: break;
     }
     return prim::sys(number, a, b, c, d, e, f);
@@ -111,6 +112,7 @@ MEMREEVE_HIDDEN long memreeve_routed_system_call(long number, long a, long b, lo
         return memreeve_execve(pointer<const char>(a), pointer<char* const>(b),
                                pointer<char* const>(c));
     }
+    const bridge::asking by(__builtin_return_address(0)); // syscall() jumps here
     // Memory given out before may be given back to a host that has let go.
     const bool makes = (number == SYS_mmap && (d & MAP_FIXED) == 0) || number == SYS_brk ||
                        number == SYS_memfd_create || number == SYS_shmat;

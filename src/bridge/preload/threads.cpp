@@ -3,6 +3,7 @@
 // first; attributes, errors and errno are libc's. Nothing is put round the program's function: it
 // may end by pthread_exit or cancellation, which unwind through here.
 #include "bridge/asking.hpp"
+#include "bridge/early_collection.hpp"
 #include "bridge/stacks.hpp"
 
 #include <atomic>
@@ -58,6 +59,11 @@ int run_c11(void* posted) {
     return reinterpret_cast<thrd_start_t>(start.run)(start.argument);
 }
 
+bool may_start(bridge::state& s, const void* caller) noexcept {
+    const bridge::asking by(caller);
+    return bridge::may_start_thread(s);
+}
+
 // A stack of the caller's own stays what it is: memory that the caller got somewhere.
 bool supplies_stack(const pthread_attr_t* attributes) noexcept {
     void* lowest = nullptr;
@@ -79,7 +85,7 @@ MEMREEVE_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attr
     if (s == nullptr) {
         return libc(thread, attributes, run, argument);
     }
-    if (!bridge::may_start_thread(*s)) {
+    if (!may_start(*s, __builtin_return_address(0))) {
         return EAGAIN;
     }
     bridge::thread_start* posted = supplies_stack(attributes)
@@ -91,7 +97,7 @@ MEMREEVE_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attr
         static_cast<void>(bridge::take(posted));
     }
     if (e == 0) {
-        bridge::the_asking.note_thread(*s);
+        bridge::the_early_collection.note_thread(*s);
     }
     return e;
 }
@@ -105,7 +111,7 @@ MEMREEVE_EXPORT int thrd_create(thrd_t* thread, thrd_start_t run, void* argument
     if (s == nullptr) {
         return libc(thread, run, argument);
     }
-    if (!bridge::may_start_thread(*s)) {
+    if (!may_start(*s, __builtin_return_address(0))) {
         return thrd_nomem;
     }
     bridge::thread_start* posted = bridge::post(*s, {reinterpret_cast<void*>(run), argument});
@@ -114,7 +120,7 @@ MEMREEVE_EXPORT int thrd_create(thrd_t* thread, thrd_start_t run, void* argument
         static_cast<void>(bridge::take(posted));
     }
     if (e == thrd_success) {
-        bridge::the_asking.note_thread(*s);
+        bridge::the_early_collection.note_thread(*s);
     }
     return e;
 }

@@ -142,15 +142,15 @@ public:
             (void)prim::close(fd_);
         }
     }
-    bool create(const bounds& b, const run_options& o) {
+    // Empty, or why there is none.
+    std::string create(const bounds& b, const run_options& o) {
         size_ = manager::ledger::size_for(manager::shared_shape);
         // Growing a file beyond this limit is answered with a signal that ends the launcher.
         if (const auto largest = prim::file_size_limit(); largest < size_) {
-            say(fmt::format(
+            return fmt::format(
                 "the ledger cannot be made: it is a file of {} in memory, and ulimit -f "
                 "allows {}; raise it",
-                show_size(size_), show_size(largest)));
-            return false;
+                show_size(size_), show_size(largest));
         }
         const long fd = prim::create_memfd("memreeve-ledger");
         int e = fd < 0 ? static_cast<int>(-fd) : 0;
@@ -165,11 +165,9 @@ public:
             e = prim::map_shared(fd_, size_, true, &memory_);
         }
         if (e != 0) {
-            say(fmt::format("the ledger cannot be made: {}: {}; memreeve needs memfd_create and {} "
-                            "of address space "
-                            "(look at seccomp profiles and ulimit -v -n)",
-                            step, std::strerror(e), show_size(size_)));
-            return false;
+            return fmt::format("the ledger cannot be made: {}: {}; memreeve needs memfd_create and "
+                               "{} of address space (look at seccomp profiles and ulimit -v -n)",
+                               step, std::strerror(e), show_size(size_));
         }
         budget::tree::limits root;
         if (b.limit) {
@@ -184,9 +182,11 @@ public:
         header.runtime_limit.store(o.no_knobs ? 0 : b.runtime_limit, std::memory_order_relaxed);
         header.flags.store((o.best_effort ? manager::flag_best_effort : 0u) |
                                (o.no_children ? manager::flag_no_children : 0u) |
-                               (o.no_ask ? manager::flag_no_ask : 0u),
+                               (o.no_ask ? manager::flag_no_ask : 0u) |
+                               (o.no_knobs ? manager::flag_no_knobs : 0u) |
+                               (o.reserve ? manager::flag_own_reserve : 0u),
                            std::memory_order_release);
-        return true;
+        return {};
     }
     std::string path() const { return fmt::format("/proc/{}/fd/{}", prim::process_id(), fd_); }
     manager::ledger& books() { return books_; }
@@ -305,6 +305,28 @@ prim::ending watch_until_end(const prim::started& program, prim::signal_desk& de
     }
 }
 
+// What `memreeve limit` has done meanwhile: the last changes, as many as the ledger keeps.
+void note_limit_changes(manager::ledger& books, std::uint64_t started_at_ns, run_report& r) {
+    const manager::ledger_header& header = books.header();
+    const std::uint32_t count = header.limit_changes.load(std::memory_order_acquire);
+    const auto limit_of = [](const std::atomic<std::uint64_t>& bytes) {
+        const std::uint64_t value = bytes.load(std::memory_order_relaxed);
+        return value == ~std::uint64_t{0} ? std::nullopt : std::optional(value);
+    };
+    r.limit_changes_total = count;
+    for (std::uint32_t i = count - std::min(count, manager::limit_changes_kept); i < count; ++i) {
+        const manager::limit_change& c = header.changes[i % manager::limit_changes_kept];
+        const std::uint64_t at = c.at_ns.load(std::memory_order_relaxed);
+        r.limit_changes.push_back({static_cast<double>(at - started_at_ns) / 1e9, limit_of(c.from),
+                                   limit_of(c.to), c.charged.load(std::memory_order_relaxed)});
+    }
+    const page_count highest =
+        books.tree().at(owner_id::root).highest_limit.load(std::memory_order_relaxed);
+    if (highest < budget::no_limit) {
+        r.highest_limit = bytes_of(highest);
+    }
+}
+
 int status_of(const run_report& r, const run_options& o) {
     if (o.exit_code_on_limit && refusals_of(r) != 0) {
         return *o.exit_code_on_limit;
@@ -312,78 +334,110 @@ int status_of(const run_report& r, const run_options& o) {
     return r.exit_signal != 0 ? 128 + r.exit_signal : r.exit_code;
 }
 
+// What has to be there before a program is started.
+struct preparation {
+    std::vector<std::string> outside; // this process's environment
+    command_verdict verdict;
+    std::string library;
+    shared_ledger ledger;
+};
+
+// Finds it all, or what stands against it.
+std::optional<obstacle> prepare(const run_options& o, const bounds& b, preparation& out) {
+    if (prim::trusted_variable("MEMREEVE_LEDGER") != nullptr) {
+        return obstacle{memreeve_failed,
+                        "this is already inside a `memreeve run`, whose limit would not hold for "
+                        "what a second one starts; start the command directly, or without "
+                        "MEMREEVE_LEDGER in its environment"};
+    }
+    out.outside = prim::environment();
+    out.verdict = examine_command(o.command.front(), search_path_of(out.outside));
+    if (out.verdict.status != 0) {
+        return obstacle{out.verdict.status, out.verdict.reason};
+    }
+    std::string self;
+    if (const int e = prim::read_link("/proc/self/exe", self); e != 0) {
+        return obstacle{memreeve_failed,
+                        fmt::format("the program was not started: /proc/self/exe: {}; programs "
+                                    "reach the ledger through /proc, so it must be mounted and "
+                                    "readable here",
+                                    std::strerror(e))};
+    }
+    std::string tried;
+    const std::optional<std::string> library = find_preload_library(tried);
+    if (!library) {
+        return obstacle{memreeve_failed,
+                        fmt::format("libmemreeve_preload.so was not found (looked for {}); build "
+                                    "or install it, or name it in MEMREEVE_PRELOAD",
+                                    printable(tried))};
+    }
+    if (library->find_first_of(": ") != std::string::npos) {
+        return obstacle{memreeve_failed,
+                        fmt::format("{} cannot be preloaded: the loader takes blanks and colons "
+                                    "for separators; move it or name another path in "
+                                    "MEMREEVE_PRELOAD",
+                                    shell_word(*library))};
+    }
+    if (const std::string why = why_no_preload_library(*library); !why.empty()) {
+        return obstacle{memreeve_failed,
+                        fmt::format("{} is not memreeve's preload library: {}; name "
+                                    "libmemreeve_preload.so in MEMREEVE_PRELOAD, or unset it; the "
+                                    "program was not started",
+                                    shell_word(*library), why)};
+    }
+    out.library = *library;
+    if (std::string why = out.ledger.create(b, o); !why.empty()) {
+        return obstacle{memreeve_failed, std::move(why)};
+    }
+    if (const long fd = prim::open_process(prim::process_id()); fd >= 0) {
+        (void)prim::close(static_cast<int>(fd));
+    } else {
+        return obstacle{memreeve_failed,
+                        fmt::format("the program was not started: pidfd_open: {}; memreeve watches "
+                                    "by it what it starts (Linux 5.3; look at seccomp profiles and "
+                                    "ulimit -n)",
+                                    std::strerror(static_cast<int>(-fd)))};
+    }
+    return std::nullopt;
+}
+
 } // namespace
 
+std::optional<obstacle> obstacle_to(const run_options& o) {
+    preparation ready;
+    return prepare(o, bounds{}, ready);
+}
+
 int run(const run_options& o) {
-    if (prim::trusted_variable("MEMREEVE_LEDGER") != nullptr) {
-        say("this is already inside a `memreeve run`, whose limit would not hold for what a second "
-            "one "
-            "starts; start the command directly, or without MEMREEVE_LEDGER in its environment");
-        return memreeve_failed;
-    }
     bounds b;
     if (!parse_bounds(o, b)) {
         return memreeve_failed;
-    }
-    const std::vector<std::string> outside = prim::environment();
-    std::string search_path = "/bin:/usr/bin";
-    for (const std::string& v : outside) {
-        if (v.starts_with("PATH=")) {
-            search_path = v.substr(5);
-        }
     }
     summary_file summary;
     if (o.summary && !summary.open(*o.summary)) {
         return memreeve_failed;
     }
-    const command_verdict verdict = examine_command(o.command.front(), search_path);
-    if (verdict.status != 0) {
-        say(verdict.reason);
-        return verdict.status;
+    preparation ready;
+    if (const auto found = prepare(o, b, ready)) {
+        say(found->reason);
+        return found->status;
     }
-    std::string self;
-    if (const int e = prim::read_link("/proc/self/exe", self); e != 0) {
-        say(fmt::format(
-            "the program was not started: /proc/self/exe: {}; programs reach the ledger "
-            "through /proc, so it must be mounted and readable here",
-            std::strerror(e)));
-        return memreeve_failed;
+    if (!o.quiet) {
+        for (const std::string& other : foreign_allocators(ready.outside)) {
+            say(fmt::format("LD_PRELOAD names {}, which was left out: two mallocs in one process "
+                            "would free each other's blocks; memreeve's serves the program and is "
+                            "charged",
+                            shell_word(other)));
+        }
     }
-    std::string tried;
-    const std::optional<std::string> library = find_preload_library(tried);
-    if (!library) {
-        say(fmt::format("libmemreeve_preload.so was not found (looked for {}); build or install "
-                        "it, or name it in "
-                        "MEMREEVE_PRELOAD",
-                        printable(tried)));
-        return memreeve_failed;
-    }
-    if (library->find_first_of(": ") != std::string::npos) {
-        say(fmt::format("{} cannot be preloaded: the loader takes blanks and colons for "
-                        "separators; move it or name "
-                        "another path in MEMREEVE_PRELOAD",
-                        shell_word(*library)));
-        return memreeve_failed;
-    }
-    shared_ledger ledger;
-    if (!ledger.create(b, o)) {
-        return memreeve_failed;
-    }
-
-    if (const long fd = prim::open_process(prim::process_id()); fd >= 0) {
-        (void)prim::close(static_cast<int>(fd));
-    } else {
-        say(fmt::format("the program was not started: pidfd_open: {}; memreeve watches by it what "
-                        "it starts (Linux 5.3; look at seccomp profiles and ulimit -n)",
-                        std::strerror(static_cast<int>(-fd))));
-        return memreeve_failed;
-    }
+    shared_ledger& ledger = ready.ledger;
+    const command_verdict& verdict = ready.verdict;
 
     prim::signal_desk desk;
     const std::uint64_t started_at = prim::now_ns();
     prim::started program;
     const std::vector<std::string> inside =
-        governed_environment(outside, *library, ledger.path(), o.best_effort);
+        governed_environment(ready.outside, ready.library, ledger.path(), o.best_effort);
     const int failed = prim::start_program(verdict.file, o.command, inside, program);
     if (failed == EMFILE || failed == ENFILE) {
         say(fmt::format(
@@ -399,6 +453,12 @@ int run(const run_options& o) {
     }
 
     image_watch images(ledger.books(), started_at);
+    if (!o.quiet) {
+        images.tell_words(program.pid, [](const process_report& p, const words_report& w) {
+            // In one write, so that nothing of the program's comes in between.
+            say(fmt::format("{}", fmt::join(lines_of(p, w, prim::process_id()), "\nmemreeve: ")));
+        });
+    }
     run_report report;
     {
         bell_listener bell(ledger.books().header());
@@ -412,6 +472,7 @@ int run(const run_options& o) {
     report.command = o.command;
     report.limit = b.limit;
     report.reserve = b.reserve;
+    note_limit_changes(ledger.books(), started_at, report);
     report.address_space = prim::address_space_limit();
     report.verbose = o.verbose;
     const budget::account& root = ledger.books().tree().at(owner_id::root);
@@ -431,9 +492,12 @@ int run(const run_options& o) {
         std::any_of(report.processes.begin(), report.processes.end(),
                     [&](const process_report& p) { return p.governed || p.pid == program.pid; });
     if (!is_accounted_for) {
-        say(fmt::format(
-            "{} was never governed: the loader did not take in {} (the lines above may tell why)",
-            shell_word(o.command.front()), shell_word(*library)));
+        say(fmt::format("{} was never governed: the loader did not take in {}, or it is another "
+                        "library (the lines above may tell why)",
+                        shell_word(o.command.front()), shell_word(ready.library)));
+        if (report.exit_signal == 0 && report.exit_code == 0 && !o.best_effort) {
+            return memreeve_failed; // a success without the limit is none
+        }
     }
     return status_of(report, o);
 }

@@ -24,6 +24,15 @@ struct run_options {
     std::vector<std::string> command;
 };
 
+// Why a command is not started, in one line, and run()'s exit status then.
+struct obstacle {
+    int status = memreeve_failed;
+    std::string reason;
+};
+// What run() would refuse to start the command for, sizes and the summary's path aside; nothing
+// when it would start it. Tries the same things in the same order, starts nothing.
+std::optional<obstacle> obstacle_to(const run_options& o);
+
 // The exit status for the shell. Everything that can be checked is, before the program starts.
 int run(const run_options& o);
 

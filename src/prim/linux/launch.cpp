@@ -9,9 +9,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/uio.h>
@@ -93,6 +96,8 @@ int examine_file(const std::string& path, file_facts& out) {
     out.size = static_cast<std::uint64_t>(s.st_size);
     out.is_executable = ::faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) == 0;
     out.has_capabilities = ::getxattr(path.c_str(), "security.capability", nullptr, 0) > 0;
+    struct statvfs mount {};
+    out.forbids_programs = ::statvfs(path.c_str(), &mount) == 0 && (mount.f_flag & ST_NOEXEC) != 0;
     return 0;
 }
 
@@ -178,6 +183,10 @@ int write_and_close(int fd, std::string_view text) {
     return 0;
 }
 
+int lock_file(int fd) {
+    return retried([&] { return ::flock(fd, LOCK_EX | LOCK_NB); }) == 0 ? 0 : errno;
+}
+
 int remove_file(const std::string& path) { return ::unlink(path.c_str()) == 0 ? 0 : errno; }
 
 // ---- environment ------------------------------------------------------------------------------
@@ -247,7 +256,7 @@ int signal_desk::next_signal(bool& from_kernel) {
 }
 
 int start_program(const std::string& file, const std::vector<std::string>& arguments,
-                  const std::vector<std::string>& variables, started& out) {
+                  const std::vector<std::string>& variables, started& out, const apart& differs) {
     const std::vector<char*> argv = pointers(arguments);
     const std::vector<char*> envp = pointers(variables);
     int ends[2];
@@ -265,6 +274,18 @@ int start_program(const std::string& file, const std::vector<std::string>& argum
         // The launcher changed no dispositions, only the mask.
         if (mask_is_changed) {
             (void)::pthread_sigmask(SIG_SETMASK, &original_mask, nullptr);
+        }
+        if (differs.in_own_session) {
+            (void)::setsid();
+        }
+        if (differs.ends_with_us) {
+            (void)::prctl(PR_SET_PDEATHSIG, SIGTERM);
+        }
+        const std::array<int, 3> streams = {differs.in, differs.out, differs.err};
+        for (int to = 0; to < 3; ++to) {
+            if (const int from = streams[static_cast<std::size_t>(to)]; from >= 0) {
+                (void)::dup2(from, to);
+            }
         }
         (void)::execve(file.c_str(), argv.data(), envp.data());
         const int why = errno;
@@ -355,6 +376,16 @@ int wait_readable(const std::vector<int>& descriptors, int timeout_ms, std::vect
     for (std::size_t i = 0; i < polled.size(); ++i) {
         ready[i] = polled[i].revents != 0;
     }
+    return 0;
+}
+
+int make_pipe(long (&ends)[2]) {
+    int made[2];
+    if (::pipe2(made, O_CLOEXEC) != 0) {
+        return errno;
+    }
+    ends[0] = made[0];
+    ends[1] = made[1];
     return 0;
 }
 

@@ -24,6 +24,7 @@ struct file_facts {
     bool is_setuid = false;
     bool is_setgid = false;
     bool has_capabilities = false; // security.capability
+    bool forbids_programs = false; // its file system is mounted noexec
     std::uint64_t size = 0;
 };
 int examine_file(const std::string& path, file_facts& out);
@@ -37,6 +38,8 @@ long open_for_writing(const std::string& path, bool& created);
 // Replaces the contents of an open file and closes it.
 int write_and_close(int fd, std::string_view text);
 int remove_file(const std::string& path);
+// Locks an open file against others who ask; EWOULDBLOCK: somebody has it. Ends with the descriptor.
+int lock_file(int fd);
 
 // ---- environment ------------------------------------------------------------------------------
 std::vector<std::string> environment();
@@ -66,10 +69,19 @@ public:
 private:
     int fd_ = -1;
 };
+// Where a started program differs from this process.
+struct apart {
+    int in = -1; // descriptors for its standard streams; -1: this process's own
+    int out = -1;
+    int err = -1;
+    bool in_own_session = false; // and so its own process group, with its pid for a number
+    bool ends_with_us = false;   // SIGTERM when the thread that started it ends
+};
 // Starts `file` with this process's original signal mask. The result is exec's errno, or fork's.
 // A file the kernel does not know (ENOEXEC) is not handed to a shell.
 int start_program(const std::string& file, const std::vector<std::string>& arguments,
-                  const std::vector<std::string>& variables, started& out);
+                  const std::vector<std::string>& variables, started& out,
+                  const apart& differs = {});
 
 // ---- watching ---------------------------------------------------------------------------------
 long open_process(int pid); // pidfd; -ESRCH when it has ended
@@ -85,7 +97,8 @@ int reap(int pid, int pidfd, ending& out); // does not wait
 // `timeout_ms` < 0: for ever. EINTR is reported.
 int wait_readable(const std::vector<int>& descriptors, int timeout_ms, std::vector<bool>& ready);
 
-long make_event(); // eventfd, thread-safe to ring
+int make_pipe(long (&ends)[2]); // reading, writing
+long make_event();              // eventfd, thread-safe to ring
 void ring_event(int fd);
 void clear_event(int fd);
 

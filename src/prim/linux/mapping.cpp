@@ -169,6 +169,17 @@ int search_text(int fd, address at, mapping* out) noexcept {
 
 void use_maps_text_only(bool on) noexcept { text_only.store(on, std::memory_order_relaxed); }
 
+int try_mapping_query() noexcept {
+    const long fd = open_mappings();
+    if (fd < 0) {
+        return static_cast<int>(-fd);
+    }
+    mapping found{};
+    const int r = ask(static_cast<int>(fd), 0, &found);
+    (void)close(static_cast<int>(fd));
+    return r;
+}
+
 long open_mappings() noexcept { return open_read("/proc/self/maps"); }
 
 int find_mapping_in(int mappings, address at, mapping* out) noexcept {

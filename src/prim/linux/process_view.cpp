@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 namespace memreeve::prim {
@@ -36,6 +37,20 @@ bool may_execute(const char* path) noexcept {
     return sys(SYS_faccessat, AT_FDCWD, number(path), X_OK) == 0;
 }
 
+bool file_exists(const char* path) noexcept {
+    return sys(SYS_faccessat, AT_FDCWD, number(path), F_OK) == 0;
+}
+
+unsigned usable_processors() noexcept {
+    std::uint64_t mask[128]{}; // 8192 processors
+    const long bytes = sys(SYS_sched_getaffinity, 0, sizeof mask, number(mask));
+    unsigned n = 0;
+    for (long i = 0; i < bytes / 8; ++i) {
+        n += static_cast<unsigned>(__builtin_popcountll(mask[i]));
+    }
+    return n != 0 ? n : 1;
+}
+
 bool changes_identity(int fd) noexcept {
     struct stat about {};
     if (sys(SYS_newfstatat, fd, number(""), number(&about), AT_EMPTY_PATH) != 0) {
@@ -46,6 +61,17 @@ bool changes_identity(int fd) noexcept {
     const bool group = (about.st_mode & S_ISGID) != 0 && (about.st_mode & S_IXGRP) != 0 &&
                        about.st_gid != static_cast<gid_t>(sys(SYS_getegid));
     return user || group;
+}
+
+bool may_be_in_signal_handler() noexcept {
+    stack_t stack{};
+    if (sys(SYS_sigaltstack, 0, number(&stack)) == 0 && (stack.ss_flags & SS_ONSTACK) != 0) {
+        return true;
+    }
+    constexpr std::uint64_t quit = std::uint64_t{1} << (SIGQUIT - 1);
+    std::uint64_t blocked = 0;
+    return sys(SYS_rt_sigprocmask, SIG_BLOCK, 0, number(&blocked), sizeof blocked) != 0 ||
+           (blocked & ~quit) != 0;
 }
 
 byte_count address_space_limit() noexcept {
@@ -70,6 +96,13 @@ void populate(address where, byte_count size) noexcept {
 
 int lock_in_memory(address where, byte_count size) noexcept {
     return static_cast<int>(-sys(SYS_mlock, static_cast<long>(where), static_cast<long>(size)));
+}
+
+int peek(address from, void* to, byte_count size) noexcept {
+    const struct iovec here { to, size };
+    const struct iovec there { reinterpret_cast<void*>(from), size };
+    const long r = sys(SYS_process_vm_readv, process_id(), number(&here), 1, number(&there), 1, 0);
+    return r == static_cast<long>(size) ? 0 : r < 0 ? static_cast<int>(-r) : EFAULT;
 }
 
 void end_by_abort() noexcept {

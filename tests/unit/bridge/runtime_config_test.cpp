@@ -2,8 +2,6 @@
 // Decision 29: what is a .NET program, and what its files say of a heap limit of its own.
 #include "bridge/runtime_config.hpp"
 
-#include "bridge/knobs.hpp"
-
 #include <cstdlib>
 #include <cstring>
 #include <elf.h>
@@ -79,11 +77,17 @@ protected:
     fs::path folder;
 };
 
-TEST_F(runtime_config, a_host_is_told_by_name_file_or_mark) {
-    EXPECT_TRUE(is_coreclr_host("/usr/bin/dotnet"));
-    EXPECT_TRUE(is_coreclr_host("corerun"));
-    EXPECT_FALSE(is_coreclr_host("/usr/bin/dotnet-tool"));
-    EXPECT_FALSE(is_coreclr_host("/dotnet/app"));
+TEST_F(runtime_config, a_host_is_told_by_its_files_or_mark) {
+    const std::string muxer = file("root/host-of-ours", program("hostfxr_main"));
+    EXPECT_FALSE(is_coreclr_host(muxer.c_str())) << "nothing lies beside it";
+    fs::create_directories(folder / "root/host/fxr");
+    EXPECT_TRUE(is_coreclr_host(muxer.c_str()));
+    EXPECT_FALSE(is_coreclr_host(file("root/dotnet", program("hostfxr_mai")).c_str())) << "by name";
+    const std::string corerun = file("core/run", program("coreclr_initialize"));
+    EXPECT_FALSE(is_coreclr_host(corerun.c_str()));
+    file("core/libcoreclr.so", "");
+    EXPECT_TRUE(is_coreclr_host(corerun.c_str()));
+    EXPECT_FALSE(is_coreclr_host("dotnet"));
     EXPECT_FALSE(is_coreclr_host(""));
     EXPECT_FALSE(is_coreclr_host("/bin/sh"));
     const std::string other = file("other", program("no mark here"));
@@ -105,7 +109,8 @@ TEST_F(runtime_config, a_host_is_told_by_name_file_or_mark) {
 TEST_F(runtime_config, the_muxers_program_is_the_first_that_is_no_option) {
     const std::string dll = file("a.b/app.dll", "");
     file("a.b/app.runtimeconfig.json", config("System.GC.HeapHardLimit", "209715200"));
-    const std::string dotnet = "/usr/bin/dotnet";
+    const std::string dotnet = file("root/dotnet", program("hostfxr_main"));
+    fs::create_directories(folder / "root/host/fxr");
     for (const std::vector<std::string>& words :
          {std::vector<std::string>{"dotnet", dll},
           {"dotnet", dll, "--x", "y"},
@@ -174,16 +179,6 @@ TEST_F(runtime_config, a_single_files_configuration_is_inside) {
     EXPECT_FALSE(asked(unset, {unset}).is_there) << "the .deps.json before it does not count";
     const std::string cut = file("cut", single(inside).substr(0, 4060));
     EXPECT_FALSE(asked(cut, {cut}).is_there);
-}
-
-TEST(knobs, the_heaps_share_of_a_limit) {
-    EXPECT_EQ(coreclr_heap_limit(200 * mib), 150 * mib);
-    EXPECT_EQ(coreclr_heap_limit(64 * mib), 48 * mib);
-    EXPECT_EQ(coreclr_heap_limit(32 * mib), 16 * mib);
-    EXPECT_EQ(coreclr_heap_limit(8192 * mib), 6144 * mib);
-    EXPECT_EQ(coreclr_heap_limit(smallest_coreclr_limit - 1), 0u);
-    EXPECT_GE(coreclr_heap_limit(smallest_coreclr_limit), 4 * mib) << "CoreCLR starts with 4 MiB";
-    EXPECT_EQ(coreclr_heap_limit(200 * mib + 1) % page_size, 0u);
 }
 
 } // namespace

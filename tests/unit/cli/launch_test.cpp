@@ -64,6 +64,32 @@ TEST_F(launch, status_and_signal_are_the_programs) {
     EXPECT_EQ(end.signal, SIGTERM);
 }
 
+TEST_F(launch, a_program_apart_has_streams_and_a_session_of_its_own) {
+    long ends[2] = {-1, -1};
+    ASSERT_EQ(prim::make_pipe(ends), 0);
+    const long nothing = prim::open_read_write("/dev/null");
+    ASSERT_GE(nothing, 0);
+    prim::apart differs;
+    differs.in = static_cast<int>(nothing);
+    differs.out = differs.err = static_cast<int>(ends[1]);
+    differs.in_own_session = true;
+    prim::started program;
+    const char* script = "cat; echo out; echo err >&2; cut -d ' ' -f 6 /proc/$$/stat";
+    ASSERT_EQ(
+        prim::start_program("/bin/sh", {"sh", "-c", script}, prim::environment(), program, differs),
+        0);
+    (void)prim::close(static_cast<int>(ends[1]));
+    std::string text;
+    char piece[256];
+    for (long n = 0; (n = prim::read(static_cast<int>(ends[0]), piece, sizeof piece)) > 0;) {
+        text.append(piece, static_cast<std::size_t>(n));
+    }
+    (void)prim::close(static_cast<int>(ends[0]));
+    (void)prim::close(static_cast<int>(nothing));
+    EXPECT_EQ(text, "out\nerr\n" + std::to_string(program.pid) + "\n");
+    EXPECT_EQ(end_of(program).code, 0);
+}
+
 TEST_F(launch, a_running_program_is_not_reaped_and_takes_signals) {
     prim::started program;
     ASSERT_EQ(prim::start_program("/bin/sleep", {"sleep", "60"}, {}, program), 0);

@@ -24,8 +24,20 @@ TEST(preparation, the_library_is_put_before_what_is_there) {
     EXPECT_EQ(governed({"LD_PRELOAD=/x.so:/y.so"}),
               (words{"LD_PRELOAD=/p/libmemreeve_preload.so:/x.so:/y.so",
                      "MEMREEVE_LEDGER=/proc/7/fd/5"}));
+    EXPECT_EQ(
+        governed({"LD_PRELOAD=/x.so /p/libmemreeve_preload.so"}),
+        (words{"LD_PRELOAD=/p/libmemreeve_preload.so:/x.so", "MEMREEVE_LEDGER=/proc/7/fd/5"}));
     EXPECT_EQ(governed({"LD_PRELOAD="}),
               (words{"LD_PRELOAD=/p/libmemreeve_preload.so", "MEMREEVE_LEDGER=/proc/7/fd/5"}));
+}
+
+TEST(preparation, another_malloc_is_left_out) {
+    const words outside{"A=b",
+                        "LD_PRELOAD=/l/libjemalloc.so.2:/x.so libmimalloc.so:libtcmalloc.so.4"};
+    EXPECT_EQ(foreign_allocators(outside),
+              (words{"/l/libjemalloc.so.2", "libmimalloc.so", "libtcmalloc.so.4"}));
+    EXPECT_THAT(governed(outside), testing::Contains("LD_PRELOAD=/p/libmemreeve_preload.so:/x.so"));
+    EXPECT_TRUE(foreign_allocators({"LD_PRELOAD=/x/libmine.so", "X=libjemalloc.so"}).empty());
 }
 
 TEST(preparation, a_run_inside_a_run_has_its_own_ledger_and_the_library_once) {

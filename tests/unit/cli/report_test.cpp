@@ -85,6 +85,28 @@ TEST(report, summary_has_every_key_of_the_contract) {
     EXPECT_FALSE(p.contains("as_of_seconds"));
 }
 
+TEST(report, changes_of_the_limit_are_told_and_the_peak_is_set_against_the_highest) {
+    run_report r = example();
+    r.highest_limit = 512 * mib;
+    r.limit_changes = {{0.5, 256 * mib, 512 * mib, 200 * mib}, {3.25, 512 * mib, {}, 300 * mib}};
+    r.limit_changes_total = 2;
+    const json s = json::parse(summary_json(r));
+    EXPECT_EQ(s["limit_bytes"], 256 * mib);
+    EXPECT_EQ(s["limit_changes"][0], (json{{"at_seconds", 0.5},
+                                           {"from_bytes", 256 * mib},
+                                           {"to_bytes", 512 * mib},
+                                           {"charged_bytes", 200 * mib}}));
+    EXPECT_EQ(s["limit_changes"][1]["to_bytes"], nullptr);
+    EXPECT_EQ(s["limit_changes_total"], 2);
+    const auto lines = closing_lines(r);
+    EXPECT_THAT(lines, Contains("peak charged 255 MiB; the highest limit was 512 MiB"));
+    EXPECT_THAT(lines,
+                Contains("limit changed 2 times while it ran: 256 MiB to 512 MiB after 0.5 s "
+                         "(200 MiB charged), 512 MiB to none after 3.2 s (300 MiB charged)"));
+    EXPECT_THAT(lines, Contains("the limit then in force was reached; the program lived on"));
+    EXPECT_EQ(json::parse(summary_json(example()))["limit_changes"], json::array());
+}
+
 TEST(report, without_a_limit_and_after_a_signal) {
     run_report r = example();
     r.limit.reset();
@@ -145,8 +167,9 @@ TEST(report, closing_lines_say_what_their_figures_are_of) {
 TEST(report, a_runtime_that_memreeve_does_not_set_is_named_its_own_setting) {
     run_report r = example();
     r.exit_code = 1;
-    EXPECT_THAT(closing_lines(r), Not(Contains(HasSubstr("MaxRAM"))));
     r.processes[0].runtime = telemetry::runtime_kind::jvm;
+    EXPECT_THAT(closing_lines(r), Not(Contains(HasSubstr("MaxRAM")))) << "something was set for it";
+    r.processes[0].settings.clear();
     EXPECT_THAT(closing_lines(r), Contains(HasSubstr("-XX:MaxRAM=SIZE")));
     r.processes[0].runtime = telemetry::runtime_kind::node;
     EXPECT_THAT(closing_lines(r), Contains(HasSubstr("--max-old-space-size")));
@@ -196,6 +219,33 @@ TEST(report, a_heap_limit_of_dotnet_that_was_reached_is_told_of) {
     p.settings.clear();
     EXPECT_THAT(closing_lines(r), Not(Contains(HasSubstr("GC heap"))))
         << "the user's own limit is no affair of ours";
+}
+
+// Decision 31: nothing is refused when V8 ends at the limit of its heap.
+TEST(report, a_heap_limit_of_v8_that_ended_the_process_is_told_of) {
+    run_report r = example();
+    process_report& p = r.processes[0];
+    p.image = "/usr/bin/node";
+    p.runtime = telemetry::runtime_kind::node;
+    p.refusals = {};
+    p.settings = {
+        {"NODE_OPTIONS", "--no-warnings --max-old-space-size=160 --max-semi-space-size=4"}};
+    const auto told =
+        Contains(AllOf(HasSubstr("node (pid 4711) reached the limit of V8's heap, 160 MiB"),
+                       HasSubstr("--limit 256 MiB"), HasSubstr("resourceLimits")));
+    EXPECT_THAT(closing_lines(r), Not(told)) << "it did not die";
+    words_report death;
+    death.cause = words_cause::death;
+    death.owner_charged[0] = 149 * mib;
+    p.words = {death};
+    EXPECT_THAT(closing_lines(r), Not(told)) << "it died of something else";
+    p.words[0].owner_charged[0] = 150 * mib;
+    EXPECT_THAT(closing_lines(r), told);
+    p.words[0].cause = words_cause::refusal;
+    EXPECT_THAT(closing_lines(r), Not(told));
+    p.words[0].cause = words_cause::death;
+    p.settings = {{"NODE_OPTIONS", "--no-warnings"}};
+    EXPECT_THAT(closing_lines(r), Not(told)) << "the user's own limit is no affair of ours";
 }
 
 TEST(report, settings_are_told_when_asked_for_and_notes_always) {

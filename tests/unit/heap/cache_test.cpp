@@ -119,6 +119,96 @@ TEST_F(heap_cache, what_lies_in_a_magazine_is_no_live_block) {
     EXPECT_EQ(h->stats().live_blocks, 0u);
 }
 
+// A thread has a few slots for its caches; heaps whose numbers are alike in their last bits share one, and
+// the key in it says whose cache it is just now.
+TEST_F(heap_cache, heaps_that_share_a_slot_keep_their_blocks_apart) {
+    std::vector<class heap*> all{h};
+    for (std::uint32_t i = 0; i < 2 * cache_slot_count; ++i) {
+        const auto made = heap::create(source, {});
+        ASSERT_TRUE(made);
+        all.push_back(*made);
+    }
+    std::vector<std::vector<address>> live(all.size());
+    for (int round = 0; round < 50; ++round) {
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            for (const byte_count size : {byte_count{64}, byte_count{700}, byte_count{64}}) {
+                const auto got = round % 3 == 0 ? all[i]->allocate_debug(size, task, "slot", 1)
+                                                : all[i]->allocate(size, task);
+                ASSERT_TRUE(got);
+                ASSERT_GE(all[i]->size_of(*got), size) << "another heap's block";
+                live[i].push_back(*got);
+            }
+            ASSERT_TRUE(all[i]->free(live[i].front()));
+            live[i].erase(live[i].begin());
+            class heap& next = *all[(i + cache_slot_count) % all.size()];
+            ASSERT_EQ(next.free(live[i].back()).error().code, errc::not_ours);
+            ASSERT_EQ(all[i]->stats().live_blocks, live[i].size());
+        }
+    }
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        for (const address a : live[i]) {
+            EXPECT_TRUE(all[i]->free(a));
+        }
+        EXPECT_EQ(all[i]->stats().live_blocks, 0u);
+        if (all[i] != h) {
+            all[i]->destroy();
+        }
+    }
+}
+
+// Frees that do not go the quick way: the block serves again or its slab goes, in every case.
+TEST_F(heap_cache, a_block_freed_the_slow_way_is_not_lost) {
+    constexpr byte_count sizes[] = {16, 600, 3000, 9000, 30000};
+    constexpr std::size_t each = 300;
+    enum way { alone, by_another, inside };
+    for (const bool named : {false, true}) {
+        for (const way how : {alone, by_another, inside}) {
+            page_count empty = 0;
+            for (int round = 0; round < 3; ++round) {
+                std::vector<address> live;
+                for (const byte_count size : sizes) {
+                    for (std::size_t i = 0; i < each; ++i) {
+                        const auto got = named ? h->allocate_debug(size, task, "slow", 2)
+                                               : h->allocate(size, task);
+                        ASSERT_TRUE(got);
+                        live.push_back(*got);
+                    }
+                }
+                const auto end = [&] {
+                    for (const address a : live) {
+                        EXPECT_TRUE(h->free_otherwise(a));
+                    }
+                    h->trim();
+                };
+                switch (how) {
+                case alone: end(); break;
+                case by_another: std::thread(end).join(); break;
+                case inside: { // in its own cache, interrupted
+                    bool ran = false;
+                    source.during_take = [&] {
+                        end();
+                        ran = true;
+                    };
+                    std::vector<address> more;
+                    while (!ran) {
+                        more.push_back(get(100));
+                    }
+                    free_all(more);
+                    break;
+                }
+                }
+                h->trim();
+                EXPECT_EQ(h->stats().live_blocks, 0u);
+                if (round == 0) {
+                    empty = h->stats().pages_held; // its records stay
+                }
+                EXPECT_EQ(h->stats().pages_held, empty)
+                    << (named ? "named, " : "") << "way " << how << ", round " << round;
+            }
+        }
+    }
+}
+
 TEST_F(heap_cache, requests_are_counted_one_by_one) {
     const std::uint64_t allocations = source.allocations();
     const std::uint64_t frees = source.frees();

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -130,6 +131,17 @@ public:
         return it->second.tag;
     }
 
+    peeked peek(address from, void* to, byte_count size) noexcept override {
+        if (!may_peek) {
+            return peeked::not_allowed;
+        }
+        const iovec here{to, size};
+        const iovec there{reinterpret_cast<void*>(from), size};
+        return process_vm_readv(getpid(), &here, 1, &there, 1, 0) == static_cast<ssize_t>(size)
+                   ? peeked::copied
+                   : peeked::gone;
+    }
+
     tally take_tally(bool alone) noexcept override {
         const std::scoped_lock lock(mutex_);
         tallies.emplace_back();
@@ -181,6 +193,7 @@ public:
 
     // Runs once, inside the next take: what other threads do while this one is stopped there.
     std::function<void()> during_take;
+    bool may_peek = true;
     unsigned takes = 0;
     unsigned returns = 0;
     unsigned resizes = 0;

@@ -193,14 +193,20 @@ TEST_F(page_runs_test, a_chunk_ends_when_nothing_is_taken_and_lives_again) {
     const std::uint32_t c = make();
     const page_run a = get(20);
     std::uint32_t backed = 0;
-    EXPECT_FALSE(runs.take_all(c, me, backed));
+    EXPECT_FALSE(runs.take_all(c, me, h, backed));
     runs.let_go_warm(a);
-    EXPECT_FALSE(runs.take_all(c, other, backed)) << "somebody else's";
+    EXPECT_FALSE(runs.take_all(c, other, h, backed)) << "somebody else's";
     EXPECT_EQ(runs.warm(), 20u);
-    ASSERT_TRUE(runs.take_all(c, me, backed));
+    ASSERT_TRUE(runs.take_all(c, me, h, backed));
     EXPECT_EQ(backed, 20u);
     EXPECT_EQ(runs.warm(), 0u);
     EXPECT_FALSE(runs.is_live(c));
+    runs.go_on(h);
+    EXPECT_TRUE(runs.is_live(c));
+    EXPECT_EQ(runs.warm(), 20u);
+    EXPECT_EQ(runs.warm_in(c), 20u);
+    ASSERT_TRUE(runs.take_all(c, me, h, backed));
+    EXPECT_EQ(backed, 20u);
     EXPECT_FALSE(runs.take(me, 1, 1, h));
     EXPECT_FALSE(runs.take_at({c, 0, 1}, h));
     runs.forget(c);
@@ -380,9 +386,13 @@ TEST_F(page_runs_test, threads_meet_in_no_page) {
             case 5: {
                 const auto c = static_cast<std::uint32_t>(random() % 2);
                 std::uint32_t backed = 0;
-                if (random() % 16 == 0 && runs.take_all(c, me, backed)) {
+                if (random() % 16 == 0 && runs.take_all(c, me, mine, backed)) {
                     claim({c, 0, all}, who);
                     release({c, 0, all}, who);
+                    if (random() % 2 == 0) {
+                        runs.go_on(mine); // it could not be given back
+                        break;
+                    }
                     runs.forget(c);
                     bool is_new = false;
                     const std::uint32_t again = runs.begin_making(is_new);
@@ -422,7 +432,7 @@ TEST_F(page_runs_test, threads_meet_in_no_page) {
     EXPECT_EQ(runs.warm(), warm);
     for (std::uint32_t c = 0; c < runs.high(); ++c) {
         std::uint32_t backed = 0;
-        ended += runs.is_live(c) && runs.take_all(c, me, backed) ? 1u : 0u;
+        ended += runs.is_live(c) && runs.take_all(c, me, h, backed) ? 1u : 0u;
     }
     EXPECT_EQ(ended, 2u) << "every page came back";
     EXPECT_EQ(runs.warm(), 0u);

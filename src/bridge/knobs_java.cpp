@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT
+// The JVM reads JAVA_TOOL_OPTIONS before everything else, so what comes later, the user's own part of
+// it included, wins by itself. It is looked for all the same: sizes depend on one another, and two
+// collectors are an error.
+#include "bridge/java_options.hpp"
+#include "bridge/knobs_said.hpp"
+#include "bridge/runtime_shares.hpp"
+#include "bridge/settings.hpp"
+#include "bridge/state.hpp"
+#include "bridge/text.hpp"
+#include "prim/process_view.hpp"
+
+namespace memreeve::bridge {
+
+namespace {
+
+constexpr const char* variable_name = "JAVA_TOOL_OPTIONS";
+
+// Below this HotSpot takes Serial by itself, in a machine or container of that size; 2 GiB less what
+// a machine's firmware keeps.
+constexpr byte_count server_class = 1792 * mib;
+
+line& add_option(line& l, const char* name, byte_count bytes) noexcept {
+    if (bytes != 0) {
+        l.add(name).add_number(bytes / mib).add("m");
+    }
+    return l;
+}
+
+// What the processes beside this one hold counts where it is more than a little: a JVM whose heap
+// does not fit ends.
+byte_count held_by_others(state& s) noexcept {
+    const auto charged = [&s](owner_id who) {
+        return s.books().tree().at(who).charged.load(std::memory_order_relaxed);
+    };
+    const auto own =
+        static_cast<owner_id>(s.image().process_account.load(std::memory_order_relaxed));
+    const page_count all = charged(owner_id::root);
+    const page_count mine = charged(own);
+    return all > mine ? bytes_of(all - mine) : 0;
+}
+
+void tell_users(state& s, const room& r, const java_options& users) noexcept {
+    const chosen_size* const sizes[] = {&users.heap,  &users.initial,   &users.machine,
+                                        &users.share, &users.metaspace, &users.code_cache,
+                                        &users.direct};
+    for (const chosen_size* size : sizes) {
+        if (size->is_there) {
+            said_by_user(s, size->word, nullptr);
+        }
+    }
+    if (users.heap.bytes > r.limit) {
+        above_the_limit(s, r, users.heap.word, users.heap.bytes);
+    }
+}
+
+} // namespace
+
+void turn_java(state& s, const room& r, int argument_count, char* const* arguments) noexcept {
+    const bool is_launcher = s.is_java_launcher();
+    const java_options users = read_java_options(users_options(variable_name), is_launcher,
+                                                 s.image().path, argument_count, arguments);
+    tell_users(s, r, users);
+    const auto leave = [&s] { put_options(s, variable_name, ""); };
+    if (users.heap.is_there || users.machine.is_there) {
+        leave();
+        return;
+    }
+    if (users.share.is_there) {
+        // A share of the machine's memory: of the limit instead.
+        line l;
+        put_options(s, variable_name, add_option(l, "-XX:MaxRAM=", r.limit).text());
+        return;
+    }
+    room left = r;
+    if (const byte_count others = held_by_others(s); others > r.limit / 8) {
+        left.limit -= others < r.limit ? round_up(others, mib) : r.limit;
+    }
+    // Only the launcher's options are all to be seen; a host's might name another collector.
+    const bool chooses = is_launcher && !users.has_collector && r.limit < server_class;
+    const java_collector collector = chooses ? java_collector::serial : users.collector;
+    const unsigned processors = prim::usable_processors();
+    const java_shares shares = shares_for_java(left.limit, r.reserve, collector, processors, users);
+    if (shares.heap == 0) {
+        leave();
+        line runtime;
+        too_small(s, left, runtime.add("Java with ").add(name_of(collector)).text(),
+                  smallest_java_limit(collector, processors) + (r.limit - left.limit));
+        return;
+    }
+    if (users.initial.is_there && (users.initial.bytes == 0 || users.initial.bytes > shares.heap)) {
+        leave(); // the JVM would refuse the two together
+        return;
+    }
+    line l;
+    l.add(chooses ? "-XX:+UseSerialGC " : "");
+    // A heap that grows ends the JVM when it is refused; one that is committed from the start does
+    // not meet the limit any more. ZGC takes pages, not just a promise, and survives a refusal.
+    if (!users.initial.is_there) {
+        add_option(l, "-Xms", collector == java_collector::z ? least_z_heap : shares.heap).add(" ");
+    }
+    add_option(l, "-Xmx", shares.heap);
+    add_option(l, " -XX:MaxMetaspaceSize=", shares.metaspace);
+    add_option(l, " -XX:ReservedCodeCacheSize=", shares.code_cache);
+    add_option(l, " -XX:MaxDirectMemorySize=", shares.direct);
+    put_options(s, variable_name, l.text());
+}
+
+} // namespace memreeve::bridge

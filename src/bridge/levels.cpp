@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+#include "bridge/levels.hpp"
+
+#include "bridge/asking.hpp"
+#include "bridge/callers.hpp"
+
+#include <sys/mman.h>
+
+namespace memreeve::bridge {
+
+using telemetry::purpose;
+using telemetry::runtime_kind;
+
+namespace {
+
+constexpr byte_count large = byte_count{1} << 20;
+constexpr byte_count arena_of_cpython = byte_count{256} << 10; // 1 MiB from 3.10 on
+
+constexpr criticality by_size(byte_count size, criticality small) noexcept {
+    return size >= large ? criticality::task : small;
+}
+
+bool is_applications(state& s) noexcept {
+    const asking* const by = asking::now();
+    return by != nullptr && kind_of_caller(s, by->caller()) == caller_kind::application;
+}
+
+criticality of_block(state& s, runtime_kind runtime, byte_count size) noexcept {
+    if (size >= large) {
+        return criticality::task;
+    }
+    switch (runtime) {
+    case runtime_kind::other: return criticality::process;
+    case runtime_kind::cpython: return criticality::domain;
+    default: break;
+    }
+    // HotSpot's arenas ended it at 75,056 bytes, V8's tables at 96 KiB: no size below tells a buffer.
+    return is_applications(s) ? criticality::domain : criticality::process;
+}
+
+criticality of_pages(state& s, runtime_kind runtime, byte_count size) noexcept {
+    switch (runtime) {
+    case runtime_kind::other: return by_size(size, criticality::process);
+    case runtime_kind::cpython:
+        return size >= arena_of_cpython ? criticality::task : criticality::domain;
+    default: break;
+    }
+    if (is_applications(s)) {
+        return by_size(size, criticality::domain);
+    }
+    // SGen asks for sections of its heap in whole pages; for what it works with while it collects
+    // (pin queues, mark stacks) by the byte, and does not survive a refusal there.
+    if (runtime == runtime_kind::mono && is_aligned(size, page_size)) {
+        return by_size(size, criticality::process);
+    }
+    return criticality::process;
+}
+
+} // namespace
+
+purpose purpose_of(state& s, int prot) noexcept {
+    const std::uint32_t runtime = s.image().runtime.load(std::memory_order_relaxed);
+    return (prot & PROT_EXEC) != 0                                      ? purpose::code
+           : runtime == static_cast<std::uint32_t>(runtime_kind::other) ? purpose::mapping
+                                                                        : purpose::gc_heap;
+}
+
+criticality level_for(state& s, purpose what_for, byte_count size) noexcept {
+    asking::is_for(what_for);
+    if (s.books().tree().at(owner_id::root).limit.load(std::memory_order_relaxed) >=
+            budget::no_limit &&
+        !s.is_embedded()) {
+        return criticality::task; // they are all alike
+    }
+    const auto runtime =
+        static_cast<runtime_kind>(s.image().runtime.load(std::memory_order_relaxed));
+    switch (what_for) {
+    case purpose::malloc: return of_block(s, runtime, size);
+    case purpose::gc_heap:
+    case purpose::mapping: return of_pages(s, runtime, size);
+    case purpose::stack: return criticality::task;
+    // ZGC lowers its heap when a commit of its file fails.
+    case purpose::file: return by_size(size, criticality::process);
+    case purpose::code:
+        return runtime == runtime_kind::other || runtime == runtime_kind::cpython
+                   ? by_size(size, criticality::process)
+                   : criticality::process;
+    case purpose::metadata: break;
+    }
+    return criticality::process;
+}
+
+} // namespace memreeve::bridge

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+// Decision 30: what the user has said to a JVM is found wherever the JVM reads it.
+#include "bridge/java_options.hpp"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+using namespace memreeve;
+using namespace memreeve::bridge;
+
+constexpr byte_count mib = byte_count{1} << 20;
+
+class java_options_of : public testing::Test {
+protected:
+    void SetUp() override {
+        char pattern[] = "/tmp/memreeve-unit-XXXXXX";
+        folder = mkdtemp(pattern);
+        forget_variables();
+    }
+    void TearDown() override {
+        forget_variables();
+        fs::remove_all(folder);
+    }
+    static void forget_variables() {
+        unsetenv("JDK_JAVA_OPTIONS");
+        unsetenv("_JAVA_OPTIONS");
+    }
+    static java_options read(std::vector<std::string> words, const char* tool_options = nullptr,
+                             const char* program = "/jdk/bin/java", bool is_launcher = true) {
+        std::vector<char*> arguments;
+        for (std::string& w : words) {
+            arguments.push_back(w.data());
+        }
+        return read_java_options(tool_options, is_launcher, program,
+                                 static_cast<int>(arguments.size()), arguments.data());
+    }
+    std::string file(const std::string& name, const std::string& text) const {
+        std::ofstream((folder / name).string(), std::ios::binary) << text;
+        return (folder / name).string();
+    }
+    fs::path folder;
+};
+
+TEST_F(java_options_of, the_command_line) {
+    const java_options o = read({"java", "-Xmx300m", "-Xms64M", "-XX:MaxMetaspaceSize=1g",
+                                 "-XX:ReservedCodeCacheSize=2048k", "-XX:MaxDirectMemorySize=7",
+                                 "-XX:+UseParallelGC", "Main"});
+    EXPECT_EQ(o.heap.bytes, 300 * mib);
+    EXPECT_STREQ(o.heap.word, "-Xmx300m");
+    EXPECT_EQ(o.initial.bytes, 64 * mib);
+    EXPECT_EQ(o.metaspace.bytes, 1024 * mib);
+    EXPECT_EQ(o.code_cache.bytes, 2 * mib);
+    EXPECT_EQ(o.direct.bytes, 7u);
+    EXPECT_TRUE(o.has_collector);
+    EXPECT_EQ(o.collector, java_collector::parallel);
+    EXPECT_FALSE(o.share.is_there);
+}
+
+TEST_F(java_options_of, nothing) {
+    const java_options o = read({"java", "-cp", "-Xmx1g", "Main"});
+    EXPECT_FALSE(o.heap.is_there || o.initial.is_there || o.share.is_there || o.machine.is_there ||
+                 o.metaspace.is_there || o.code_cache.is_there || o.direct.is_there ||
+                 o.has_collector);
+}
+
+TEST_F(java_options_of, the_programs_own_arguments_are_not_the_jvms) {
+    for (const std::vector<std::string>& words :
+         {std::vector<std::string>{"java", "Main", "-Xmx1g"},
+          {"java", "-jar", "a.jar", "-Xmx1g"},
+          {"java", "-m", "a/b", "-Xmx1g"},
+          {"java", "--module-path", "p", "--module", "a/b", "-Xmx1g"},
+          {"java", "--class-path", "-Xmx1g", "Main"}}) {
+        EXPECT_FALSE(read(words).heap.is_there) << words[1];
+    }
+    EXPECT_TRUE(read({"java", "-p", "p", "-Xmx1g", "Main"}).heap.is_there);
+    EXPECT_TRUE(read({"java", "--class-path=p", "-Xmx1g", "Main"}).heap.is_there);
+}
+
+TEST_F(java_options_of, other_launchers_take_them_behind_a_j) {
+    EXPECT_FALSE(read({"javac", "-Xmx1g"}, nullptr, "/jdk/bin/javac").heap.is_there);
+    EXPECT_TRUE(read({"javac", "A.java", "-J-Xmx1g"}, nullptr, "/jdk/bin/javac").heap.is_there);
+    EXPECT_FALSE(read({"host", "-Xmx1g", "-J-Xmx1g"}, nullptr, "/opt/host", false).heap.is_there);
+}
+
+TEST_F(java_options_of, variables_in_the_jvms_order) {
+    EXPECT_EQ(read({"java", "Main"}, "-Dx=y  '-Xmx5m'").heap.bytes, 5 * mib);
+    setenv("JDK_JAVA_OPTIONS", "-Xmx6m -XX:MaxRAMPercentage=50", 1);
+    EXPECT_EQ(read({"java", "Main"}, "-Xmx5m").heap.bytes, 6 * mib);
+    EXPECT_TRUE(read({"java", "Main"}).share.is_there);
+    EXPECT_FALSE(read({"javac"}, nullptr, "/jdk/bin/javac").heap.is_there) << "java's alone";
+    EXPECT_EQ(read({"java", "-Xmx7m", "Main"}, "-Xmx5m").heap.bytes, 7 * mib);
+    setenv("_JAVA_OPTIONS", "-XX:MaxHeapSize=8m", 1);
+    EXPECT_EQ(read({"java", "-Xmx7m", "Main"}).heap.bytes, 8 * mib);
+    EXPECT_EQ(read({"host"}, nullptr, "/opt/host", false).heap.bytes, 8 * mib);
+}
+
+TEST_F(java_options_of, files_that_are_named) {
+    const std::string arguments = file("args", "-cp \"x y\"\n# a comment\n-Xmx9m\nMain");
+    EXPECT_EQ(read({"java", "@" + arguments}).heap.bytes, 9 * mib);
+    EXPECT_FALSE(read({"java", "@@" + arguments}).heap.is_there);
+    EXPECT_FALSE(read({"java", "@" + (folder / "absent").string(), "Main"}).heap.is_there);
+    setenv("JDK_JAVA_OPTIONS", ("@" + arguments).c_str(), 1);
+    EXPECT_EQ(read({"java", "Main"}).heap.bytes, 9 * mib);
+    unsetenv("JDK_JAVA_OPTIONS");
+    const std::string options = file("options", "-XX:+UseZGC -Xms3m\n");
+    const java_options o = read({"java", "-XX:VMOptionsFile=" + options, "Main"});
+    EXPECT_EQ(o.collector, java_collector::z);
+    EXPECT_EQ(o.initial.bytes, 3 * mib);
+    const std::string flags = file("flags", "MaxHeapSize=10m\n+UseSerialGC\n");
+    const java_options f = read({"java", "-XX:Flags=" + flags, "Main"});
+    EXPECT_EQ(f.heap.bytes, 10 * mib);
+    EXPECT_TRUE(f.has_collector);
+    // Across a part read at a time.
+    const std::string large =
+        file("large", std::string(1020, ' ') + "-Xmx11m " + std::string(5000, 'x'));
+    EXPECT_EQ(read({"java", "@" + large}).heap.bytes, 11 * mib);
+}
+
+} // namespace

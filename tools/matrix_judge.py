@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""Runs the cells of ./matrix and judges them."""
+import statistics
+
+import matrix_run
+
+MIB = 1 << 20
+RATIO_GOAL = 0.97  # of the throughput without memreeve
+MARK = 0.9         # of the limit: where the steady load's charge shall be
+LEAK_FACTOR = 4    # a leak that nobody stops ends at so many times the limit
+
+LEGEND = """\
+ok      the leak ended in an exception that the program caught; it went on and ended with 0, nothing above the limit
+design  the runtime itself ends at its limit whatever it is told (the note says why); the last words are there
+MISS    anything else; the note says what
+ended: caught; own-words (the runtime said why and ended), crash (a signal or an error without such words), killed, hang,
+  refused (memreeve did not start it), unbounded (nothing stopped the leak). bare: the same program without memreeve
+  under {bound} of the limit; the steady load runs bare without a bound, with what memreeve set for the runtime
+charged: peak, percent of the limit. resident: peak of anonymous and memory-file pages of all processes, 10 Hz, percent
+  of the limit; over: samples above it. ratio: operations per second with memreeve / without, pairs in turn{judged}"""
+
+
+class Cell:
+    def __init__(self, runtime, program):
+        self.runtime, self.program = runtime, program
+        self.outcome = None   # under memreeve
+        self.bare = None
+        self.verdict, self.notes = "MISS", []
+        self.ratio = self.ratio_cpu = None
+        self.ratios = []
+        self.native = None    # MiB beside the live table, steady
+
+    def as_json(self):
+        fields = {"runtime": self.runtime.name, "program": self.program, "verdict": self.verdict, "notes": self.notes,
+                  "governed": self.outcome.as_json(), "bare": self.bare.as_json() if self.bare else None}
+        if self.program == "steady":
+            fields.update(ratio=self.ratio, ratio_cpu=self.ratio_cpu, ratios=self.ratios, native_mib=self.native)
+        return fields
+
+
+def _common(cell, limit):
+    """What holds for every cell, however it ends; the faults as notes."""
+    o, faults = cell.outcome, []
+    if o.summary is None:
+        if o.ended != "refused":
+            faults.append("no summary")
+    elif o.summary["peak_charged_bytes"] > limit:
+        faults.append(f"charged {o.summary['peak_charged_bytes'] - limit} bytes above the limit")
+    if o.over:
+        faults.append(f"{o.over} of {o.samples} samples resident above the limit")
+    if o.ended in ("hang", "killed", "refused"):
+        faults.append(o.ended)
+    return faults
+
+
+def judge_leak(cell, limit):
+    o = cell.outcome
+    faults = _common(cell, limit)
+    if o.ended == "caught":
+        if not o.said.get("worked"):
+            faults.append("it did not work on")
+        cell.notes = faults or [o.said["caught"][:60]]
+        cell.verdict = "MISS" if faults else "ok"
+        return
+    why = cell.runtime.design(cell.program)
+    if not o.last_words and o.ended != "unbounded":
+        faults.append("no last words")
+    if why and o.ended in ("own-words", "crash") and not faults:
+        cell.verdict, cell.notes = "design", [why]
+        return
+    if not faults:
+        faults.append("nothing stopped the leak" if o.ended == "unbounded" else
+                      f"ended by signal {o.signal}" if o.signal else f"ended with {o.status}")
+    cell.notes = faults
+
+
+def run_leak(runtime, program, limit, memreeve, bound, timeout, bare=True):
+    cell = Cell(runtime, program)
+    command = [*runtime.command, program, str(LEAK_FACTOR * limit // MIB)]
+    cell.outcome = matrix_run.run(command, limit, memreeve, runtime.variables, timeout)
+    if bare:
+        cell.bare = matrix_run.run(command, limit, None, runtime.variables, timeout, bound.enter)
+    judge_leak(cell, limit)
+    return cell
+
+
+def _throughput(o):
+    return o.said["per_second"] if o.said else None
+
+
+def _per_cpu(o):
+    return o.said["operations"] / o.cpu if o.said and o.cpu else None
+
+
+def judge_steady(cell, limit, judge_ratio):
+    o = cell.outcome
+    faults = _common(cell, limit)
+    if o.said is None:
+        faults.append(f"ended by signal {o.signal}" if o.signal else f"ended with {o.status}")
+        if not o.last_words:
+            faults.append("no last words")
+    elif o.said["caught"]:
+        faults.append(f"{o.said['caught']} requests refused below the limit")
+    if o.said is not None:
+        if o.summary and o.summary["peak_charged_bytes"] < 0.8 * limit:
+            faults.append("the load is not near the limit")
+        if judge_ratio and (cell.ratio is None or cell.ratio < RATIO_GOAL):
+            faults.append("throughput" if cell.ratio else "no throughput to compare")
+    cell.verdict = "MISS" if faults else "ok"
+    cell.notes = faults
+
+
+def run_steady(runtime, limit, memreeve, seconds, pairs, pair_seconds, timeout, judge_ratio):
+    """A load at nine tenths of the limit for `seconds`, then pairs with and without memreeve."""
+    cell = Cell(runtime, "steady")
+    live = max(limit // 8 // MIB, 1)
+
+    def governed(length, native):
+        return matrix_run.run(runtime.steady(length, live, native), limit, memreeve, runtime.variables, length + timeout)
+
+    # What the runtime takes beside the native blocks is found first: it differs by 100 MiB.
+    native = 0
+    for _ in range(2):
+        trial = governed(3, native)
+        if trial.said is None or trial.summary is None:
+            break
+        native = max(0, native + int(MARK * limit - trial.summary["peak_charged_bytes"]) // MIB)
+        cell.native = native
+    else:
+        trial = governed(seconds, native)
+    cell.outcome = trial
+    if trial.said is not None:
+        variables = {**runtime.variables, **matrix_run.settings_of(trial.summary)}
+        rounds = []
+        for i in range(pairs):
+            def bare():
+                return matrix_run.run(runtime.steady(pair_seconds, live, native), limit, None, variables, pair_seconds + timeout)
+            if i % 2:
+                without, with_it = bare(), governed(pair_seconds, native)
+            else:
+                with_it = governed(pair_seconds, native)
+                without = bare()
+            cell.bare = without
+            if with_it.said and without.said:
+                rounds.append((with_it, without))
+        cell.ratios = [round(_throughput(w) / _throughput(b), 4) for w, b in rounds]
+        if rounds:
+            cell.ratio = statistics.median(cell.ratios)
+            cell.ratio_cpu = round(statistics.median(_per_cpu(w) / _per_cpu(b) for w, b in rounds), 4)
+    judge_steady(cell, limit, judge_ratio)
+    return cell
+
+
+COLUMNS = ("runtime", "program", "verdict", "ended", "bare", "charged", "resident", "over", "words", "wall s", "ratio", "note")
+
+
+def row_of(cell, limit):
+    o = cell.outcome
+
+    def percent(n):
+        return f"{100 * n / limit:.1f}" if n is not None else "-"
+
+    steady = cell.program == "steady"
+    ended = "at work" if steady and o.said else o.ended
+    bare = "-" if cell.bare is None else "at work" if steady and cell.bare.said else cell.bare.ended
+    ratio = "" if cell.ratio is None else f"{cell.ratio:.3f} (CPU {cell.ratio_cpu:.3f})"
+    return (cell.runtime.title, cell.program, cell.verdict, ended, bare,
+            percent(o.summary["peak_charged_bytes"] if o.summary else None), percent(o.resident_peak), f"{o.over}/{o.samples}",
+            "yes" if o.last_words else "no", f"{o.wall:.1f}", ratio, "; ".join(cell.notes))
+
+
+def table(rows, markdown=False, columns=COLUMNS):
+    rows = [columns, *rows]
+    if markdown:
+        lines = ["| " + " | ".join(str(w).replace("|", "/") for w in r) + " |" for r in rows]
+        return [lines[0], "|" + "---|" * len(columns), *lines[1:]]
+    widths = [max(len(r[i]) for r in rows) for i in range(len(columns) - 1)]
+    return ["  ".join([*(c.ljust(w) for c, w in zip(r, widths)), r[-1]]).rstrip() for r in rows]
