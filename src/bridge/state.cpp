@@ -2,6 +2,7 @@
 #include "bridge/state.hpp"
 
 #include "bridge/asking.hpp"
+#include "bridge/early_collection.hpp"
 #include "bridge/environment.hpp"
 #include "bridge/file_pages.hpp"
 #include "bridge/runtime_kind.hpp"
@@ -374,6 +375,7 @@ void state::settle_child() noexcept {
     mine->runtime.store(parents.runtime.load(std::memory_order_relaxed), std::memory_order_relaxed);
     memory().settle_after_fork(*mine);
     files().settle_after_fork();
+    the_early_collection.settle_after_fork(*this);
     make_hosts();
     heap_->blocks().change_owner(owner(owner_kind::malloc));
     if (has_announced_fork) {

@@ -26,6 +26,11 @@ struct process_report {
     std::array<std::uint64_t, telemetry::request_kind_count> requests{};
     std::array<std::uint64_t, criticality_count> refusals{};
     std::array<std::uint64_t, 3> notifications{};
+    // How often its runtime was asked to collect, and the sums of what that found and left.
+    struct asked {
+        std::uint64_t times = 0, before = 0, after = 0;
+        double seconds = 0;
+    } asked;
     std::vector<std::pair<std::string, std::string>> settings;
     std::vector<std::string> users_settings; // what the user has set and was left
     std::string note;                        // a sentence for the closing lines

@@ -85,6 +85,10 @@ json process_of(const process_report& p) {
     out["requests"] = named(telemetry::request_names, p.requests);
     out["refusals"] = named(level_names, p.refusals);
     out["notifications"] = named(notification_names, p.notifications);
+    out["asked"] = {{"times", p.asked.times},
+                    {"charged_before_bytes", p.asked.before},
+                    {"charged_after_bytes", p.asked.after},
+                    {"seconds", p.asked.seconds}};
     json settings = json::object();
     for (const auto& [name, value] : p.settings) {
         settings[name] = value;

@@ -301,6 +301,9 @@ void ledger::free_image(image_record& image) noexcept {
     for (auto& n : image.notifications) {
         n.store(0, std::memory_order_relaxed);
     }
+    for (auto* n : {&image.asked.times, &image.asked.before, &image.asked.after, &image.asked.ns}) {
+        n->store(0, std::memory_order_relaxed);
+    }
     image.smallest_refused.store(0, std::memory_order_relaxed);
     image.first_refused_at_ns.store(0, std::memory_order_relaxed);
     for (std::uint32_t i = 0; i < image.extents_used.load(std::memory_order_relaxed); ++i) {

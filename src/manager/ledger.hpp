@@ -29,6 +29,7 @@ enum ledger_flag : std::uint32_t {
     flag_no_children = 2, // only the image that attaches first
     flag_no_knobs = 4,    // runtime_limit stays 0
     flag_own_reserve = 8, // the reserve was given, and stays when the limit changes
+    flag_ask = 16,        // runtimes are asked to collect
 };
 
 // The root's limit was changed while the program ran. Bytes, all ones: no limit.

@@ -118,6 +118,14 @@ struct alignas(64) heap_counts {
     std::atomic<std::uint64_t> frees{0};
 };
 
+// How often the image's runtime was asked to collect, and what that brought. Sums over all times.
+struct asked_counts {
+    std::atomic<std::uint64_t> times{0};
+    std::atomic<std::uint64_t> before{0}; // bytes charged and touched, of the whole run
+    std::atomic<std::uint64_t> after{0};
+    std::atomic<std::uint64_t> ns{0};
+};
+
 inline constexpr std::uint64_t picture_hold_ns = 50'000'000;
 
 struct image_record {
@@ -140,7 +148,8 @@ struct image_record {
     char note[256]{};                     // a sentence about the image for the closing lines
 
     std::atomic<std::uint64_t> refusals[criticality_count]{};
-    std::atomic<std::uint64_t> notifications[3]{};  // low, neutral, high
+    std::atomic<std::uint64_t> notifications[3]{}; // low, neutral, high
+    asked_counts asked{};
     std::atomic<std::uint64_t> smallest_refused{0}; // bytes; 0: nothing was refused
     std::atomic<std::uint64_t> first_refused_at_ns{0};
     std::atomic<std::uint32_t> extents_used{0}; // one past the highest slot ever used

@@ -305,6 +305,7 @@ int main(int argc, char** argv) {
                               {"charged_elsewhere", charged_elsewhere(r)},
                               {"extents", r.extents_used.load()},
                               {"extents_lost", r.extents_lost.load()},
+                              {"asked", r.asked.times.load()},
                               {"file_pages", file_pages_of(r)}}
                              .dump()
                       << '\n';

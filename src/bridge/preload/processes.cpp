@@ -2,6 +2,7 @@
 // The libc names for leaving a process image and for starting another, and the library's own start
 // and end. libc's own system() and popen() start programs inside libc: their children attach by
 // themselves; what cannot attach is then not named in the closing lines.
+#include "bridge/early_collection.hpp"
 #include "bridge/environment.hpp"
 #include "bridge/knobs.hpp"
 #include "bridge/pictures.hpp"
@@ -55,7 +56,11 @@ void before_fork() {
     }
 }
 void parent_after_fork() { bridge::the_state.after_fork_in_parent(); }
-void child_after_fork() { static_cast<void>(bridge::governed()); }
+void child_after_fork() {
+    if (bridge::state* s = bridge::governed()) {
+        bridge::the_early_collection.start_in_child(*s);
+    }
+}
 
 // Registered before the state below is published by anybody; what happens earlier, or by clone(),
 // is found out by the wiped word.
@@ -68,6 +73,7 @@ __attribute__((constructor)) void start(int argument_count, char** arguments, ch
         if (s->leaves_children_alone()) {
             taken_out = bridge::take_out_governing_variables();
         }
+        bridge::the_early_collection.start(*s);
     }
 }
 

@@ -3,6 +3,7 @@
 // first; attributes, errors and errno are libc's. Nothing is put round the program's function: it
 // may end by pthread_exit or cancellation, which unwind through here.
 #include "bridge/asking.hpp"
+#include "bridge/early_collection.hpp"
 #include "bridge/stacks.hpp"
 
 #include <atomic>
@@ -90,12 +91,13 @@ MEMREEVE_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attr
     bridge::thread_start* posted = supplies_stack(attributes)
                                        ? nullptr
                                        : bridge::post(*s, {reinterpret_cast<void*>(run), argument});
-    if (posted == nullptr) {
-        return libc(thread, attributes, run, argument);
-    }
-    const int e = libc(thread, attributes, run_posix, posted);
-    if (e != 0) {
+    const int e = posted == nullptr ? libc(thread, attributes, run, argument)
+                                    : libc(thread, attributes, run_posix, posted);
+    if (e != 0 && posted != nullptr) {
         static_cast<void>(bridge::take(posted));
+    }
+    if (e == 0) {
+        bridge::the_early_collection.note_thread(*s);
     }
     return e;
 }
@@ -113,12 +115,12 @@ MEMREEVE_EXPORT int thrd_create(thrd_t* thread, thrd_start_t run, void* argument
         return thrd_nomem;
     }
     bridge::thread_start* posted = bridge::post(*s, {reinterpret_cast<void*>(run), argument});
-    if (posted == nullptr) {
-        return libc(thread, run, argument);
-    }
-    const int e = libc(thread, run_c11, posted);
-    if (e != thrd_success) {
+    const int e = posted == nullptr ? libc(thread, run, argument) : libc(thread, run_c11, posted);
+    if (e != thrd_success && posted != nullptr) {
         static_cast<void>(bridge::take(posted));
+    }
+    if (e == thrd_success) {
+        bridge::the_early_collection.note_thread(*s);
     }
     return e;
 }

@@ -18,6 +18,7 @@ struct run_options {
     bool quiet = false;
     bool verbose = false;
     bool no_knobs = false;
+    bool ask = false;
     bool no_children = false;
     bool best_effort = false;
     std::vector<std::string> command;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Asks for memory as CoreCLR's collector does, under a name that passes for CoreCLR's (corerun):
+// Asks for memory as CoreCLR's collector does, perhaps with a library that passes for CoreCLR:
 // commits of 128 KiB (credit is for smaller ones) in one large reservation, the same again after a
 // refusal. A line for each storm of refusals: KiB granted before it; whether a page of a small
 // reservation was granted in it; how many refusals in a row until a grant, 0: not within 1000.

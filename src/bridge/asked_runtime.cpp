@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+#include "bridge/asked_runtime.hpp"
+
+#include "prim/helper_thread.hpp"
+#include "prim/prim.hpp"
+
+#include <dlfcn.h>
+
+namespace memreeve::bridge {
+
+using telemetry::runtime_kind;
+using answer = asked_runtime::answer;
+
+namespace {
+
+constexpr int first_real_time = 34; // glibc keeps 32 and 33
+constexpr int last_real_time = 64;
+
+// What is asked and not waited for by the runtime: how long its thread gets to come to it.
+constexpr std::uint64_t patience_ns = 1'000'000'000;
+
+const void* object_of(const void* code) noexcept {
+    Dl_info info{};
+    return ::dladdr(code, &info) != 0 ? info.dli_fbase : nullptr;
+}
+
+// Mono stops the world by real-time signals, our thread too once it is known; their handlers lie in
+// Mono's own code. All others stay blocked.
+void open_suspending_signals(const void* mono_code) noexcept {
+    const void* const mono = object_of(mono_code);
+    for (int s = first_real_time; s <= last_real_time; ++s) {
+        const address handler = prim::handler_of(s);
+        if (handler != 0 && object_of(reinterpret_cast<const void*>(handler)) == mono) {
+            prim::open_signal(s);
+        }
+    }
+}
+
+void wake_asker(void* adapter, std::ptrdiff_t) noexcept {
+    prim::wake_all(&static_cast<mrv_cpython*>(adapter)->finished);
+}
+
+} // namespace
+
+bool asked_runtime::is_found(int found) noexcept {
+    has_looked_ = true;
+    is_there_ = found != 0;
+    return is_there_;
+}
+
+answer asked_runtime::collect(runtime_kind kind, const main_isolate& isolate) noexcept {
+    if (has_looked_ && !is_there_) {
+        return answer::never;
+    }
+    switch (kind) {
+    case runtime_kind::mono: return collect_mono();
+    case runtime_kind::jvm: return collect_jvm();
+    case runtime_kind::cpython: return collect_cpython();
+    case runtime_kind::node: return collect_node(isolate);
+    case runtime_kind::coreclr:
+    case runtime_kind::other: break;
+    }
+    return answer::never;
+}
+
+answer asked_runtime::collect_mono() noexcept {
+    if (!has_looked_ && !is_found(mrv_mono_find(&mono_))) {
+        return answer::never;
+    }
+    if (!is_attached_) {
+        open_suspending_signals(reinterpret_cast<const void*>(mono_.collect));
+        is_attached_ = mrv_mono_attach(&mono_) != 0;
+    }
+    return is_attached_ && mrv_mono_collect(&mono_) != 0 ? answer::collected : answer::not_now;
+}
+
+bool asked_runtime::leave_if_ending() noexcept {
+    if (mrv_mono_is_ending(&mono_) == 0) {
+        return false;
+    }
+    mrv_mono_close(&mono_);
+    return true;
+}
+
+answer asked_runtime::collect_jvm() noexcept {
+    // The launcher is known before it has loaded libjvm.so.
+    if (!has_looked_ && mrv_jvm_find(&jvm_) != 0) {
+        static_cast<void>(is_found(1));
+    }
+    if (is_there_ && !is_attached_) {
+        is_attached_ = mrv_jvm_attach(&jvm_) != 0;
+    }
+    // Direct buffers go when the reference handler has come to them.
+    return is_attached_ && mrv_jvm_collect(&jvm_) != 0 ? answer::asked : answer::not_now;
+}
+
+answer asked_runtime::collect_cpython() noexcept {
+    if (!has_looked_) {
+        if (!is_found(mrv_cpython_find(&cpython_))) {
+            return answer::never;
+        }
+        cpython_.done = wake_asker;
+        cpython_.context = &cpython_;
+    }
+    const std::uint32_t before = __atomic_load_n(&cpython_.finished, __ATOMIC_ACQUIRE);
+    if (mrv_cpython_collect(&cpython_) == 0) {
+        return answer::not_now;
+    }
+    const std::uint64_t since = prim::now_ns();
+    while (mrv_cpython_is_done(&cpython_) == 0 && prim::now_ns() - since < patience_ns) {
+        prim::wait_on(&cpython_.finished, before, patience_ns);
+    }
+    return answer::collected;
+}
+
+void main_isolate::note() noexcept {
+    if (known() != nullptr || !has_v8_ || prim::thread_id() != prim::process_id()) {
+        return;
+    }
+    has_v8_ = node_.current != nullptr || mrv_node_find(&node_) != 0;
+    if (has_v8_ && mrv_node_note(&node_) != 0) {
+        isolate_.store(node_.isolate, std::memory_order_release);
+    }
+}
+
+answer asked_runtime::collect_node(const main_isolate& isolate) noexcept {
+    if (!has_looked_ && !is_found(mrv_node_find(&node_))) {
+        return answer::never;
+    }
+    node_.isolate = isolate.known();
+    if (mrv_node_collect(&node_) == 0) {
+        return answer::not_now;
+    }
+    return answer::asked;
+}
+
+} // namespace memreeve::bridge

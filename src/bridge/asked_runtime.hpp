@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// The runtime of this process, asked to collect: the adapters of include/memreeve/adapters/, chosen by
+// what the runtime is. A local variable of the one thread that asks (early_collection.hpp) and holds no lock.
+#pragma once
+
+#include "telemetry/image_record.hpp"
+
+#include <memreeve/adapters/cpython.h>
+#include <memreeve/adapters/jvm.h>
+#include <memreeve/adapters/mono.h>
+#include <memreeve/adapters/node.h>
+
+#include <atomic>
+#include <cstdint>
+
+namespace memreeve::bridge {
+
+// V8 is asked through its isolate, which only the isolate's thread can tell: note() is called where the
+// main thread makes another one, in the middle of nothing, until an isolate is known.
+class main_isolate {
+public:
+    constexpr main_isolate() noexcept = default;
+    void note() noexcept;
+    // Null: not known.
+    void* known() const noexcept { return isolate_.load(std::memory_order_acquire); }
+
+private:
+    std::atomic<void*> isolate_{nullptr};
+    bool has_v8_ = true;
+    mrv_node node_{}; // the main thread's
+};
+
+class asked_runtime {
+public:
+    // collected: it is over. asked: it, or what it frees, comes by and by. not_now: the runtime has not begun, or is busy with the last time.
+    // never: there is nothing here that could be asked.
+    enum class answer : unsigned char { collected, asked, not_now, never };
+    answer collect(telemetry::runtime_kind kind, const main_isolate& isolate) noexcept;
+    // The runtime is ending and waits for this thread: it is left, nothing is asked any more.
+    bool leave_if_ending() noexcept;
+
+private:
+    answer collect_mono() noexcept;
+    answer collect_jvm() noexcept;
+    answer collect_cpython() noexcept;
+    answer collect_node(const main_isolate& isolate) noexcept;
+    bool is_found(int found) noexcept;
+
+    bool has_looked_ = false;
+    bool is_there_ = false;
+    bool is_attached_ = false;
+    mrv_mono mono_{};
+    mrv_jvm jvm_{};
+    mrv_cpython cpython_{};
+    mrv_node node_{};
+};
+
+} // namespace memreeve::bridge

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// When to ask a runtime to collect. Pure: no clock, no system; used by one thread.
+//
+// The first time at the watermark `first_permille`, then whenever half of the room that the last
+// collection left has been used up. Where collections leave no room (a program that really holds so
+// much) that converges: a few times, then no more until memory was given back and taken again.
+//
+// Between two times the runtime has `rest` times as long for itself as the last collection took. The
+// factor doubles with every time that brought nothing and goes back where one brought room, so that
+// asking in vain costs less than `1 / most_rest` of the time.
+#pragma once
+
+#include "base/units.hpp"
+
+#include <cstdint>
+
+namespace memreeve::pressure {
+
+class asking {
+public:
+    static constexpr unsigned first_permille = 600;
+    static constexpr unsigned least_rest = 1;
+    static constexpr unsigned most_rest = 64;
+    static constexpr std::uint64_t least_pause_ns = 1'000'000;
+    static constexpr std::uint64_t vain_pause_ns = 250'000'000; // after `most_rest` was reached
+
+    // `used` of the `top` pages that may be used are in use. Asks when used >= ask_at(top).
+    bool is_due(page_count used, page_count top, std::uint64_t now_ns) const noexcept;
+    // From how many pages on; and, monotonic, not before which time.
+    page_count ask_at(page_count top) const noexcept;
+    std::uint64_t not_before() const noexcept { return not_before_ns_; }
+
+    // Did that bring room?
+    static bool was_of_use(page_count before, page_count after, page_count top) noexcept;
+    // It was asked: what was in use before and after, and how long it took.
+    void asked(page_count before, page_count after, page_count top, std::uint64_t begun_ns,
+               std::uint64_t ended_ns) noexcept;
+    // Nothing was asked for a while: a level that has gone down by itself lowers the next watermark.
+    void calm(page_count used, page_count top) noexcept;
+
+private:
+    static page_count first(page_count top) noexcept { return top * first_permille / 1000; }
+    static page_count next_after(page_count used, page_count top) noexcept;
+
+    page_count at_ = 0; // 0: the first watermark
+    unsigned rest_ = least_rest;
+    std::uint64_t not_before_ns_ = 0;
+};
+
+} // namespace memreeve::pressure

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+# The JVM is asked to collect before its limit.
+import os
+import shutil
+import subprocess
+
+from _ask import hold_all_ways
+from _run import SOURCE, Folder, finish, skip
+
+if shutil.which("java") is None or shutil.which("javac") is None:
+    skip("java and javac are not installed")
+with Folder() as folder:
+    subprocess.run(["javac", "-d", folder.path, os.path.join(SOURCE, "tests", "runtime", "programs", "Hold.java")], check=True)
+    hold_all_ways("jvm", ["java", "-XX:+UseSerialGC", "-Xmx64m", "-XX:MaxDirectMemorySize=1g", "-cp", folder.path, "Hold", "120"], "240M")
+finish()
