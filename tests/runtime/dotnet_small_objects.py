@@ -24,7 +24,8 @@ for limit, environment, options in [(200, {}, []), (64, {}, []), (200, {"DOTNET_
     else:
         expect_equal((r.status, r.out), (0, "caught\nworked on\n"), f"{name}: status, output")
     expect(r.summary["peak_charged_bytes"] <= limit * MIB, f"{name}: peak {r.summary['peak_charged_bytes']}")
-    expect(sums_hold(p), f"{name}: the sums at the end")
+    # A killed one's figures are the last that were taken, of a program in motion.
+    expect(r.status != 0 or sums_hold(p), f"{name}: the sums at the end")
     if options:
         expect(sum(p["refusals"].values()) > 0, f"{name}: nothing was refused")
     else:
