@@ -15,7 +15,11 @@ namespace {
 
 constexpr int refused_status = 125;
 
-line& add_size(line& l, byte_count bytes) noexcept { return l.add_number(bytes / mib).add(" MiB"); }
+line& add_size(line& l, byte_count bytes) noexcept {
+    constexpr byte_count kib = 1024;
+    return bytes % mib == 0 || bytes >= 16 * mib ? l.add_number(bytes / mib).add(" MiB")
+                                                 : l.add_number(bytes / kib).add(" KiB");
+}
 
 } // namespace
 
