@@ -5,7 +5,7 @@
 import os
 
 import _support  # noqa: F401
-from _dotnet import dotnet, dotnet_app, dotnet_self_contained
+from _dotnet import dotnet, dotnet_app, dotnet_self_contained, run_collecting
 from _run import MIB, expect, expect_equal, finish, run, sums_hold
 
 app = dotnet_app()
@@ -25,7 +25,7 @@ for command, limit, environment in [(by_muxer, 200, {}), (by_apphost, 100, {}), 
                                     (by_muxer, 200, {"DOTNET_EnableWriteXorExecute": "0"}),
                                     (by_muxer, 200, {"DOTNET_GCgen0size": "0x4000000"})]:
     name = f"{os.path.basename(command[0])} {limit}M {environment}"
-    r = run(command, "--limit", f"{limit}M", env=variables(**environment))
+    r = run_collecting(command, "--limit", f"{limit}M", env=variables(**environment))
     print(name, r.out, r.err)
     expect_equal(r.status, 0, f"{name}: status")
     expect("caught 3" in r.out and "worked on" in r.out, f"{name}: not caught three times, or no work after it")

@@ -7,14 +7,14 @@ import os
 import signal
 
 import _support  # noqa: F401
-from _dotnet import dotnet, dotnet_app
-from _run import MIB, expect, expect_equal, finish, run, sums_hold
+from _dotnet import dotnet, dotnet_app, run_collecting
+from _run import MIB, expect, expect_equal, finish, sums_hold
 
 command = [dotnet(), os.path.join(dotnet_app(), "app.dll"), "objects"]
 for limit, environment, options in [(200, {}, []), (64, {}, []), (200, {"DOTNET_gcServer": "1"}, []),
                                     (200, {"DOTNET_gcConcurrent": "0"}, []), (200, {}, ["--no-knobs"])]:
     name = f"{limit}M {environment} {options}"
-    r = run(command, "--limit", f"{limit}M", *options, env={**os.environ, **environment})
+    r = run_collecting(command, "--limit", f"{limit}M", *options, env={**os.environ, **environment})
     print(name, r.out, r.err)
     p = r.summary["processes"][0]
     if options and r.status != 0:

@@ -17,6 +17,7 @@
 #include <memory>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <thread>
@@ -105,6 +106,13 @@ long anonymous_kib() {
     return at != nullptr ? std::strtol(at + 11, nullptr, 10) : 0;
 }
 
+// A thread that was joined may still be leaving the kernel; what it had is taken over once it has.
+void await_end(pid_t thread) {
+    while (syscall(SYS_tgkill, getpid(), thread, 0) == 0) {
+        sched_yield();
+    }
+}
+
 // Every thread does the same, and as many have something at once each time, so that growth is what
 // threads leave behind.
 TEST_F(heap_lives, a_million_threads_leave_nothing) {
@@ -114,9 +122,11 @@ TEST_F(heap_lives, a_million_threads_leave_nothing) {
     self = this;
     static pthread_barrier_t all_there;
     ASSERT_EQ(pthread_barrier_init(&all_there, nullptr, at_once), 0);
+    static std::array<pid_t, at_once> numbers;
     const auto life = [](void* number) -> void* {
         static constexpr byte_count sizes[] = {1, 30, 50, 90, 150, 400, 900, 2000, 5000, 40000};
         const auto n = reinterpret_cast<std::uintptr_t>(number);
+        numbers[n % at_once] = static_cast<pid_t>(syscall(SYS_gettid));
         address mine[std::size(sizes)];
         for (unsigned i = 0; i < std::size(sizes); ++i) {
             mine[i] = self->get(sizes[i], i % 4 == 1);
@@ -137,8 +147,9 @@ TEST_F(heap_lives, a_million_threads_leave_nothing) {
                                      reinterpret_cast<void*>(std::uintptr_t{i} + t)),
                       0);
         }
-        for (const pthread_t one : crew) {
-            pthread_join(one, nullptr);
+        for (unsigned t = 0; t < at_once; ++t) {
+            pthread_join(crew[t], nullptr);
+            await_end(numbers[t]);
         }
         if (i / at_once == count / at_once / 5) {
             memory = anonymous_kib();

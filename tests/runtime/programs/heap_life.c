@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -88,10 +89,12 @@ static long anonymous_kib(void) {
 /* ---- threads ---------------------------------------------------------------------------------- */
 
 /* Every thread does the same, so that growth is what threads leave behind. */
+static pid_t numbers[threads_at_once];
 static void* short_life(void* number) {
     static const size_t sizes[] = {1, 24, 40, 100, 100, 250, 700, 900, 1500, 2900, 6000, 40000};
     enum { count = sizeof sizes / sizeof *sizes };
     const unsigned n = (unsigned)(size_t)number;
+    numbers[(n - 1) % threads_at_once] = (pid_t)syscall(SYS_gettid);
     unsigned char* mine[count];
     for (unsigned i = 0; i < count; ++i) {
         mine[i] = get_block(sizes[i]);
@@ -106,6 +109,13 @@ static void* short_life(void* number) {
     return NULL;
 }
 
+/* A thread that was joined may still be leaving the kernel; what it had is taken over once it has. */
+static void await_end(pid_t thread) {
+    while (syscall(SYS_tgkill, getpid(), thread, 0) == 0) {
+        sched_yield();
+    }
+}
+
 static int threads(unsigned count) {
     long before = 0;
     for (unsigned i = 0; i < count; i += threads_at_once) {
@@ -118,6 +128,7 @@ static int threads(unsigned count) {
         }
         for (unsigned t = 0; t < threads_at_once; ++t) {
             pthread_join(crew[t], NULL);
+            await_end(numbers[t]);
         }
         if (i / threads_at_once == count / threads_at_once / 10) {
             before = anonymous_kib();

@@ -5,8 +5,11 @@
 
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstring>
@@ -42,7 +45,15 @@ struct heap_cache : one_heap {
 TEST_F(heap_cache, threads_come_and_go_and_leave_nothing_behind) {
     page_count after_ten = 0;
     for (unsigned i = 0; i < 300; ++i) {
-        std::thread([&] { free_all(work(i)); }).join();
+        pid_t number = 0;
+        std::thread([&] {
+            number = static_cast<pid_t>(syscall(SYS_gettid));
+            free_all(work(i));
+        }).join();
+        // One that was joined may still be leaving the kernel; its cache is taken over once it has.
+        while (syscall(SYS_tgkill, getpid(), number, 0) == 0) {
+            sched_yield();
+        }
         if (i == 10) {
             after_ten = source.pages();
         }
