@@ -338,7 +338,7 @@ int status_of(const run_report& r, const run_options& o) {
 struct preparation {
     std::vector<std::string> outside; // this process's environment
     command_verdict verdict;
-    std::string library;
+    std::string preload; // path of the preload library
     shared_ledger ledger;
 };
 
@@ -385,7 +385,7 @@ std::optional<obstacle> prepare(const run_options& o, const bounds& b, preparati
                                     "program was not started",
                                     shell_word(*library), why)};
     }
-    out.library = *library;
+    out.preload = *library;
     if (std::string why = out.ledger.create(b, o); !why.empty()) {
         return obstacle{memreeve_failed, std::move(why)};
     }
@@ -437,7 +437,7 @@ int run(const run_options& o) {
     const std::uint64_t started_at = prim::now_ns();
     prim::started program;
     const std::vector<std::string> inside =
-        governed_environment(ready.outside, ready.library, ledger.path(), o.best_effort);
+        governed_environment(ready.outside, ready.preload, ledger.path(), o.best_effort);
     const int failed = prim::start_program(verdict.file, o.command, inside, program);
     if (failed == EMFILE || failed == ENFILE) {
         say(fmt::format(
@@ -494,7 +494,7 @@ int run(const run_options& o) {
     if (!is_accounted_for) {
         say(fmt::format("{} was never governed: the loader did not take in {}, or it is another "
                         "library (the lines above may tell why)",
-                        shell_word(o.command.front()), shell_word(ready.library)));
+                        shell_word(o.command.front()), shell_word(ready.preload)));
         if (report.exit_signal == 0 && report.exit_code == 0 && !o.best_effort) {
             return memreeve_failed; // a success without the limit is none
         }
