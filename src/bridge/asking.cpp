@@ -2,6 +2,7 @@
 #include "bridge/asking.hpp"
 
 #include "bridge/callers.hpp"
+#include "bridge/refused_once.hpp"
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
 
@@ -82,6 +83,9 @@ void asking::note_refusal(owner_id who, criticality level, page_count pages) noe
 void asking::after_refusal() const noexcept {
     if (state* const s = holding(); s != nullptr && !s->is_embedded()) {
         leave_words(*s);
+        if (level_ == criticality::domain) {
+            the_refused_once.told(s->books().tree().at(owner_id::root));
+        }
     }
     slow_down(level_);
 }

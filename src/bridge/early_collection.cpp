@@ -32,9 +32,8 @@ const std::uint32_t* futex(const std::atomic<std::uint32_t>& word) noexcept {
 constinit early_collection the_early_collection{};
 
 bool early_collection::is_wanted(state& s) const noexcept {
-    const budget::account& root = s.books().tree().at(owner_id::root);
     return !s.is_embedded() && !s.is_left_alone() && !s.shares_memory() &&
-           root.limit.load(std::memory_order_relaxed) < budget::no_limit &&
+           s.books().tree().at(owner_id::root).is_limited() &&
            (s.books().header().flags.load(std::memory_order_relaxed) & manager::flag_ask) != 0 &&
            runtime_of(s) != runtime_kind::other;
 }

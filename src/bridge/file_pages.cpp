@@ -266,20 +266,23 @@ payer file_pages::payer_for(memory_file& f, owner_id who) noexcept {
 }
 
 charge_outcome file_pages::charge(state& s, memory_file& f, page_span where,
-                                  bool executable) noexcept {
+                                  use_of_pages use) noexcept {
     where = within(where);
     if (where.size() == 0) {
         return charge_outcome::charged;
     }
-    if (executable && !f.is(memory_file::is_code)) {
+    if (use.executable && !f.is(memory_file::is_code)) {
         f.flags.fetch_or(memory_file::is_code, std::memory_order_relaxed);
     }
-    const owner_kind kind = owner_of(s, f, executable);
+    const owner_kind kind = owner_of(s, f, use.executable);
     const payer p = payer_for(f, s.owner(kind));
     const auto who = static_cast<owner_id>(f.payers[p].load(std::memory_order_relaxed) - 1);
-    const criticality level =
+    criticality level =
         level_for(s, kind == owner_kind::code ? telemetry::purpose::code : telemetry::purpose::file,
                   bytes_of(where.size()));
+    if (use.is_view && f.is(memory_file::cleared_to_free)) {
+        level = criticality::process; // CoreCLR ends itself when it cannot write its code
+    }
     constexpr int patience = 64; // others charge and clear the same pages: a race in the program
     for (int tries = 0; tries < patience; ++tries) {
         const page_count free = f.marks.count_free(nodes_, where);

@@ -17,7 +17,7 @@
 // fork: what was charged stays the parent's; the child pays for what it makes accessible (19).
 //
 // Process-local, lock-free, in mappings of its own made at the first such file. Room for 512 files
-// and 8192 views; what has no room is not charged. Pages beyond 8 TiB of a file are not charged.
+// and 65536 views; what has no room is not charged. Pages beyond 8 TiB of a file are not charged.
 #pragma once
 
 #include "bridge/page_marks.hpp"
@@ -46,6 +46,8 @@ struct memory_file {
 
     static constexpr std::uint32_t is_code = 1;    // has been mapped executable, or is known to be
     static constexpr std::uint32_t lost_views = 2; // a view found no room: never taken for gone
+    // CoreCLR's: a block given back is mapped writable in its place, cleared and unmapped.
+    static constexpr std::uint32_t cleared_to_free = 4;
 
     bool is(std::uint32_t flag) const noexcept {
         return (flags.load(std::memory_order_relaxed) & flag) != 0;
@@ -83,6 +85,13 @@ private:
     std::uint32_t index_ = 0;
 };
 
+// How pages of a file become memory: its contents or protection change (fallocate, ftruncate, mprotect),
+// or a view is mapped.
+struct use_of_pages {
+    bool executable = false;
+    bool is_view = false;
+};
+
 enum class charge_outcome : unsigned char { charged, over_budget, no_memory };
 
 class file_pages {
@@ -105,7 +114,8 @@ public:
 
     // Charges what is free of `where`, on trial until keep() or undo(). A refusal is decided after
     // what is owed was given back, and counted with the level of a request of that size.
-    charge_outcome charge(state& s, memory_file& f, page_span where, bool executable) noexcept;
+    charge_outcome charge(state& s, memory_file& f, page_span where,
+                          use_of_pages use = {}) noexcept;
     void keep(memory_file& f, page_span where) noexcept;
     void undo(state& s, memory_file& f, page_span where) noexcept;
     // Contents are gone.

@@ -3,6 +3,7 @@
 
 #include "bridge/asking.hpp"
 #include "bridge/callers.hpp"
+#include "bridge/refused_once.hpp"
 
 #include <sys/mman.h>
 
@@ -14,6 +15,9 @@ using telemetry::runtime_kind;
 namespace {
 
 constexpr byte_count large = byte_count{1} << 20;
+// CoreCLR throws OutOfMemoryException when one of these is refused to its loader, JIT or metadata,
+// provided that there is room left to throw it; smaller ones end it.
+constexpr byte_count survivable_of_coreclr = byte_count{16} << 10;
 constexpr byte_count arena_of_cpython = byte_count{256} << 10; // 1 MiB from 3.10 on
 
 constexpr criticality by_size(byte_count size, criticality small) noexcept {
@@ -26,6 +30,9 @@ bool is_applications(state& s) noexcept {
 }
 
 criticality of_block(state& s, runtime_kind runtime, byte_count size) noexcept {
+    if (runtime == runtime_kind::coreclr && size >= survivable_of_coreclr && !is_applications(s)) {
+        return the_refused_once.level(s.books().tree().at(owner_id::root));
+    }
     if (size >= large) {
         return criticality::task;
     }
@@ -67,9 +74,7 @@ purpose purpose_of(state& s, int prot) noexcept {
 
 criticality level_for(state& s, purpose what_for, byte_count size) noexcept {
     asking::is_for(what_for);
-    if (s.books().tree().at(owner_id::root).limit.load(std::memory_order_relaxed) >=
-            budget::no_limit &&
-        !s.is_embedded()) {
+    if (!s.books().tree().at(owner_id::root).is_limited() && !s.is_embedded()) {
         return criticality::task; // they are all alike
     }
     const auto runtime =
@@ -82,6 +87,9 @@ criticality level_for(state& s, purpose what_for, byte_count size) noexcept {
     // ZGC lowers its heap when a commit of its file fails.
     case purpose::file: return by_size(size, criticality::process);
     case purpose::code:
+        if (runtime == runtime_kind::coreclr && size >= survivable_of_coreclr) {
+            return the_refused_once.level(s.books().tree().at(owner_id::root));
+        }
         return runtime == runtime_kind::other || runtime == runtime_kind::cpython
                    ? by_size(size, criticality::process)
                    : criticality::process;

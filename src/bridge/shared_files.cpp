@@ -40,6 +40,17 @@ void look_at_end(memory_file& f, page_span pages) noexcept {
     }
 }
 
+bool is_cleared_to_free(state& s, const memory_file& f) noexcept {
+    return f.is(memory_file::cleared_to_free) && s.books().tree().at(owner_id::root).is_limited() &&
+           f.end.load(std::memory_order_relaxed) > pages_of(clearing_size);
+}
+
+// CoreCLR hands out its file from the beginning and never comes there (24 GB with .NET 10).
+page_span last_block(const memory_file& f) noexcept {
+    const page_count end = f.end.load(std::memory_order_relaxed);
+    return {end - pages_of(clearing_size), end};
+}
+
 // f(page_span) for every accessible stretch of this process's views of file `index` in `pages`.
 template <class F>
 void for_each_accessible(std::uint32_t index, page_span pages, F&& f) noexcept {
@@ -81,7 +92,8 @@ long create_memory_file(state& s, const char* name, unsigned flags) noexcept {
     if (fd >= 0) {
         const file_use f = files().take_up(s, static_cast<int>(fd), file_kind::memfd, "");
         if (f && same_text(name, "doublemapper")) { // CoreCLR's generated code
-            f->flags.fetch_or(memory_file::is_code, std::memory_order_relaxed);
+            f->flags.fetch_or(memory_file::is_code | memory_file::cleared_to_free,
+                              std::memory_order_relaxed);
         }
     }
     return fd;
@@ -109,7 +121,7 @@ long resize_file(state& s, int fd, std::int64_t size) noexcept {
     bool refused = false;
     if (grown.size() != 0 && f->view_pages.load(std::memory_order_relaxed) != 0) {
         for_each_accessible(f.index(), grown, [&](page_span pages) {
-            refused = refused || files().charge(s, *f, pages, false) != charge_outcome::charged;
+            refused = refused || files().charge(s, *f, pages) != charge_outcome::charged;
         });
     }
     const long r = refused ? -ENOSPC : prim::pass_ftruncate(fd, size);
@@ -145,7 +157,7 @@ long allocate_file(state& s, int fd, int mode, std::int64_t offset, std::int64_t
     }
     const page_span pages{page_of_offset(offset),
                           pages_of(round_up(static_cast<byte_count>(end), page_size))};
-    if (files().charge(s, *f, pages, false) != charge_outcome::charged) {
+    if (files().charge(s, *f, pages) != charge_outcome::charged) {
         return -ENOSPC;
     }
     const long r = prim::pass_fallocate(fd, mode, offset, size);
@@ -237,7 +249,24 @@ int coming_view::begin(byte_count size, int prot, int flags, int fd, std::int64_
     }
     const page_count first = page_of_offset(offset);
     pages_ = {first, first + pages_of(size)};
+    if (prot == PROT_NONE && is_cleared_to_free(state_, *file_)) {
+        // Paid for while there is room.
+        const page_span last = last_block(*file_);
+        if (files().charge(state_, *file_, last) == charge_outcome::charged) {
+            files().keep(*file_, last);
+        }
+    }
     return charge(pages_, prot != PROT_NONE, (prot & PROT_EXEC) != 0);
+}
+
+int coming_view::begin_clearing(byte_count size, int fd, std::int64_t offset) noexcept {
+    file_ = files().of_descriptor(state_, fd);
+    if (!file_) {
+        return ENOMEM;
+    }
+    const page_count first = page_of_offset(offset);
+    pages_ = {first, first + pages_of(size)};
+    return charge(last_block(*file_), true, false);
 }
 
 int coming_view::charge(page_span pages, bool accessible, bool executable) noexcept {
@@ -245,7 +274,7 @@ int coming_view::charge(page_span pages, bool accessible, bool executable) noexc
         return 0;
     }
     on_trial_ = up_to_the_end(*file_, pages);
-    if (files().charge(state_, *file_, on_trial_, executable) != charge_outcome::charged) {
+    if (files().charge(state_, *file_, on_trial_, {executable, true}) != charge_outcome::charged) {
         on_trial_ = {};
         return ENOMEM;
     }
@@ -264,6 +293,30 @@ coming_view::~coming_view() {
     if (file_ && on_trial_.size() != 0) {
         files().undo(state_, *file_, on_trial_);
     }
+}
+
+std::int64_t clearing_block(state& s, range part, int prot, int flags, int fd,
+                            std::int64_t offset) noexcept {
+    constexpr int kinds = MAP_SHARED | MAP_FIXED | MAP_ANONYMOUS | MAP_PRIVATE;
+    if (prot != (PROT_READ | PROT_WRITE) || (flags & kinds) != (MAP_SHARED | MAP_FIXED) ||
+        files().views().is_empty()) {
+        return -1;
+    }
+    const file_use f = files().of_descriptor(s, fd);
+    if (!f || !is_cleared_to_free(s, *f)) {
+        return -1;
+    }
+    page_count there = 0;
+    files().views().for_each(part, [&](const shared_views::view& v) {
+        const page_count here = page_of_offset(offset) + pages_of(v.where.begin - part.begin);
+        there += v.file == f.index() && v.first == here ? v.where.pages() : 0;
+    });
+    return there == part.pages() ? static_cast<std::int64_t>(bytes_of(last_block(*f).begin)) : -1;
+}
+
+void free_contents(state& s, int fd, std::int64_t offset, byte_count size) noexcept {
+    static_cast<void>(allocate_file(s, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
+                                    static_cast<std::int64_t>(size)));
 }
 
 template <class F>
@@ -286,8 +339,9 @@ int opening_views::begin(int prot) noexcept {
     for_each([&](memory_file& f, page_span pages) {
         look_at_end(f, pages);
         is_open_ = true;
-        refused = refused || files().charge(state_, f, up_to_the_end(f, pages),
-                                            (prot & PROT_EXEC) != 0) != charge_outcome::charged;
+        refused =
+            refused || files().charge(state_, f, up_to_the_end(f, pages),
+                                      {(prot & PROT_EXEC) != 0, false}) != charge_outcome::charged;
     });
     return refused ? ENOMEM : 0;
 }
@@ -362,7 +416,7 @@ long remap_view(state& s, address where, byte_count old_size, byte_count new_siz
                             (m.where.contains(where) && m.allowed != access::none);
     look_at_end(*f, grown);
     const page_span to_charge = accessible ? up_to_the_end(*f, grown) : page_span{};
-    if (files().charge(s, *f, to_charge, false) != charge_outcome::charged) {
+    if (files().charge(s, *f, to_charge) != charge_outcome::charged) {
         return -ENOMEM;
     }
     const long got = prim::pass_mremap(where, old_size, new_size, flags, to);

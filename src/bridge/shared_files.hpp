@@ -38,6 +38,8 @@ public:
 
     // 0 or ENOMEM. `flags` and `fd` as mmap has them, `size` and `offset` page aligned.
     int begin(byte_count size, int prot, int flags, int fd, std::int64_t offset) noexcept;
+    // The same for a view that is only cleared (clearing_block): that block is all it needs.
+    int begin_clearing(byte_count size, int fd, std::int64_t offset) noexcept;
     // It lies there.
     void keep(address where) noexcept;
     bool is_of_memory_file() const noexcept { return static_cast<bool>(file_); }
@@ -51,6 +53,18 @@ private:
     page_span pages_{};    // of the view
     page_span on_trial_{}; // of them charged
 };
+
+// CoreCLR gives a block of generated code back by mapping it writable where it lies, clearing it and
+// unmapping it (seen with .NET 10), and ends the process if that is refused. What was never committed
+// of the block would become memory by this, for good. For such a call (a view of the whole part,
+// writable, of the file and the offset that are mapped there now) the offset of clearing_size bytes that
+// can be mapped all over the part instead, to be cleared in its place; -1 for any other. Under a limit only:
+// without one nothing is refused, and the books follow what the program does.
+inline constexpr byte_count clearing_size = byte_count{64} << 10; // a block of CoreCLR's
+std::int64_t clearing_block(state& s, range part, int prot, int flags, int fd,
+                            std::int64_t offset) noexcept;
+// Of a file of ours: the pages read as zeroes and are given back. What cannot be is kept.
+void free_contents(state& s, int fd, std::int64_t offset, byte_count size) noexcept;
 
 // Views in `part` that are about to be made accessible (mprotect).
 class [[nodiscard]] opening_views {

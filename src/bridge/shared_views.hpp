@@ -2,6 +2,9 @@
 // Where this process has files mapped that serve as memory: address range -> file and page of it.
 // Lock-free; a slot is claimed by compare-and-swap on its begin. What finds no slot is counted as
 // lost: its file is then never taken for unused, and its pages are asked of the kernel.
+//
+// Of every 64 slots it is kept between which addresses they ever had views: a look at an address passes
+// over the others. It only widens; views that live long lie near those that came with them.
 #pragma once
 
 #include "base/units.hpp"
@@ -25,11 +28,20 @@ public:
         page_count first = 0;
         std::uint32_t file = 0;
     };
-    static constexpr std::uint32_t capacity = 8192;
-    static constexpr byte_count memory_size = capacity * sizeof(slot);
+    static constexpr std::uint32_t capacity = 65536;
+    static constexpr std::uint32_t together = 64; // slots
+    struct span {
+        std::atomic<address> not_below{0}; // complement of the lowest begin: zero is "none yet"
+        std::atomic<address> end{0};
+    };
+    static constexpr byte_count memory_size =
+        capacity * sizeof(slot) + capacity / together * sizeof(span);
 
     constexpr shared_views() noexcept = default;
-    void open(void* zeroed_memory) noexcept { slots_ = static_cast<slot*>(zeroed_memory); }
+    void open(void* zeroed_memory) noexcept {
+        slots_ = static_cast<slot*>(zeroed_memory);
+        spans_ = reinterpret_cast<span*>(slots_ + capacity);
+    }
     bool is_empty() const noexcept { return count_.load(std::memory_order_acquire) == 0; }
     bool has_lost() const noexcept { return lost_.load(std::memory_order_relaxed) != 0; }
 
@@ -50,6 +62,8 @@ public:
                    !used_.compare_exchange_weak(used, i + 1, std::memory_order_acq_rel)) {
             }
             hint_.store(i + 1 < capacity ? i + 1 : 0, std::memory_order_relaxed);
+            widen(spans_[i / together].not_below, ~v.where.begin);
+            widen(spans_[i / together].end, v.where.end);
             s.begin.store(v.where.begin, std::memory_order_release);
             return true;
         }
@@ -64,7 +78,8 @@ public:
     template <class F>
     void for_each(range where, F&& f) noexcept {
         const std::uint32_t used = used_.load(std::memory_order_acquire);
-        for (std::uint32_t i = 0; i < used; ++i) {
+        for (std::uint32_t i = next_near(0, used, where); i < used;
+             i = next_near(i + 1, used, where)) {
             const address begin = slots_[i].begin.load(std::memory_order_acquire);
             const view v = cut_out(slots_[i], begin, where);
             // Read while it was written by somebody else: gone, or about to be.
@@ -82,7 +97,8 @@ public:
         for (int tries = 0; again && tries < patience; ++tries) {
             again = false;
             const std::uint32_t used = used_.load(std::memory_order_acquire);
-            for (std::uint32_t i = 0; i < used; ++i) {
+            for (std::uint32_t i = next_near(0, used, where); i < used;
+                 i = next_near(i + 1, used, where)) {
                 slot& s = slots_[i];
                 address begin = s.begin.load(std::memory_order_acquire);
                 again = again || begin == being_written;
@@ -143,7 +159,27 @@ private:
                 s.file.load(std::memory_order_relaxed)};
     }
 
+    static void widen(std::atomic<address>& most, address to) noexcept {
+        address seen = most.load(std::memory_order_relaxed);
+        while (seen < to && !most.compare_exchange_weak(seen, to, std::memory_order_release)) {
+        }
+    }
+
+    // The first slot from `i` on that may hold a view in `where`; `used`: there is none.
+    std::uint32_t next_near(std::uint32_t i, std::uint32_t used, range where) const noexcept {
+        while (i < used && i % together == 0) {
+            const span& s = spans_[i / together];
+            if (where.begin < s.end.load(std::memory_order_acquire) &&
+                ~s.not_below.load(std::memory_order_acquire) < where.end) {
+                break;
+            }
+            i += together;
+        }
+        return i < used ? i : used;
+    }
+
     slot* slots_ = nullptr;
+    span* spans_ = nullptr;
     std::atomic<std::uint32_t> used_{0};  // one past the highest slot ever used
     std::atomic<std::uint32_t> hint_{0};  // where to look for an empty one first
     std::atomic<std::uint32_t> count_{0}; // in use

@@ -190,13 +190,22 @@ struct file_mapping {
     range part;
     int prot, flags, fd;
     std::int64_t offset;
+    std::int64_t clearing; // mapped all over the part instead (clearing_block); -1: nothing
     long got;
 };
 
 int map_file_there(void* context) noexcept {
     auto& m = *static_cast<file_mapping*>(context);
-    m.got = prim::pass_mmap(m.part.begin, m.part.size(), m.prot, m.flags, m.fd, m.offset);
-    return m.got < 0 ? static_cast<int>(-m.got) : 0;
+    const bool whole = m.clearing < 0;
+    const byte_count step = whole ? m.part.size() : clearing_size;
+    for (address at = m.part.begin; at < m.part.end; at += step) {
+        const byte_count size = m.part.end - at < step ? m.part.end - at : step;
+        m.got = prim::pass_mmap(at, size, m.prot, m.flags, m.fd, whole ? m.offset : m.clearing);
+        if (m.got < 0) {
+            return static_cast<int>(-m.got);
+        }
+    }
+    return 0;
 }
 
 // What the program had mapped itself over pages of ours goes out of the records with them.
@@ -211,7 +220,8 @@ long put_over_ours(state& s, file_mapping m) noexcept {
     const bool anonymous = (m.flags & MAP_ANONYMOUS) != 0;
     const owner_id who = s.owner(owner_of(s, m.prot));
     coming_view view(s);
-    if (view.begin(m.part.size(), m.prot, m.flags, m.fd, m.offset) != 0) {
+    if ((m.clearing < 0 ? view.begin(m.part.size(), m.prot, m.flags, m.fd, m.offset)
+                        : view.begin_clearing(m.part.size(), m.fd, m.offset)) != 0) {
         return -ENOMEM;
     }
     budget::charge taken;
@@ -227,6 +237,9 @@ long put_over_ours(state& s, file_mapping m) noexcept {
         taken.keep();
     }
     view.keep(m.part.begin);
+    if (m.clearing >= 0) {
+        free_contents(s, m.fd, m.offset, m.part.size());
+    }
     return 0;
 }
 
@@ -244,12 +257,14 @@ long map_fixed(state& s, range whole, int prot, int flags, int fd, std::int64_t 
         if (p.ours.index != 0 || p.hole) {
             s.deferred().forget(p.part);
             forget_mappings(s, p.ours, p.part);
+            const std::int64_t from = offset + static_cast<std::int64_t>(at - whole.begin);
+            const std::int64_t clearing =
+                has_file ? clearing_block(s, p.part, prot, flags, fd, from) : -1;
             leaving_views views(s, p.part);
             if (plain_over_ours) {
                 r = renew(s, p.part, prot);
             } else {
-                r = put_over_ours(s, {p.part, prot, flags, fd,
-                                      offset + static_cast<std::int64_t>(at - whole.begin), 0});
+                r = put_over_ours(s, {p.part, prot, flags, fd, from, clearing, 0});
             }
             if (r != 0) {
                 views.put_back();

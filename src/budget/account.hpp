@@ -21,6 +21,10 @@ namespace memreeve::budget {
 
 inline constexpr page_count no_limit = ~page_count{0} >> 1;
 
+// Of account::usage.
+inline constexpr std::uint64_t held_mask = 0xffffffffULL;
+constexpr page_count held_of(std::uint64_t usage) noexcept { return usage & held_mask; }
+
 enum class account_state : std::uint32_t { free = 0, claimed = 1, live = 2 };
 enum account_flag : std::uint32_t { was_open = 1 }; // since the ledger was made: entries to clear
 
@@ -51,6 +55,8 @@ struct alignas(64) account {
     std::atomic<std::uint64_t> notifications[3]{}; // low, neutral, high
 
     char name[32]{};
+
+    bool is_limited() const noexcept { return limit.load(std::memory_order_relaxed) < no_limit; }
 };
 
 // Quantities of decision 1 that change with every request, in pages: one copy a lane of the account's

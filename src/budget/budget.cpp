@@ -15,7 +15,6 @@ namespace memreeve::budget {
 
 namespace {
 
-constexpr std::uint64_t held_mask = 0xffffffffULL;
 constexpr page_count credit_batch = 64;       // 256 KiB: one climb for many small commits
 constexpr page_count credit_request_max = 16; // larger requests climb for themselves
 // What comes back in small pieces is kept up to here; then all but half a batch goes home in one climb.
@@ -23,7 +22,6 @@ constexpr page_count credit_most = credit_batch + 2 * credit_request_max;
 constexpr unsigned credit_shift = 48;
 constexpr std::uint64_t credit_pages_mask = (std::uint64_t{1} << credit_shift) - 1;
 
-constexpr page_count held_of(std::uint64_t usage) noexcept { return usage & held_mask; }
 constexpr page_count guaranteed_of(std::uint64_t usage) noexcept { return usage >> 32; }
 constexpr page_count claim_of(std::uint64_t usage) noexcept {
     return std::max(held_of(usage), guaranteed_of(usage));

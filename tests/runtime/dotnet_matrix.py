@@ -22,7 +22,7 @@ CELLS = {
     ("dotnet", "objects"): (("caught", "worked on"),),
     ("dotnet", "threads"): (SURVIVES,),
     ("dotnet", "native"): (("caught 3", "worked on"),),
-    ("dotnet", "code"): (None, SURVIVES),  # loader and JIT do not survive a refusal, which is seldom theirs
+    ("dotnet", "code"): (SURVIVES,),
 }
 commands = {"mono": ["mono", mono_app()], "dotnet": [dotnet(), os.path.join(dotnet_app(), "app.dll")]}
 

@@ -9,7 +9,8 @@
  *   map V F OFFSET SIZE PROT         map_over V F OFFSET SIZE PROT   (over view V's start)
  *   map_private V F OFFSET SIZE PROT reserve V SIZE   anonymous V SIZE
  *   protect V OFFSET SIZE PROT       unmap V OFFSET SIZE   remap V OLD NEW
- *   remove V OFFSET SIZE             touch V OFFSET SIZE   read V OFFSET
+ *   remove V OFFSET SIZE             touch V OFFSET SIZE   clear V OFFSET SIZE   read V OFFSET
+ *   blocks F (pages that the kernel keeps for it)          fill (anonymous memory until refused)
  *   segment S SIZE   attach V S PROT   detach V   remove_segment S
  *   fork (the child goes on, until "exit")   exec   exit */
 #include <errno.h>
@@ -20,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -98,6 +100,23 @@ static long send_to_myself(int file) {
     return got;
 }
 
+/* Pieces that halve, so that not a page is left; how many pages. */
+static long fill(void) {
+    long pages = 0;
+    for (size_t size = (size_t)64 << 20; size >= 4096; size /= 2) {
+        while (mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+               MAP_FAILED) {
+            pages += (long)(size / 4096);
+        }
+    }
+    return pages;
+}
+
+static long blocks(int fd) {
+    struct stat about;
+    return fstat(fd, &about) != 0 ? -1 : (long)about.st_blocks * 512 / 4096;
+}
+
 static int is(const char* word, const char* wanted) { return strcmp(word, wanted) == 0; }
 
 int main(int argc, char** argv) {
@@ -165,6 +184,12 @@ int main(int argc, char** argv) {
             r = madvise(views[i] + a, (size_t)b, MADV_REMOVE);
         } else if (is(w[0], "touch")) {
             memset(views[i] + a, 0x5a, (size_t)b);
+        } else if (is(w[0], "clear")) {
+            memset(views[i] + a, 0, (size_t)b);
+        } else if (is(w[0], "blocks")) {
+            r = blocks(files[i]);
+        } else if (is(w[0], "fill")) {
+            r = fill();
         } else if (is(w[0], "read")) {
             r = *(unsigned char*)(views[i] + a);
         } else if (is(w[0], "segment")) {

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+// What a program survives once is refused once in each quarter of the upper half of the reserve.
+#include "bridge/refused_once.hpp"
+
+#include <gtest/gtest.h>
+#include <vector>
+
+namespace memreeve::bridge {
+namespace {
+
+constexpr page_count limit = 1000;
+constexpr page_count reserve = 80; // domain level ends at 960, the quarters are 10 pages each
+
+struct fixture {
+    budget::account root{};
+    refused_once subject{};
+
+    fixture() {
+        root.limit = limit;
+        root.reserve = reserve;
+    }
+    void use(page_count held, page_count touched = 0) {
+        root.usage = std::uint64_t{500} << 32 | held; // what is guaranteed does not matter
+        root.touched = touched;
+    }
+    // As a request of one page ends: true when it was refused.
+    bool ask() {
+        const criticality level = subject.level(root);
+        const page_count used = budget::held_of(root.usage) + root.touched;
+        const bool refused = level == criticality::domain && used + 1 > limit - reserve / 2;
+        if (refused) {
+            subject.told(root);
+        }
+        return refused;
+    }
+};
+
+TEST(refused_once, in_each_quarter_of_the_upper_half) {
+    fixture f;
+    std::vector<page_count> refused;
+    for (page_count used = 900; used < limit;) {
+        f.use(used);
+        if (f.ask()) {
+            refused.push_back(used); // the program goes on as before
+        } else {
+            ++used;
+        }
+    }
+    EXPECT_EQ(refused, (std::vector<page_count>{960, 970, 980, 990}));
+}
+
+TEST(refused_once, what_handles_the_refusal_is_granted) {
+    fixture f;
+    f.use(965);
+    EXPECT_TRUE(f.ask());
+    for (page_count used = 965; used < 970; ++used) {
+        f.use(used);
+        EXPECT_EQ(f.subject.level(f.root), criticality::process);
+    }
+}
+
+TEST(refused_once, anew_when_it_has_let_go) {
+    fixture f;
+    f.use(985);
+    EXPECT_TRUE(f.ask());
+    f.use(965);
+    EXPECT_FALSE(f.ask()) << "still in that half";
+    f.use(500);
+    EXPECT_FALSE(f.ask());
+    f.use(965);
+    EXPECT_TRUE(f.ask());
+}
+
+TEST(refused_once, a_request_that_needed_nothing_uses_no_turn) {
+    fixture f;
+    f.use(965);
+    EXPECT_EQ(f.subject.level(f.root), criticality::domain); // served from what is there already
+    EXPECT_TRUE(f.ask());
+}
+
+TEST(refused_once, touched_memory_counts) {
+    fixture f;
+    f.use(900, 70);
+    EXPECT_TRUE(f.ask());
+}
+
+TEST(refused_once, without_a_limit_or_reserve_never) {
+    fixture f;
+    f.use(965);
+    f.root.reserve = 0;
+    EXPECT_EQ(f.subject.level(f.root), criticality::process);
+    f.root.reserve = reserve;
+    f.root.limit = budget::no_limit;
+    EXPECT_EQ(f.subject.level(f.root), criticality::process);
+}
+
+} // namespace
+} // namespace memreeve::bridge
