@@ -4,6 +4,8 @@
 #include "bridge/asking.hpp"
 #include "bridge/callers.hpp"
 #include "bridge/refused_once.hpp"
+#include "bridge/text.hpp"
+#include "prim/process_view.hpp"
 
 #include <sys/mman.h>
 
@@ -29,12 +31,30 @@ bool is_applications(state& s) noexcept {
     return by != nullptr && kind_of_caller(s, by->caller()) == caller_kind::application;
 }
 
+// HotSpot names its own threads for the kernel too. What a collection or a compiler asks for ends it
+// ("insufficient memory"), while the same line of libjvm serves a direct buffer, whose refusal a
+// program's thread catches.
+bool is_thread_of_hotspot() noexcept {
+    constexpr const char* beginnings[] = {"VM Thread", "GC Thread", "G1 ", "ZWorker",
+                                          "ZDriver",   "ZDirector", "ZUn", "Shenandoah",
+                                          "C1 Comp",   "C2 Comp"};
+    char name[prim::thread_name_size];
+    prim::read_thread_name(name);
+    for (const char* const beginning : beginnings) {
+        if (starts_with(name, beginning)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 criticality of_block(state& s, runtime_kind runtime, byte_count size) noexcept {
     if (runtime == runtime_kind::coreclr && size >= survivable_of_coreclr && !is_applications(s)) {
         return the_refused_once.level(s.books().tree().at(owner_id::root));
     }
     if (size >= large) {
-        return criticality::task;
+        return runtime == runtime_kind::jvm && is_thread_of_hotspot() ? criticality::process
+                                                                      : criticality::task;
     }
     switch (runtime) {
     case runtime_kind::other: return criticality::process;

@@ -27,6 +27,9 @@ bool changes_identity(int fd) noexcept;
 // On an alternate signal stack, or with a signal blocked as a handler's own is (SIGQUIT aside, which
 // HotSpot's threads block for good). False in a handler with SA_NODEFER on the thread's own stack.
 bool may_be_in_signal_handler() noexcept;
+// Of the calling thread, as PR_SET_NAME gave it: at most 15 characters and a zero.
+inline constexpr std::size_t thread_name_size = 16;
+void read_thread_name(char (&out)[thread_name_size]) noexcept;
 // RLIMIT_AS in bytes; all ones without a limit.
 byte_count address_space_limit() noexcept;
 long pass_pkey_mprotect(address where, byte_count size, int prot, int key) noexcept;

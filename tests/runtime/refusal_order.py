@@ -119,6 +119,13 @@ public class Direct {
 else:
     print("not tried: Java, which is not installed")
 
+# A collection or compilation of HotSpot's asks libjvm for large blocks too, and is told by its thread's name.
+OWN = ["VM Thread", "GC Thread#1", "G1 Conc#0", "ZWorker#0", "C2 CompilerThre"]
+OTHERS = ["java", "main", "Thread-7", "Zoo", "GC"]
+r = run([helper("hotspot_threads"), *OWN, *OTHERS], "--limit", f"{LIMIT}M", "--reserve", f"{RESERVE}M", "--best-effort")
+expect_equal(r.summary["processes"][0]["runtime"], "jvm", "hotspot_threads: runtime")
+expect_equal(r.out.splitlines(), [f"{n} granted" for n in OWN] + [f"{n} refused" for n in OTHERS], f"hotspot_threads: {r.err}")
+
 # A storm of refusals is slowed; not at process level, and never in a signal handler.
 COUNT = 100000
 for where, kib, slowed in [("thread", 1024, True), ("thread", 64, False), ("handler", 1024, False), ("stack", 1024, False)]:

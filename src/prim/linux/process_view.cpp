@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -61,6 +62,12 @@ bool changes_identity(int fd) noexcept {
     const bool group = (about.st_mode & S_ISGID) != 0 && (about.st_mode & S_IXGRP) != 0 &&
                        about.st_gid != static_cast<gid_t>(sys(SYS_getegid));
     return user || group;
+}
+
+void read_thread_name(char (&out)[thread_name_size]) noexcept {
+    if (sys(SYS_prctl, PR_GET_NAME, number(out)) < 0) {
+        out[0] = '\0';
+    }
 }
 
 bool may_be_in_signal_handler() noexcept {
