@@ -35,6 +35,12 @@ constexpr byte_count most_metaspace = 1024 * mib;
 constexpr byte_count hello_beside =
     6 * mib; // metaspace and code cache of a program that says hello
 
+// The user's size instead of ours. It is a ceiling, and often a generous one: a heap made small for
+// what is hardly ever used there would end programs that fit, so that at most twice ours is counted.
+constexpr byte_count counted(const chosen_size& users, byte_count ours) noexcept {
+    return users.is_there ? least_of(users.bytes, 2 * ours) : ours;
+}
+
 } // namespace
 
 const char* name_of(java_collector collector) noexcept { return row_of(collector).name; }
@@ -48,11 +54,9 @@ byte_count coreclr_heap_limit(byte_count limit) noexcept {
 java_shares shares_for_java(byte_count limit, byte_count reserve, java_collector collector,
                             unsigned processors, const java_options& users) noexcept {
     const beside_java_heap& b = row_of(collector);
-    const byte_count metaspace =
-        users.metaspace.is_there ? users.metaspace.bytes : least_of(limit / 8, most_metaspace);
-    const byte_count code =
-        users.code_cache.is_there ? users.code_cache.bytes : least_of(limit / 12, usual_code_cache);
-    const byte_count direct = users.direct.is_there ? users.direct.bytes : limit / 16;
+    const byte_count metaspace = counted(users.metaspace, least_of(limit / 8, most_metaspace));
+    const byte_count code = counted(users.code_cache, least_of(limit / 12, usual_code_cache));
+    const byte_count direct = counted(users.direct, limit / 16);
     // Threads, the compilers' work, and what HotSpot keeps of classes outside of metaspace.
     const byte_count native = limit / 8;
     const byte_count needed = reserve + b.fixed + b.worker * workers_beyond_two(processors);

@@ -71,6 +71,18 @@ TEST(runtime_shares, what_the_user_gave_a_jvm_is_counted_and_left) {
     EXPECT_GT(s.heap, 250 * mib);
 }
 
+// -XX:MaxMetaspaceSize=512m in a build's options, the limit 512M.
+TEST(runtime_shares, generous_ceilings_of_the_users_leave_a_jvm_a_heap) {
+    for (const byte_count size : {512 * mib, ~byte_count{0}}) {
+        java_options users;
+        users.metaspace = users.code_cache = users.direct = {true, size, ""};
+        const byte_count heap =
+            shares_for_java(512 * mib, 26 * mib, java_collector::serial, 2, users).heap;
+        EXPECT_GT(heap, 100 * mib);
+        EXPECT_LT(heap, shares_for_java(512 * mib, 26 * mib, java_collector::serial, 2, {}).heap);
+    }
+}
+
 TEST(runtime_shares, hotspots_own_code_cache_is_large_enough) {
     EXPECT_EQ(shares_for_java(4096 * mib, 205 * mib, java_collector::serial, 2, {}).code_cache, 0u);
 }
