@@ -88,10 +88,20 @@ byte_count smallest_java_limit(java_collector collector, unsigned processors) no
     return limit;
 }
 
-node_shares shares_for_node(byte_count limit, byte_count reserve) noexcept {
-    // The young generation is three semi spaces; V8's own are 16 MiB each.
-    const byte_count semi = limit <= 128 * mib ? 1 : limit < 512 * mib ? 4 : 0;
-    const byte_count fixed = (semi == 1 ? 20 : semi == 4 ? 28 : 52) * mib;
+node_shares shares_for_node(byte_count limit, byte_count reserve, bool sets_semi_space,
+                            byte_count users_semi_space) noexcept {
+    // The young generation is three semi spaces; V8's own are 16 MiB each. Of the user's as much is
+    // counted as leaves the old one something.
+    const byte_count semi = !sets_semi_space     ? 0
+                            : limit <= 128 * mib ? 1
+                            : limit < 512 * mib  ? 4
+                                                 : 0;
+    const byte_count users_young = 3 * least_of(users_semi_space, limit);
+    const byte_count fixed = users_semi_space != 0 ? least_of(users_young + 16 * mib, limit / 2)
+                                                   : (semi == 1   ? 20
+                                                      : semi == 4 ? 28
+                                                                  : 52) *
+                                                         mib;
     constexpr byte_count least = 8 * mib; // that Node starts with, with room for a program
     const byte_count all = reserve + fixed + limit / 8;
     // What V8 keeps about the heap's objects beside the heap: a tenth of it.

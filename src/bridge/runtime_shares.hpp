@@ -41,6 +41,8 @@ const char* name_of(java_collector collector) noexcept;
 struct node_shares {
     byte_count old_space = 0, semi_space = 0;
 };
-node_shares shares_for_node(byte_count limit, byte_count reserve) noexcept;
+// `sets_semi_space`: it can be set; else `users_semi_space` bytes are counted for it (0: V8's own).
+node_shares shares_for_node(byte_count limit, byte_count reserve, bool sets_semi_space = true,
+                            byte_count users_semi_space = 0) noexcept;
 
 } // namespace memreeve::bridge

@@ -105,6 +105,17 @@ TEST(runtime_shares, node) {
     }
     EXPECT_EQ(shares_for_node(node_start.least, 2 * mib).old_space, 8u);
     EXPECT_EQ(shares_for_node(512 * mib, 26 * mib).semi_space, 0u);
+    // The user's young generation counts as large as it may get; an old Node is told of none.
+    const node_shares users = shares_for_node(512 * mib, 26 * mib, false, 64 * mib);
+    EXPECT_EQ(users.semi_space, 0u);
+    EXPECT_LT((users.old_space + 3 * 64) * mib, (512 - 26 - 64) * mib);
+    EXPECT_GT(users.old_space, 100u);
+    EXPECT_EQ(shares_for_node(512 * mib, 26 * mib, false, 1024 * mib).old_space,
+              shares_for_node(512 * mib, 26 * mib, false, ~byte_count{0}).old_space);
+    EXPECT_GT(shares_for_node(512 * mib, 26 * mib, false, ~byte_count{0}).old_space, 100u);
+    EXPECT_EQ(shares_for_node(128 * mib, 8 * mib, false).semi_space, 0u);
+    EXPECT_LT(shares_for_node(128 * mib, 8 * mib, false).old_space,
+              shares_for_node(128 * mib, 8 * mib).old_space);
 }
 
 } // namespace
