@@ -65,7 +65,7 @@ def judge_leak(cell, limit):
     why = cell.runtime.design(cell.program)
     if not o.last_words and o.ended != "unbounded":
         faults.append("no last words")
-    if why and o.ended in ("own-words", "crash") and not faults:
+    if why and o.ended == "own-words" and not faults:
         cell.verdict, cell.notes = "design", [why]
         return
     if not faults:
@@ -85,11 +85,11 @@ def run_leak(runtime, program, limit, memreeve, bound, timeout, bare=True):
 
 
 def _throughput(o):
-    return o.said["per_second"] if o.said else None
+    return o.said["per_second"]
 
 
 def _per_cpu(o):
-    return o.said["operations"] / o.cpu if o.said and o.cpu else None
+    return o.said["operations"] / o.cpu
 
 
 def judge_steady(cell, limit, judge_ratio):
@@ -141,7 +141,7 @@ def run_steady(runtime, limit, memreeve, seconds, pairs, pair_seconds, timeout, 
                 with_it = governed(pair_seconds, native)
                 without = bare()
             cell.bare = without
-            if with_it.said and without.said:
+            if all(o.said and o.cpu and o.said.get("per_second") and o.said.get("operations") for o in (with_it, without)):
                 rounds.append((with_it, without))
         cell.ratios = [round(_throughput(w) / _throughput(b), 4) for w, b in rounds]
         if rounds:

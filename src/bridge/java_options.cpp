@@ -13,30 +13,78 @@ namespace memreeve::bridge {
 
 namespace {
 
-constexpr std::size_t longest_word = 512;
+constexpr std::size_t longest_word = 4096;                     // a path
+constexpr std::uint64_t largest_file = std::uint64_t{1} << 20; // of options
 
-// A number with k, m, g or t; 0 where it is none.
+// A number with k, m, g or t; 0 where it is none, the largest there is where it is larger.
 byte_count size_in(const char* text) noexcept {
+    constexpr byte_count most = ~byte_count{0};
     byte_count n = 0;
     for (; *text >= '0' && *text <= '9'; ++text) {
-        n = n * 10 + static_cast<byte_count>(*text - '0');
+        const auto digit = static_cast<byte_count>(*text - '0');
+        n = n > (most - digit) / 10 ? most : n * 10 + digit;
     }
-    switch (*text | 32) {
-    case 'k': return n << 10;
-    case 'm': return n << 20;
-    case 'g': return n << 30;
-    case 't': return n << 40;
-    default: return n;
-    }
+    const char unit = static_cast<char>(*text | 32);
+    const unsigned shift = unit == 'k'   ? 10
+                           : unit == 'm' ? 20
+                           : unit == 'g' ? 30
+                           : unit == 't' ? 40
+                                         : 0;
+    return n > most >> shift ? most : n << shift;
 }
+
+// Options of `java` whose value is a word of its own.
+bool takes_a_word(const char* option) noexcept {
+    constexpr const char* table[] = {
+        "-cp",           "-classpath",        "--class-path",           "-p",
+        "--module-path", "--add-modules",     "--upgrade-module-path",  "--limit-modules",
+        "--add-exports", "--add-opens",       "--enable-native-access", "--add-reads",
+        "--source",      "--describe-module", "--patch-module",         "-d",
+    };
+    for (const char* name : table) {
+        if (same_text(option, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Where options stand decides how they are taken apart.
+enum class origin {
+    variable,  // JAVA_TOOL_OPTIONS, _JAVA_OPTIONS: the VM's alone
+    launcher,  // JDK_JAVA_OPTIONS: options of `java`
+    arguments, // @file of `java`: # begins a comment, in quotes \ takes what follows as it is
+    options,   // -XX:VMOptionsFile
+    flags,     // -XX:Flags: # begins a comment where a word may begin; -XX: is left out
+};
 
 class reader {
 public:
-    // One option. `is_bare`: out of a file of flags, which leaves out -XX:.
-    void note(const char* word, bool is_bare, bool may_name_files) noexcept {
-        const bool is_flag = starts_with(word, "-XX:");
-        if (is_flag || is_bare) {
-            note_flag(word, is_flag ? word + 4 : word, may_name_files);
+    // A word of `java`'s command line. Options end before the program's name.
+    void note_argument(const char* word) noexcept {
+        if (is_over_) {
+            return;
+        }
+        if (is_value_) {
+            is_value_ = false;
+        } else if (word[0] == '@' && word[1] != '@' && reads_files_) {
+            note_file(word + 1, origin::arguments, word);
+        } else if (same_text(word, "-m") || same_text(word, "--module") ||
+                   starts_with(word, "--module=") || word[0] != '-') {
+            is_over_ = true; // what follows is the program's name, or this is
+        } else if (same_text(word, "--disable-@files")) {
+            reads_files_ = false;
+        } else if (takes_a_word(word)) {
+            is_value_ = true;
+        } else {
+            note(word, true);
+        }
+    }
+
+    // An option of the VM.
+    void note(const char* word, bool may_name_files) noexcept {
+        if (starts_with(word, "-XX:")) {
+            note_flag(word, word + 4, may_name_files);
         } else if (starts_with(word, "-Xmx")) {
             choose(found.heap, word, word + 4);
         } else if (starts_with(word, "-Xms")) {
@@ -44,34 +92,12 @@ public:
         }
     }
 
-    // Words between blanks; quotes are left out (an option about memory needs none).
-    void note_text(const char* text, bool may_name_files) noexcept {
+    void note_text(const char* text, origin from) noexcept {
         word_in_progress w;
         for (; *text != '\0'; ++text) {
-            take(w, *text, false, may_name_files);
+            take(w, *text, from);
         }
-        take(w, ' ', false, may_name_files);
-    }
-
-    void note_file(const char* path, bool is_bare) noexcept {
-        const long fd = prim::open_program(path);
-        if (fd < 0) {
-            return; // nor will the JVM read it
-        }
-        word_in_progress w;
-        char part[1024];
-        for (std::uint64_t at = 0;;) {
-            const long n = prim::read_at(static_cast<int>(fd), part, sizeof part, at);
-            if (n <= 0) {
-                break;
-            }
-            for (long i = 0; i < n; ++i) {
-                take(w, part[i], is_bare, false);
-            }
-            at += static_cast<std::uint64_t>(n);
-        }
-        take(w, ' ', is_bare, false);
-        static_cast<void>(prim::close(static_cast<int>(fd)));
+        take(w, '\n', from);
     }
 
     java_options found;
@@ -80,24 +106,85 @@ private:
     struct word_in_progress {
         char text[longest_word];
         std::size_t size = 0;
+        char quote = '\0';
+        bool is_escaped = false;
+        bool is_comment = false;
     };
 
-    void take(word_in_progress& w, char c, bool is_bare, bool may_name_files) noexcept {
-        if (c == '"' || c == '\'') {
-            return;
-        }
-        if (c != ' ' && c != '\t' && c != '\n' && c != '\r' && c != '\f') {
-            if (w.size + 1 < sizeof w.text) {
-                w.text[w.size++] = c;
+    void note_file(const char* path, origin from, const char* word) noexcept {
+        if (!prim::is_regular_file(path)) {
+            // A pipe (bash's <(...)) gives what it has once, and to the JVM.
+            if (prim::file_exists(path)) {
+                choose(found.unread, word, "");
             }
             return;
         }
+        const long fd = prim::open_program(path);
+        if (fd < 0) {
+            return; // nor will the JVM read it
+        }
+        word_in_progress w;
+        char part[1024];
+        long n = 0;
+        std::uint64_t at = 0;
+        while (at < largest_file &&
+               (n = prim::read_at(static_cast<int>(fd), part, sizeof part, at)) > 0) {
+            for (long i = 0; i < n; ++i) {
+                take(w, part[i], from);
+            }
+            at += static_cast<std::uint64_t>(n);
+        }
+        take(w, '\n', from);
+        static_cast<void>(prim::close(static_cast<int>(fd)));
+        if (n != 0) {
+            choose(found.unread, word, "");
+        }
+    }
+
+    void take(word_in_progress& w, char c, origin from) noexcept {
+        const bool is_line_end = c == '\n' || c == '\r';
+        if (w.is_comment) {
+            w.is_comment = !is_line_end;
+            return;
+        }
+        if (w.is_escaped) {
+            w.is_escaped = false;
+        } else if (w.quote != '\0') {
+            if (c == w.quote) {
+                w.quote = '\0';
+                return;
+            }
+            if (c == '\\' && from == origin::arguments) {
+                w.is_escaped = true;
+                return;
+            }
+        } else if (c == '"' || c == '\'') {
+            w.quote = c;
+            return;
+        } else if (c == '#' &&
+                   (from == origin::arguments || (from == origin::flags && w.size == 0))) {
+            w.is_comment = true; // `java` forgets the word before it
+            w.size = 0;
+            return;
+        } else if (c == ' ' || c == '\t' || c == '\f' || is_line_end) {
+            finish(w, from);
+            return;
+        }
+        if (w.size + 1 < sizeof w.text) {
+            w.text[w.size++] = c;
+        }
+    }
+
+    void finish(word_in_progress& w, origin from) noexcept {
         w.text[w.size] = '\0';
+        const char* const word = w.text;
         if (w.size != 0) {
-            if (may_name_files && w.text[0] == '@') {
-                note_file(w.text + 1, false);
-            } else {
-                note(w.text, is_bare, may_name_files);
+            switch (from) {
+            case origin::variable: note(word, true); break;
+            case origin::launcher:
+            case origin::arguments: note_argument(word); break;
+            case origin::options: note(word, false); break;
+            case origin::flags: note_flag(word, word, false); break;
             }
         }
         w.size = 0;
@@ -122,6 +209,7 @@ private:
             {"MaxHeapSize=", found.heap},
             {"InitialHeapSize=", found.initial},
             {"MinHeapSize=", found.initial},
+            {"SoftMaxHeapSize=", found.soft},
             {"MaxRAM=", found.machine},
             {"MaxMetaspaceSize=", found.metaspace},
             {"ReservedCodeCacheSize=", found.code_cache},
@@ -165,65 +253,49 @@ private:
                 return;
             }
         }
-        constexpr const char* files[] = {"Flags=", "VMOptionsFile="};
-        for (const char* f : files) {
-            if (may_name_files && starts_with(flag, f)) {
-                note_file(flag + length(f), f == files[0]);
+        struct named_file {
+            const char* name;
+            origin from;
+        };
+        constexpr named_file files[] = {{"Flags=", origin::flags},
+                                        {"VMOptionsFile=", origin::options}};
+        for (const named_file& f : files) {
+            if (may_name_files && starts_with(flag, f.name)) {
+                note_file(flag + length(f.name), f.from, word);
             }
         }
     }
-};
 
-// Options of `java` whose value is a word of its own.
-bool takes_a_word(const char* option) noexcept {
-    constexpr const char* table[] = {
-        "-cp",           "-classpath",        "--class-path",           "-p",
-        "--module-path", "--add-modules",     "--upgrade-module-path",  "--limit-modules",
-        "--add-exports", "--add-opens",       "--enable-native-access", "--add-reads",
-        "--source",      "--describe-module", "--patch-module",         "-d",
-    };
-    for (const char* name : table) {
-        if (same_text(option, name)) {
-            return true;
-        }
-    }
-    return false;
-}
+    bool is_value_ = false; // the next word belongs to the option before it
+    bool is_over_ = false;
+    bool reads_files_ = true;
+};
 
 } // namespace
 
 java_options read_java_options(const char* tool_options, bool is_launcher, const char* program,
                                int argument_count, char* const* arguments) noexcept {
     reader r;
-    const auto note_variable = [&r](const char* value) {
-        if (value != nullptr) {
-            r.note_text(value, true);
-        }
-    };
-    note_variable(tool_options);
+    if (tool_options != nullptr) {
+        r.note_text(tool_options, origin::variable);
+    }
     if (is_launcher && !same_text(base_name(program), "java")) {
         for (int i = 1; i < argument_count; ++i) {
             if (starts_with(arguments[i], "-J")) {
-                r.note(arguments[i] + 2, false, true);
+                r.note(arguments[i] + 2, true);
             }
         }
     } else if (is_launcher) {
-        note_variable(variable("JDK_JAVA_OPTIONS"));
+        if (const char* more = variable("JDK_JAVA_OPTIONS")) {
+            r.note_text(more, origin::launcher);
+        }
         for (int i = 1; i < argument_count; ++i) {
-            const char* word = arguments[i];
-            if (word[0] == '@' && word[1] != '@') {
-                r.note_file(word + 1, false);
-            } else if (word[0] != '-' || same_text(word, "-jar") || same_text(word, "-m") ||
-                       same_text(word, "--module")) {
-                break; // the program's name
-            } else if (takes_a_word(word)) {
-                ++i;
-            } else {
-                r.note(word, false, true);
-            }
+            r.note_argument(arguments[i]);
         }
     }
-    note_variable(variable("_JAVA_OPTIONS"));
+    if (const char* last = variable("_JAVA_OPTIONS")) {
+        r.note_text(last, origin::variable);
+    }
     return r.found;
 }
 

@@ -20,17 +20,19 @@ struct chosen_size {
 struct java_options {
     chosen_size heap;    // -Xmx, MaxHeapSize, AggressiveHeap
     chosen_size initial; // -Xms, InitialHeapSize, MinHeapSize
+    chosen_size soft;    // SoftMaxHeapSize
     chosen_size machine; // MaxRAM
     chosen_size share;   // MaxRAMPercentage and its kin: of the machine's memory
     chosen_size metaspace, code_cache, direct;
+    chosen_size unread; // a file of options that cannot be read without taking it from the JVM
     bool has_collector = false; // chosen by the user
     java_collector collector = java_collector::g1;
 };
 
 // `tool_options`: the user's part of JAVA_TOOL_OPTIONS, or null. The command line is read for the
 // JDK's launchers alone: `java` takes options as they are up to the program's name, the others behind
-// -J. Of several the last counts, as it does for the JVM. Reads files, allocates nothing; a file's
-// words are taken as they stand, comments too, so that rather too much counts as the user's.
+// -J. Of several the last counts, as it does for the JVM. Reads regular files up to 1 MiB, allocates
+// nothing; takes some 10 KiB of stack.
 java_options read_java_options(const char* tool_options, bool is_launcher, const char* program,
                                int argument_count, char* const* arguments) noexcept;
 

@@ -41,9 +41,9 @@ byte_count held_by_others(state& s) noexcept {
 }
 
 void tell_users(state& s, const room& r, const java_options& users) noexcept {
-    const chosen_size* const sizes[] = {&users.heap,  &users.initial,   &users.machine,
-                                        &users.share, &users.metaspace, &users.code_cache,
-                                        &users.direct};
+    const chosen_size* const sizes[] = {&users.heap,       &users.initial, &users.soft,
+                                        &users.machine,    &users.share,   &users.metaspace,
+                                        &users.code_cache, &users.direct,  &users.unread};
     for (const chosen_size* size : sizes) {
         if (size->is_there) {
             said_by_user(s, size->word, nullptr);
@@ -74,10 +74,14 @@ void turn_java(state& s, const room& r, int argument_count, char* const* argumen
     }
     room left = r;
     if (const byte_count others = held_by_others(s); others > r.limit / 8) {
-        left.limit -= others < r.limit ? round_up(others, mib) : r.limit;
+        const byte_count taken = round_up(others, mib);
+        left.limit -= taken < r.limit ? taken : r.limit;
     }
-    // Only the launcher's options are all to be seen; a host's might name another collector.
-    const bool chooses = is_launcher && !users.has_collector && r.limit < server_class;
+    // Only the launcher's options are all to be seen, and not even they if they come by a pipe. What
+    // is not seen might name another collector, or a heap smaller than an -Xms of ours: the JVM
+    // refuses both.
+    const bool sees_all = is_launcher && !users.unread.is_there;
+    const bool chooses = sees_all && !users.has_collector && r.limit < server_class;
     const java_collector collector = chooses ? java_collector::serial : users.collector;
     const unsigned processors = prim::usable_processors();
     const java_shares shares = shares_for_java(left.limit, r.reserve, collector, processors, users);
@@ -88,18 +92,24 @@ void turn_java(state& s, const room& r, int argument_count, char* const* argumen
                   smallest_java_limit(collector, processors) + (r.limit - left.limit));
         return;
     }
-    if (users.initial.is_there && (users.initial.bytes == 0 || users.initial.bytes > shares.heap)) {
-        leave(); // the JVM would refuse the two together
+    // The JVM refuses a heap below what the user wants of it: it gets that, if the limit allows.
+    const chosen_size& wanted = users.soft.bytes > users.initial.bytes ? users.soft : users.initial;
+    if (wanted.is_there && (wanted.bytes == 0 || wanted.bytes >= r.limit)) {
+        if (wanted.bytes > r.limit) {
+            above_the_limit(s, r, wanted.word, wanted.bytes);
+        }
+        leave();
         return;
     }
+    const byte_count heap = wanted.bytes > shares.heap ? round_up(wanted.bytes, mib) : shares.heap;
     line l;
     l.add(chooses ? "-XX:+UseSerialGC " : "");
     // A heap that grows ends the JVM when it is refused; one that is committed from the start does
     // not meet the limit any more. ZGC takes pages, not just a promise, and survives a refusal.
-    if (!users.initial.is_there) {
-        add_option(l, "-Xms", collector == java_collector::z ? least_z_heap : shares.heap).add(" ");
+    if (!users.initial.is_there && sees_all) {
+        add_option(l, "-Xms", collector == java_collector::z ? least_z_heap : heap).add(" ");
     }
-    add_option(l, "-Xmx", shares.heap);
+    add_option(l, "-Xmx", heap);
     add_option(l, " -XX:MaxMetaspaceSize=", shares.metaspace);
     add_option(l, " -XX:ReservedCodeCacheSize=", shares.code_cache);
     add_option(l, " -XX:MaxDirectMemorySize=", shares.direct);

@@ -37,6 +37,9 @@ constexpr marker markers[] = {
     {"PyGC_Collect", runtime_kind::cpython},       // python, libpython3.so
 };
 constexpr const char* java_launcher = "JLI_Launch";
+// Node takes the option in NODE_OPTIONS since nodejs/node#44436 (2022) and exports this since #48339
+// (2023); those between are told too little rather than too much.
+constexpr const char* node_since = "node_api_create_external_string_latin1";
 
 std::uint32_t gnu_hash_of(const char* name) noexcept {
     std::uint32_t h = 5381;
@@ -130,6 +133,7 @@ int examine(dl_phdr_info* object, std::size_t, void* out) noexcept {
         auto& found = *static_cast<recognised*>(out);
         found.kind = kind_of(e);
         found.is_java_launcher = e.define(java_launcher);
+        found.takes_semi_space = found.kind == runtime_kind::node && e.define(node_since);
         return found.kind != runtime_kind::other ? 1 : 0;
     }
     return 0;

@@ -12,6 +12,8 @@ struct recognised {
     telemetry::runtime_kind kind = telemetry::runtime_kind::other;
     // The program is the JDK's launcher (java, javac, ...), which takes options of the JVM.
     bool is_java_launcher = false;
+    // A Node that takes --max-semi-space-size in NODE_OPTIONS; an older one refuses to start with it.
+    bool takes_semi_space = false;
 };
 
 // What the loader has mapped so far: the program and what it needs. At start only, on the one thread

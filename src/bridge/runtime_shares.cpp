@@ -35,6 +35,12 @@ constexpr byte_count most_metaspace = 1024 * mib;
 constexpr byte_count hello_beside =
     6 * mib; // metaspace and code cache of a program that says hello
 
+// The user's size instead of ours. It is a ceiling, and often a generous one: a heap made small for
+// what is hardly ever used there would end programs that fit, so that at most twice ours is counted.
+constexpr byte_count counted(const chosen_size& users, byte_count ours) noexcept {
+    return users.is_there ? least_of(users.bytes, 2 * ours) : ours;
+}
+
 } // namespace
 
 const char* name_of(java_collector collector) noexcept { return row_of(collector).name; }
@@ -48,11 +54,9 @@ byte_count coreclr_heap_limit(byte_count limit) noexcept {
 java_shares shares_for_java(byte_count limit, byte_count reserve, java_collector collector,
                             unsigned processors, const java_options& users) noexcept {
     const beside_java_heap& b = row_of(collector);
-    const byte_count metaspace =
-        users.metaspace.is_there ? users.metaspace.bytes : least_of(limit / 8, most_metaspace);
-    const byte_count code =
-        users.code_cache.is_there ? users.code_cache.bytes : least_of(limit / 12, usual_code_cache);
-    const byte_count direct = users.direct.is_there ? users.direct.bytes : limit / 16;
+    const byte_count metaspace = counted(users.metaspace, least_of(limit / 8, most_metaspace));
+    const byte_count code = counted(users.code_cache, least_of(limit / 12, usual_code_cache));
+    const byte_count direct = counted(users.direct, limit / 16);
     // Threads, the compilers' work, and what HotSpot keeps of classes outside of metaspace.
     const byte_count native = limit / 8;
     const byte_count needed = reserve + b.fixed + b.worker * workers_beyond_two(processors);
@@ -84,10 +88,20 @@ byte_count smallest_java_limit(java_collector collector, unsigned processors) no
     return limit;
 }
 
-node_shares shares_for_node(byte_count limit, byte_count reserve) noexcept {
-    // The young generation is three semi spaces; V8's own are 16 MiB each.
-    const byte_count semi = limit <= 128 * mib ? 1 : limit < 512 * mib ? 4 : 0;
-    const byte_count fixed = (semi == 1 ? 20 : semi == 4 ? 28 : 52) * mib;
+node_shares shares_for_node(byte_count limit, byte_count reserve, bool sets_semi_space,
+                            byte_count users_semi_space) noexcept {
+    // The young generation is three semi spaces; V8's own are 16 MiB each. Of the user's as much is
+    // counted as leaves the old one something.
+    const byte_count semi = !sets_semi_space     ? 0
+                            : limit <= 128 * mib ? 1
+                            : limit < 512 * mib  ? 4
+                                                 : 0;
+    const byte_count users_young = 3 * least_of(users_semi_space, limit);
+    const byte_count fixed = users_semi_space != 0 ? least_of(users_young + 16 * mib, limit / 2)
+                                                   : (semi == 1   ? 20
+                                                      : semi == 4 ? 28
+                                                                  : 52) *
+                                                         mib;
     constexpr byte_count least = 8 * mib; // that Node starts with, with room for a program
     const byte_count all = reserve + fixed + limit / 8;
     // What V8 keeps about the heap's objects beside the heap: a tenth of it.

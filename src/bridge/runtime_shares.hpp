@@ -30,7 +30,7 @@ struct java_shares {
     byte_count heap = 0; // 0: the limit is too small
     byte_count metaspace = 0, code_cache = 0, direct = 0;
 };
-// `users`: sizes that are there are counted and left alone.
+// `users`: sizes that are there are left alone, and counted up to twice what they would get here.
 java_shares shares_for_java(byte_count limit, byte_count reserve, java_collector collector,
                             unsigned processors, const java_options& users) noexcept;
 // ZGC's heap at the start; it grows page by page.
@@ -41,6 +41,8 @@ const char* name_of(java_collector collector) noexcept;
 struct node_shares {
     byte_count old_space = 0, semi_space = 0;
 };
-node_shares shares_for_node(byte_count limit, byte_count reserve) noexcept;
+// `sets_semi_space`: it can be set; else `users_semi_space` bytes are counted for it (0: V8's own).
+node_shares shares_for_node(byte_count limit, byte_count reserve, bool sets_semi_space = true,
+                            byte_count users_semi_space = 0) noexcept;
 
 } // namespace memreeve::bridge

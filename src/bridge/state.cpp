@@ -262,6 +262,7 @@ void state::describe(image_record& image) noexcept {
     const recognised found = recognise_at_start(image.path);
     image.runtime.store(static_cast<std::uint32_t>(found.kind), std::memory_order_relaxed);
     is_java_launcher_ = found.is_java_launcher;
+    takes_semi_space_ = found.takes_semi_space;
 }
 
 // Anonymous memory that stands there already is the loader's (decision 26).

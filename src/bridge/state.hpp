@@ -56,6 +56,7 @@ public:
     bool is_left_alone() const noexcept { return left_alone_; }
     // The program is a JDK's launcher (bridge/runtime_kind.hpp).
     bool is_java_launcher() const noexcept { return is_java_launcher_; }
+    bool takes_semi_space() const noexcept { return takes_semi_space_; }
     // True in a child that shares its parent's memory: it writes no state of its own.
     bool shares_memory() noexcept;
 
@@ -112,6 +113,7 @@ private:
     com::host_malloc* heap_ = nullptr;
     deferred_frees deferred_{};
     bool is_java_launcher_ = false;
+    bool takes_semi_space_ = false;
     bool left_alone_ = false; // a child under --no-children: its own books, no limit, not listed
     alignas(com::host_memory_manager) unsigned char hosts_[telemetry::owner_kind_count]
                                                           [sizeof(com::host_memory_manager)]{};

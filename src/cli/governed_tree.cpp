@@ -76,13 +76,21 @@ bool governed_tree::attach(const std::string& path, int launcher, int* error) {
     fd_ = static_cast<int>(fd);
     const byte_count size = manager::ledger::size_for(manager::shared_shape);
     *error = EINVAL;
+    // A file of that name may be anybody's; beyond its end is SIGBUS.
+    prim::file_facts facts;
+    if (prim::examine_file(fmt::format("/proc/self/fd/{}", fd_), facts) != 0 || facts.size < size) {
+        return false;
+    }
     address first = 0;
     if (prim::map_shared(fd_, page_size, true, &first) != 0) {
         return false;
     }
     const auto& header = *reinterpret_cast<const manager::ledger_header*>(first);
-    const bool is_known =
-        header.magic == manager::ledger_magic && header.version == manager::ledger_version;
+    const bool is_known = header.magic == manager::ledger_magic &&
+                          header.version == manager::ledger_version && header.size == size &&
+                          header.account_capacity == manager::shared_shape.accounts &&
+                          header.credit_capacity == manager::shared_shape.credits &&
+                          header.image_capacity == manager::shared_shape.images;
     const bool is_launchers = header.launcher_pid.load(std::memory_order_relaxed) == launcher &&
                               header.launcher_start_time.load(std::memory_order_relaxed) ==
                                   prim::process_start_time(launcher);

@@ -45,10 +45,11 @@ machine's or container's memory, or max.
 
 The limit is a ceiling for what is charged: committed memory, of all processes of the run together.
 A request that would pass it is refused, and the program gets what a full machine would give it: a
-null pointer, std::bad_alloc, MemoryError, OutOfMemoryException. Java and Node size their heaps by
-the machine: give them -Xmx or --max-old-space-size as well. The reserve is the part of the limit
-that only requests a runtime cannot do without may use (default: 5 %, at least 8M, at most a
-quarter). Child processes share the limit.
+null pointer, std::bad_alloc, MemoryError, OutOfMemoryException. Runtimes are told the limit in their
+own variables (DOTNET_GCHeapHardLimit, JAVA_TOOL_OPTIONS, NODE_OPTIONS, MONO_GC_PARAMS), where you
+have not set a size yourself; -v shows what was set. The reserve is the part of the limit that only
+requests a runtime cannot do without may use (default: 5 %, at least 8M, at most a quarter). Child
+processes share the limit.
 
 Exit status: the program's own; 128+n when signal n ended it; 125 memreeve failed or its arguments
 are wrong; 126 the command cannot be run or cannot be governed (static, setuid, foreign libc); 127
@@ -102,7 +103,7 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
                   "Closing lines tell what was set for each runtime too (not with -q)")
         ->excludes(quiet);
     run->add_flag("--no-knobs", o.no_knobs,
-                  "Set no variables for the runtime (DOTNET_GCHeapHardLimit, MONO_GC_PARAMS)");
+                  "Set none of the variables that tell runtimes the limit");
     run->add_flag("--ask", o.ask, "Ask runtimes to collect before the limit refuses anything");
     run->add_flag("--no-children", o.no_children, "Leave child processes alone");
     run->add_flag("--best-effort", o.best_effort,

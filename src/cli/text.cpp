@@ -68,7 +68,16 @@ std::string shell_word(std::string_view word) {
     if (!word.empty() && word.find_first_not_of(plain) == std::string_view::npos) {
         return std::string(word);
     }
-    return fmt::format("'{}'", printable(word));
+    const bool is_plain = printable(word) == word;
+    std::string quoted;
+    for (const char c : word) {
+        if (c == '\'') {
+            quoted += is_plain ? "'\\''" : "\\'";
+        } else {
+            quoted += !is_plain && c == '\\' ? "\\\\" : std::string(1, c);
+        }
+    }
+    return is_plain ? fmt::format("'{}'", quoted) : fmt::format("$'{}'", printable(quoted));
 }
 
 } // namespace memreeve::cli

@@ -20,6 +20,8 @@ long open_program(const char* path) noexcept;
 // May this process execute the file? (By its real ids, as access() asks.)
 bool may_execute(const char* path) noexcept;
 bool file_exists(const char* path) noexcept;
+// Neither a directory nor a device, pipe or socket; links are followed, nothing is opened.
+bool is_regular_file(const char* path) noexcept;
 // On how many processors this process may run (sched_getaffinity); at least 1.
 unsigned usable_processors() noexcept;
 // The file changes the user or group at exec, and they are not this process's already.

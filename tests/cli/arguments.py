@@ -28,6 +28,8 @@ with Folder() as folder:
         (["run", "--bogus", *touch], r"unknown option --bogus; memreeve run --help"),
         (["run", "--exit-code-on-limit", "256", *touch], r"--exit-code-on-limit: .*256.*1 to 255"),
         (["run", "--exit-code-on-limit", "x", *touch], r"--exit-code-on-limit.*x"),
+        (["squeeze", "--tolerance", "nan", *touch], r"--tolerance: Value nan not in range 0.1 to 100; memreeve squeeze --help"),
+        (["squeeze", "--timeout", "nan", *touch], r"--timeout: Value nan not in range 1 to 1000000; memreeve squeeze --help"),
         (["run", "touch", mark], r"touch stands before --; write memreeve run \[OPTIONS\] -- COMMAND"),
         (["run", "--limit", "64M"], r"no command given; write memreeve run"),
         (["run", "--"], r"no command given; write memreeve run"),
@@ -57,7 +59,7 @@ with Folder() as folder:
     with open(folder.file("kept.json")) as f:
         expect_equal(f.read(), "mine", "an older summary was emptied by a program that never started")
 
-for arguments, wanted in [(["--help"], r"memreeve run --limit 256M -- mono app.exe"), (["run", "--help"], r"Exit status: "),
+for arguments, wanted in [(["--help"], r"memreeve run --limit 256M -- mono app.exe"), (["run", "--help"], r"Exit status: "), (["run", "--help"], r"DOTNET_GCHeapHardLimit, JAVA_TOOL_OPTIONS, NODE_OPTIONS, MONO_GC_PARAMS"),
                           (["run", "-h", "--", "false"], r"SIZE: bytes"), (["--version"], r"memreeve \d+\.\d+\.\d+")]:
     r = memreeve(*arguments)
     expect_equal(r.status, 0, " ".join(arguments))

@@ -81,6 +81,11 @@ with Folder() as folder:
     expect_equal(states(told)["script"], "note", "a script")
     told = compare("a script by env", [folder.file("by_env", "#!/usr/bin/env true\n", 0o755)], "yes", "env starts")
     told = compare("by env", ["env", "-u", "HOME", "A=1", "true"], "yes", "env starts " + shutil.which("true"))
+    for option in ("--unset", "--chdir"):
+        compare(f"env {option}", ["env", option, "/", "true"], "yes", "env starts " + shutil.which("true"))
+    compare("env -S", ["env", "-S", "true x"], "yes", "env starts " + shutil.which("true"))
+    told = compare("env and a script", ["env", script], "yes", "env starts " + script)
+    expect_equal(states(told).get("script"), "note", "env and a script")
 
     # Programs that cannot.
     compare("not there", ["/no/such"], "no", "no such file")
@@ -112,6 +117,23 @@ with Folder() as folder:
         expect_equal(states(told)["successor"], "limits", "static behind env")
     else:
         print("not tried: gcc -static does not work here")
+    # Only allocators' own libraries are left out, whatever folder they lie in.
+    os.mkdir(folder.path + "/jemalloc")
+    other = built("jemalloc/libother.so", "-shared", "-fPIC")
+    if other:
+        told = compare("a library in a folder of that name", ["true"], "yes",
+                       env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"} | {"LD_PRELOAD": other})
+        expect("preload" not in states(told), f"a library in a folder of that name: {told['findings']}")
+    # A loader from elsewhere would be executed by looking for libraries, however it is named.
+    if static:
+        with open(folder.file("mark.c"), "w") as f:
+            f.write(f'#include <fcntl.h>\nint main(void) {{ return open("{mark}.3", O_CREAT, 0600) < 0; }}\n')
+        os.mkdir(folder.path + "/l")
+        subprocess.run(["gcc", "-static", "-o", folder.path + "/l/ld-linux-x86-64.so.2", folder.path + "/mark.c"], check=True)
+        hidden = built("hidden", "-Wl,--dynamic-linker=/lib64/../.." + folder.path + "/l/ld-linux-x86-64.so.2")
+        told = doctor(hidden)
+        expect(not os.path.exists(mark + ".3"), "doctor executed a loader from elsewhere")
+        expect("is no system's loader" in json.dumps(told["findings"]), f"a loader from elsewhere: {told['findings']}")
     real = built("real32", "-m32")
     if real:
         compare("32-bit, real", [real], "no", "32-bit")

@@ -60,6 +60,14 @@ with Folder() as folder:
         refused([zombie[0], "64M"], f"limit {zombie[0]}: has ended already")
         parent.kill()
 
+    # A file that has the ledger's name and is none, from empty to large enough.
+    for length in (0, 4096, 64 * MIB):
+        false = os.memfd_create("memreeve-ledger")
+        os.ftruncate(false, length)
+        refused([me], f"limit {me}: is governed by another version of memreeve, .*")
+        refused([me, "64M"], f"limit {me}: is governed by another version of memreeve, .*")
+        os.close(false)
+
     p = begin("--limit", "64M")
     pid = str(p.pid)
     for size, wanted in [("12Q", "12Q: ends in an unknown unit, 'Q'; " + ACCEPTED), ("", "'': does not begin with a number; " + ACCEPTED),

@@ -88,6 +88,35 @@ with Folder() as folder:
     r = run([*program, "told", "-Xmx50m"], "--limit", "256M", env=CLEAN)
     expect(set_for(r)[0] is not None, f"an argument of the program was taken for the JVM's: {r.err}")
 
+    # Where not all of it is seen (a pipe, as of bash's <(...), can be read once), nothing is set that
+    # could contradict it: no -Xms, no collector.
+    for text, wanted in (("-Xmx50m", 50), ("-Xmx50m -XX:+UseParallelGC", 50), ("-Dx=y", 0)):
+        reading, writing = os.pipe()
+        os.write(writing, text.encode())
+        os.close(writing)
+        r = run([*java, f"@/dev/fd/{reading}", *main, "told"], "--limit", "256M", env=CLEAN, pass_fds=[reading])
+        os.close(reading)
+        setting = (set_for(r) or [None])[0] or ""
+        expect(r.status == 0 and "-Xmx" in setting and "-Xms" not in setting and "GC" not in setting, f"{text}: {setting} {r.err}")
+        largest = int(told(r).get("max", 0))
+        expect(0.8 * wanted * MIB < largest <= wanted * MIB if wanted else largest < 100 * MIB, f"{text}: {r.out}")
+    # Behind -jar too, as long as the file is not named; a heap that may not be smaller.
+    with open(folder.path + "/manifest", "w") as f:
+        f.write("Main-Class: Knobs\n")
+    subprocess.run(["jar", "cfm", folder.path + "/knobs.jar", folder.path + "/manifest", "-C", folder.path, "."], check=True, timeout=300)
+    for words, setting, largest in ((["-jar", "-Xmx50m", folder.path + "/knobs.jar"], None, 50),
+                                    (["-XX:SoftMaxHeapSize=180m", *main], "-Xms180m -Xmx180m", 180),
+                                    (["-Xms170m", *main], "-Xmx170m", 170)):
+        r = run([*java, "-XX:+UseSerialGC", *words, "told"], "--limit", "256M", env=CLEAN)
+        got = (set_for(r) or [None])[0]
+        expect(r.status == 0 and (got is None) == (setting is None) and (setting or "") in (got or ""), f"{words}: {got} {r.err}")
+        expect(0.8 * largest * MIB < int(told(r).get("max", 0)) <= largest * MIB, f"{words}: {r.out}")
+    r = run([*program, "told"], "--limit", "256M", env={**CLEAN, NAME: "-Xms300m"})
+    expect("-Xms300m of 300 MiB is above the limit of 256 MiB" in r.err and set_for(r) == [None], f"-Xms above the limit: {r.err}")
+    # A generous ceiling is no need: the heap does not shrink to nothing.
+    r = run([*java, "-XX:+UseSerialGC", "-XX:MaxMetaspaceSize=512m", *main, "told"], "--limit", "512M", env=CLEAN)
+    expect(r.status == 0 and int(told(r).get("max", 0)) > 128 * MIB, f"a generous metaspace: {r.out} {r.err}")
+
     # A share of the machine's memory becomes one of the limit.
     r = run([*java, "-XX:+UseSerialGC", "-XX:MaxRAMPercentage=50", "-XX:MinRAMPercentage=50", *main, "told"], "--limit",
             "512M", env=CLEAN)

@@ -3,6 +3,7 @@
 # runtime's design ends it; nothing is charged above the limit and nothing resident above it; and a
 # load stays near the limit without harm (30 s with MEMREEVE_LONG, else 5). No figure of time is asserted.
 import os
+import subprocess
 import sys
 
 import _support  # noqa: F401
@@ -68,6 +69,16 @@ for script, ended, judged in ((f"echo '{LINE % (chr(34) + 'E' + chr(34), 'true')
                               ("echo Out of memory. >&2; exit 1", "own-words", "MISS")):
     cell = verdict(script)
     expect_equal((cell.outcome.ended, cell.verdict), (ended, judged), f"judged of {script}")
+# The design of a runtime excuses what the runtime says itself, not a crash, even with last words.
+WORDS = "echo 'memreeve: sh was refused memory for the first time' >&2; "
+for script, judged in (("echo Out of memory. >&2; exit 1", "design"), ("kill -SEGV $$", "MISS"), ("exit 1", "MISS")):
+    said = Said(["sh", "-c", WORDS + script])
+    said.design = lambda _: "so it is"
+    cell = matrix_judge.run_leak(said, "arrays", LIMIT, MEMREEVE, None, PATIENCE, bare=False)
+    expect_equal(cell.verdict, judged, f"by design: judged of {script}")
+for words in (["--seconds", "0"], ["--timeout", "-1"], ["--limit", "1K"], ["--only", "perl"]):
+    done = subprocess.run([os.path.join(SOURCE, "matrix"), *words], capture_output=True, text=True, timeout=PATIENCE)
+    expect(done.returncode == 2 and words[0] in done.stderr and done.stdout == "", f"./matrix {words}: {done.returncode} {done.stderr}")
 cell = verdict("sleep 1000", timeout=2)
 expect_equal((cell.outcome.ended, cell.verdict), ("hang", "MISS"), "judged of a hang")
 hold = "import time; held = bytearray(64 << 20); time.sleep(%d)"

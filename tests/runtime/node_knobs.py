@@ -4,6 +4,7 @@
 # that the program catches; a Worker with limits of its own ends alone.
 import os
 import shutil
+import subprocess
 
 import _support  # noqa: F401
 from _run import MIB, Folder, expect, expect_equal, finish, memreeve, run, skip
@@ -78,6 +79,19 @@ with Folder() as folder:
         expect(any("=50" in u for u in nodes(r)[0]["users_settings"]), f"{name}: {nodes(r)[0]['users_settings']}")
     r = run(["node", "--max-semi-space-size=2", script, "told"], "--limit", "256M", env=CLEAN)
     expect("semi" not in (set_for(r)[0] or "semi") and SIZE in set_for(r)[0], f"a young generation of the user's: {set_for(r)}")
+    r = run(["node", "--max-semi-space-size=32", script, "told"], "--limit", "256M", env=CLEAN)
+    expect(r.status == 0 and heap_of(r) < 200 * MIB, f"a large young generation leaves the old one too much: {heap_of(r) / MIB} {r.err}")
+    r = run([*program, "told", "--max-old-space-size=50"], "--limit", "256M", env=CLEAN)
+    expect(SIZE in (set_for(r)[0] or ""), f"an argument of the script was taken for Node's: {r.err}")
+    # An older Node refuses NODE_OPTIONS that name the young generation.
+    with open(folder.path + "/old.c", "w") as f:
+        f.write('#include <stdio.h>\n#include <stdlib.h>\nvoid node_module_register(void* m) { (void)m; }\n'
+                'int main(void) { puts(getenv("NODE_OPTIONS")); return 0; }\n')
+    if shutil.which("gcc") and subprocess.run(["gcc", "-rdynamic", "-o", folder.path + "/old", folder.path + "/old.c"]).returncode == 0:
+        r = run([folder.path + "/old"], "--limit", "128M", env=CLEAN)
+        expect(r.status == 0 and r.out.startswith(SIZE) and "semi" not in r.out, f"an old Node is told {r.out!r} {r.err}")
+    else:
+        print("not tried: an old Node, without gcc")
     r = run(["node", "--max-old-space-size=600", script, "told"], "--limit", "256M", env=CLEAN)
     expect_equal(sum("=600 of 600 MiB is above the limit of 256 MiB" in x for x in r.lines), 1, r.err)
 

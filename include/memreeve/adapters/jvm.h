@@ -60,6 +60,24 @@ static inline int mrv_jvm_find(mrv_jvm* j) {
     return mrv_find_in("libjvm.so", "JNI_GetCreatedJavaVMs", &j->created, sizeof j->created);
 }
 
+/* On the thread that attached; it is none of the VM's then. Nothing to do where nothing is attached. */
+static inline void mrv_jvm_close(mrv_jvm* j) {
+    void (*drop)(void* thread, void* object);
+    int32_t (*detach)(void* machine);
+    if (j->thread == 0) {
+        return;
+    }
+    memcpy(&drop, &(*j->thread)[MRV_JNI_DELETE_GLOBAL_REF], sizeof drop);
+    memcpy(&detach, &(*j->machine)[MRV_JVM_DETACH], sizeof detach);
+    if (j->system != 0) {
+        drop((void*)(uintptr_t)j->thread, j->system);
+    }
+    detach((void*)(uintptr_t)j->machine);
+    j->thread = 0;
+    j->system = 0;
+    j->gc = 0;
+}
+
 /* Makes the calling thread a daemon thread of the VM. 0: the VM is not there yet, or is ending. */
 static inline int mrv_jvm_attach(mrv_jvm* j) {
     int32_t (*attach)(void* machine, void** thread, void* arguments);
@@ -94,7 +112,11 @@ static inline int mrv_jvm_attach(mrv_jvm* j) {
         drop(thread, local);
     }
     clear(thread);
-    return j->system != 0 && j->gc != 0;
+    if (j->system == 0 || j->gc == 0) {
+        mrv_jvm_close(j); /* who asks for the next time would attach once more */
+        return 0;
+    }
+    return 1;
 }
 
 static inline int mrv_jvm_open(mrv_jvm* j) { return mrv_jvm_find(j) && mrv_jvm_attach(j); }
@@ -111,22 +133,6 @@ static inline int mrv_jvm_collect(mrv_jvm* j) {
     call((void*)(uintptr_t)j->thread, j->system, j->gc, 0);
     clear((void*)(uintptr_t)j->thread);
     return 1;
-}
-
-static inline void mrv_jvm_close(mrv_jvm* j) {
-    void (*drop)(void* thread, void* object);
-    int32_t (*detach)(void* machine);
-    if (j->thread == 0) {
-        return;
-    }
-    memcpy(&drop, &(*j->thread)[MRV_JNI_DELETE_GLOBAL_REF], sizeof drop);
-    memcpy(&detach, &(*j->machine)[MRV_JVM_DETACH], sizeof detach);
-    if (j->system != 0) {
-        drop((void*)(uintptr_t)j->thread, j->system);
-    }
-    detach((void*)(uintptr_t)j->machine);
-    j->thread = 0;
-    j->gc = 0;
 }
 
 #ifdef __cplusplus

@@ -71,31 +71,15 @@ std::string joined(const std::vector<std::string>& words) {
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-std::vector<std::string> preloaded(const std::vector<std::string>& environment) {
-    std::vector<std::string> out;
-    for (const std::string& v : environment) {
-        if (!v.starts_with("LD_PRELOAD=")) {
-            continue;
-        }
-        std::string name;
-        for (const char c : v.substr(11) + ":") {
-            if (c != ':' && c != ' ') {
-                name += c;
-            } else if (!name.empty()) {
-                out.push_back(std::exchange(name, {}));
-            }
-        }
-    }
-    return out;
-}
-
 // The loader's own list of what it would load, ours included. It executes nothing of the program,
 // but a loader from elsewhere would itself be executed, so only the system's is asked.
 finding libraries_of(const program_facts& facts, const std::string& program,
                      const std::string& library) {
-    const bool is_the_systems = facts.loader.starts_with("/lib64/") ||
-                                facts.loader.starts_with("/lib/") ||
-                                facts.loader.starts_with("/usr/lib");
+    std::string loader; // /lib64/../.. leads anywhere
+    const bool is_the_systems =
+        prim::resolve_path(facts.loader, loader) == 0 &&
+        (loader.starts_with("/lib64/") || loader.starts_with("/lib/") ||
+         loader.starts_with("/usr/lib/") || loader.starts_with("/usr/lib64/"));
     if (!is_the_systems) {
         return finding{
             "libraries", note,
@@ -113,7 +97,7 @@ finding libraries_of(const program_facts& facts, const std::string& program,
     captured_output heard;
     std::string resolved = program; // $ORIGIN is where the file is, not the link
     (void)prim::resolve_path(program, resolved);
-    if (const int e = run_captured(facts.loader, {facts.loader, resolved}, inside, heard); e != 0) {
+    if (const int e = run_captured(loader, {loader, resolved}, inside, heard); e != 0) {
         return finding{"libraries", note, fmt::format("cannot be looked for: {}", std::strerror(e)),
                        "", ""};
     }
@@ -163,6 +147,10 @@ void add_hint_at_others(const char* name, std::string found, diagnosis& out) {
          "ask doctor about the program it starts"});
 }
 
+bool is_shell(const std::string& name) {
+    return name == "dash" || name == "sh" || name == "bash" || name == "busybox";
+}
+
 void examine_program(const command_verdict& verdict, const std::string& library, diagnosis& out) {
     const program_facts facts = facts_of(verdict.program);
     out.findings.push_back(
@@ -176,7 +164,7 @@ void examine_program(const command_verdict& verdict, const std::string& library,
         } else {
             out.findings.push_back({"script", fine, found, "", ""});
         }
-    } else if (name == "dash" || name == "sh" || name == "bash" || name == "busybox") {
+    } else if (is_shell(name)) {
         add_hint_at_others("shell", "it is a shell", out);
     }
     if (name != "env") {
@@ -212,11 +200,7 @@ void examine_program(const command_verdict& verdict, const std::string& library,
                  "if the two do not go together, use a build without it"});
         }
     }
-    for (const std::string& other : preloaded(prim::environment())) {
-        const std::string which = allocator_in(other);
-        if (which.empty()) {
-            continue;
-        }
+    for (const std::string& other : foreign_allocators(prim::environment())) {
         prim::file_facts file;
         const bool is_missing =
             other.find('/') != other.npos && prim::examine_file(other, file) != 0;
@@ -249,8 +233,12 @@ std::string started_by_env(const command_verdict& verdict,
     }
     for (std::size_t i = 0; i < words.size(); ++i) {
         const std::string& w = words[i];
-        if (w == "-u" || w == "-C") {
+        if (w == "-u" || w == "-C" || w == "--unset" || w == "--chdir") {
             ++i; // the next word belongs to it
+        } else if ((w == "-S" || w == "--split-string") && i + 1 < words.size()) {
+            const std::size_t at = words[i + 1].find_first_not_of(" \t");
+            words[i + 1].erase(0, std::min(at, words[i + 1].size()));
+            words[i + 1].erase(std::min(words[i + 1].find_first_of(" \t"), words[i + 1].size()));
         } else if (!w.starts_with("-") && w.find('=') == w.npos) {
             return w;
         }
@@ -267,9 +255,17 @@ void examine_successor(const command_verdict& verdict, const doctor_options& o, 
     }
     const command_verdict next = examine_command(name, search_path_of(prim::environment()));
     if (next.status == 0) {
+        const program_facts facts = facts_of(next.program);
+        const bool is_script = next.program != next.file;
         out.findings.push_back(
-            {"successor", fine, fmt::format("env starts {}", next.program), "", ""});
-        add_runtime(facts_of(next.program), out);
+            {"successor", fine, fmt::format("env starts {}", shell_word(next.file)), "", ""});
+        if (facts.runtime == runtime_kind::other &&
+            (is_script || is_shell(base_name(next.program)))) {
+            add_hint_at_others(is_script ? "script" : "shell",
+                               is_script ? "which is a script" : "which is a shell", out);
+        } else {
+            add_runtime(facts, out);
+        }
     } else {
         const bool would_run = next.reason.find("cannot be governed") != next.reason.npos;
         out.findings.push_back(

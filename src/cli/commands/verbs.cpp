@@ -7,6 +7,18 @@ namespace memreeve::cli {
 
 namespace {
 
+// As CLI::Range, which takes "nan" for a number in any range.
+CLI::Validator between(double least, double most) {
+    return CLI::Validator(
+        [least, most](const std::string& text) {
+            double value = 0;
+            return CLI::detail::lexical_cast(text, value) && value >= least && value <= most
+                       ? std::string()
+                       : fmt::format("Value {} not in range {} to {}", text, least, most);
+        },
+        "");
+}
+
 constexpr const char* doctor_footer =
     R"(Looks at the program file, its libraries, the kernel, limits and container, and says on one screen
 whether memreeve run would govern the command, why not, and what to use instead. The command is not
@@ -79,7 +91,7 @@ CLI::App* add_squeeze(CLI::App& app, squeeze_options& q) {
         ->add_option("--tolerance", q.tolerance_percent,
                      "How far above a failing limit the answer may lie, in percent (default: 5)")
         ->type_name("N")
-        ->check(CLI::Range(0.1, 100.0).description(""));
+        ->check(between(0.1, 100));
     squeeze->add_option("--repeat", q.repeat, "How often the answer has to work (default: 3)")
         ->type_name("N")
         ->check(CLI::Range(1, 1000).description(""));
@@ -88,7 +100,7 @@ CLI::App* add_squeeze(CLI::App& app, squeeze_options& q) {
                      "A run that takes N times as long as without a limit, and more than two "
                      "seconds, has failed (default: 5)")
         ->type_name("N")
-        ->check(CLI::Range(1.0, 1e6).description(""));
+        ->check(between(1, 1000000));
     squeeze->add_option("--expect", q.expect, "Exit status that counts as success (default: 0)")
         ->type_name("STATUS")
         ->check(CLI::Range(0, 255).description(""));

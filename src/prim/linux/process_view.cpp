@@ -42,6 +42,12 @@ bool file_exists(const char* path) noexcept {
     return sys(SYS_faccessat, AT_FDCWD, number(path), F_OK) == 0;
 }
 
+bool is_regular_file(const char* path) noexcept {
+    struct stat about {};
+    return sys(SYS_newfstatat, AT_FDCWD, number(path), number(&about), 0) == 0 &&
+           S_ISREG(about.st_mode);
+}
+
 unsigned usable_processors() noexcept {
     std::uint64_t mask[128]{}; // 8192 processors
     const long bytes = sys(SYS_sched_getaffinity, 0, sizeof mask, number(mask));

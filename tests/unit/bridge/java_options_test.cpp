@@ -7,6 +7,7 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <string>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -79,6 +80,9 @@ TEST_F(java_options_of, the_programs_own_arguments_are_not_the_jvms) {
           {"java", "--class-path", "-Xmx1g", "Main"}}) {
         EXPECT_FALSE(read(words).heap.is_there) << words[1];
     }
+    EXPECT_FALSE(read({"java", "--module=a/b", "-Xmx1g"}).heap.is_there);
+    EXPECT_FALSE(read({"java", "-jar", "-Xms1m", "a.jar", "-Xmx1g"}).heap.is_there);
+    EXPECT_TRUE(read({"java", "-jar", "-Xmx1g", "a.jar"}).heap.is_there) << "before the file";
     EXPECT_TRUE(read({"java", "-p", "p", "-Xmx1g", "Main"}).heap.is_there);
     EXPECT_TRUE(read({"java", "--class-path=p", "-Xmx1g", "Main"}).heap.is_there);
 }
@@ -117,10 +121,59 @@ TEST_F(java_options_of, files_that_are_named) {
     const java_options f = read({"java", "-XX:Flags=" + flags, "Main"});
     EXPECT_EQ(f.heap.bytes, 10 * mib);
     EXPECT_TRUE(f.has_collector);
+    EXPECT_FALSE(read({"java", "--disable-@files", "@" + arguments, "Main"}).heap.is_there);
+    // The file may name the program too; what follows is the program's.
+    const std::string whole = file("whole", "-Xms2m -jar a.jar -Xmx3g");
+    EXPECT_TRUE(read({"java", "@" + whole, "-Xmx1g"}).initial.is_there);
+    EXPECT_FALSE(read({"java", "@" + whole, "-Xmx1g"}).heap.is_there);
     // Across a part read at a time.
     const std::string large =
         file("large", std::string(1020, ' ') + "-Xmx11m " + std::string(5000, 'x'));
     EXPECT_EQ(read({"java", "@" + large}).heap.bytes, 11 * mib);
+}
+
+TEST_F(java_options_of, comments_are_no_options) {
+    const std::string arguments =
+        file("args", "# -Xmx1g was too much\n-cp . # -Xmx2g\n-Da=b#c -Xmx3g\n-Xms4m\n");
+    const java_options o = read({"java", "@" + arguments, "Main"});
+    EXPECT_FALSE(o.heap.is_there) << o.heap.word;
+    EXPECT_EQ(o.initial.bytes, 4 * mib);
+    const std::string flags = file("flags", "MaxRAM=60m # MaxHeapSize=70m\n#MaxHeapSize=80m\n");
+    EXPECT_FALSE(read({"java", "-XX:Flags=" + flags, "Main"}).heap.is_there);
+    EXPECT_EQ(read({"java", "-XX:Flags=" + flags, "Main"}).machine.bytes, 60 * mib);
+}
+
+TEST_F(java_options_of, a_quoted_blank_does_not_end_a_word) {
+    EXPECT_FALSE(read({"java"}, "-Dx=\"a -Xmx5m\" '-Dy= -Xmx6m'").heap.is_there);
+    EXPECT_EQ(read({"java"}, "-Dx=\"it's\" -Xmx7m").heap.bytes, 7 * mib);
+    const std::string arguments = file("args", "\"-Dx=# -Xmx1g\" \"-Dq=a\\\" -Xmx2g\"\n-Xms4m\n");
+    const java_options o = read({"java", "@" + arguments, "Main"});
+    EXPECT_FALSE(o.heap.is_there) << o.heap.word;
+    EXPECT_EQ(o.initial.bytes, 4 * mib);
+}
+
+TEST_F(java_options_of, a_pipe_is_left_to_the_jvm) {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    ASSERT_EQ(write(ends[1], "-Xmx5m\n", 7), 7);
+    close(ends[1]);
+    const std::string name = "@/proc/self/fd/" + std::to_string(ends[0]);
+    const java_options o = read({"java", name, "-Xms3m", "Main"});
+    EXPECT_TRUE(o.unread.is_there);
+    EXPECT_STREQ(o.unread.word, name.c_str());
+    EXPECT_EQ(o.initial.bytes, 3 * mib);
+    char text[8]{};
+    EXPECT_EQ(::read(ends[0], text, sizeof text), 7) << "the JVM is to find it";
+    close(ends[0]);
+    EXPECT_TRUE(read({"java", "-XX:Flags=/dev/zero", "Main"}).unread.is_there);
+    EXPECT_FALSE(read({"java", "@" + folder.string() + "/absent", "Main"}).unread.is_there);
+}
+
+TEST_F(java_options_of, sizes_beyond_all_bounds) {
+    EXPECT_EQ(read({"java", "-Xmx99999999999999999999", "Main"}).heap.bytes, ~byte_count{0});
+    EXPECT_EQ(read({"java", "-Xmx16777216t", "Main"}).heap.bytes, ~byte_count{0});
+    EXPECT_EQ(read({"java", "-Xmx16777215t", "Main"}).heap.bytes, 16777215 * (mib << 20));
+    EXPECT_EQ(read({"java", "-XX:SoftMaxHeapSize=5m", "Main"}).soft.bytes, 5 * mib);
 }
 
 } // namespace

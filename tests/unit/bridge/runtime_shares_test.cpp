@@ -71,6 +71,18 @@ TEST(runtime_shares, what_the_user_gave_a_jvm_is_counted_and_left) {
     EXPECT_GT(s.heap, 250 * mib);
 }
 
+// -XX:MaxMetaspaceSize=512m in a build's options, the limit 512M.
+TEST(runtime_shares, generous_ceilings_of_the_users_leave_a_jvm_a_heap) {
+    for (const byte_count size : {512 * mib, ~byte_count{0}}) {
+        java_options users;
+        users.metaspace = users.code_cache = users.direct = {true, size, ""};
+        const byte_count heap =
+            shares_for_java(512 * mib, 26 * mib, java_collector::serial, 2, users).heap;
+        EXPECT_GT(heap, 100 * mib);
+        EXPECT_LT(heap, shares_for_java(512 * mib, 26 * mib, java_collector::serial, 2, {}).heap);
+    }
+}
+
 TEST(runtime_shares, hotspots_own_code_cache_is_large_enough) {
     EXPECT_EQ(shares_for_java(4096 * mib, 205 * mib, java_collector::serial, 2, {}).code_cache, 0u);
 }
@@ -93,6 +105,17 @@ TEST(runtime_shares, node) {
     }
     EXPECT_EQ(shares_for_node(node_start.least, 2 * mib).old_space, 8u);
     EXPECT_EQ(shares_for_node(512 * mib, 26 * mib).semi_space, 0u);
+    // The user's young generation counts as large as it may get; an old Node is told of none.
+    const node_shares users = shares_for_node(512 * mib, 26 * mib, false, 64 * mib);
+    EXPECT_EQ(users.semi_space, 0u);
+    EXPECT_LT((users.old_space + 3 * 64) * mib, (512 - 26 - 64) * mib);
+    EXPECT_GT(users.old_space, 100u);
+    EXPECT_EQ(shares_for_node(512 * mib, 26 * mib, false, 1024 * mib).old_space,
+              shares_for_node(512 * mib, 26 * mib, false, ~byte_count{0}).old_space);
+    EXPECT_GT(shares_for_node(512 * mib, 26 * mib, false, ~byte_count{0}).old_space, 100u);
+    EXPECT_EQ(shares_for_node(128 * mib, 8 * mib, false).semi_space, 0u);
+    EXPECT_LT(shares_for_node(128 * mib, 8 * mib, false).old_space,
+              shares_for_node(128 * mib, 8 * mib).old_space);
 }
 
 } // namespace

@@ -24,7 +24,10 @@ TEST(text, words_are_quoted_when_a_shell_would_need_it) {
     EXPECT_EQ(shell_word("/usr/bin/mono"), "/usr/bin/mono");
     EXPECT_EQ(shell_word("two words"), "'two words'");
     EXPECT_EQ(shell_word(""), "''");
-    EXPECT_EQ(shell_word("a\x1b"), "'a\\x1b'");
+    EXPECT_EQ(shell_word("it's"), "'it'\\''s'");
+    EXPECT_EQ(shell_word("a\\b c"), "'a\\b c'");
+    EXPECT_EQ(shell_word("a\x1b"), "$'a\\x1b'");
+    EXPECT_EQ(shell_word("it's\n\\"), "$'it\\'s\\x0a\\\\'");
 }
 
 } // namespace
