@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Runs the cells of ./matrix and judges them."""
+import os
 import statistics
+import threading
 
 import matrix_run
 
@@ -17,7 +19,8 @@ ended: caught; own-words (the runtime said why and ended), crash (a signal or an
   refused (memreeve did not start it), unbounded (nothing stopped the leak). bare: the same program without memreeve
   under {bound} of the limit; the steady load runs bare without a bound, with what memreeve set for the runtime
 charged: peak, percent of the limit. resident: peak of anonymous and memory-file pages of all processes, 10 Hz, percent
-  of the limit; over: samples above it. ratio: operations per second with memreeve / without, pairs in turn{judged}"""
+  of the limit; over: samples above it. ratio: operations per second with memreeve / without, at the same time, on
+  half of the processors each, which are exchanged{judged}"""
 
 
 class Cell:
@@ -79,7 +82,9 @@ def run_leak(runtime, program, limit, memreeve, bound, timeout, bare=True):
     command = [*runtime.command, program, str(LEAK_FACTOR * limit // MIB)]
     cell.outcome = matrix_run.run(command, limit, memreeve, runtime.variables, timeout)
     if bare:
-        cell.bare = matrix_run.run(command, limit, None, runtime.variables, timeout, bound.enter)
+        # One that hangs needs not be waited for ten times as long as the other took.
+        patience = min(timeout, max(30, 10 * cell.outcome.wall))
+        cell.bare = matrix_run.run(command, limit, None, runtime.variables, patience, bound.enter)
     judge_leak(cell, limit)
     return cell
 
@@ -110,43 +115,84 @@ def judge_steady(cell, limit, judge_ratio):
     cell.notes = faults
 
 
-def run_steady(runtime, limit, memreeve, seconds, pairs, pair_seconds, timeout, judge_ratio):
-    """A load at nine tenths of the limit for `seconds`, then pairs with and without memreeve."""
+def _halves():
+    """Two sets of processors for two programs at one time; None where there is but one processor."""
+    usable = sorted(os.sched_getaffinity(0))
+    half = len(usable) // 2
+    return (set(usable[:half]), set(usable[half:2 * half])) if half else None
+
+
+def _at_once(*calls):
+    results = [None] * len(calls)
+
+    def work(i):
+        results[i] = calls[i]()
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(calls))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return results
+
+
+def _all_of(outcomes):
+    """The last one with what all of them met."""
+    o = outcomes[-1]
+    for before in outcomes[:-1]:
+        o.samples += before.samples
+        o.over += before.over
+        o.wall += before.wall
+        o.resident_peak = max(o.resident_peak, before.resident_peak)
+        o.private_peak = max(o.private_peak, before.private_peak)
+        if o.said and before.said:
+            o.said["caught"] += before.said["caught"]
+        if before.said is None:
+            o.said, o.status, o.signal, o.err, o.last_words = None, before.status, before.signal, before.err, before.last_words
+    return o
+
+
+def run_steady(runtime, limit, memreeve, seconds, pairs, timeout, judge_ratio):
+    """A load at nine tenths of the limit for `seconds` in all. In `pairs` parts: each beside the same load
+    without memreeve, on the other half of the processors, the halves exchanged from part to part, so that
+    what disturbs the machine disturbs both. On one processor: in turn."""
     cell = Cell(runtime, "steady")
     live = max(limit // 8 // MIB, 1)
+    halves = _halves() if pairs else None
+    length = max(1, seconds // max(pairs, 1))
+    variables = dict(runtime.variables)
 
-    def governed(length, native):
-        return matrix_run.run(runtime.steady(length, live, native), limit, memreeve, runtime.variables, length + timeout)
+    def governed(length, native, half=0):
+        return matrix_run.run(runtime.steady(length, live, native), limit, memreeve, runtime.variables, length + timeout,
+                              processors=halves and halves[half])
+
+    def bare(length, native, half):
+        return matrix_run.run(runtime.steady(length, live, native), limit, None, variables, length + timeout,
+                              processors=halves and halves[half])
 
     # What the runtime takes beside the native blocks is found first: it differs by 100 MiB.
     native = 0
     for _ in range(2):
-        trial = governed(3, native)
-        if trial.said is None or trial.summary is None:
+        cell.outcome = governed(3, native)
+        if cell.outcome.said is None or cell.outcome.summary is None:
             break
-        native = max(0, native + int(MARK * limit - trial.summary["peak_charged_bytes"]) // MIB)
+        native = max(0, native + int(MARK * limit - cell.outcome.summary["peak_charged_bytes"]) // MIB)
         cell.native = native
     else:
-        trial = governed(seconds, native)
-    cell.outcome = trial
-    if trial.said is not None:
-        variables = {**runtime.variables, **matrix_run.settings_of(trial.summary)}
+        variables.update(matrix_run.settings_of(cell.outcome.summary))
         rounds = []
         for i in range(pairs):
-            def bare():
-                return matrix_run.run(runtime.steady(pair_seconds, live, native), limit, None, variables, pair_seconds + timeout)
-            if i % 2:
-                without, with_it = bare(), governed(pair_seconds, native)
-            else:
-                with_it = governed(pair_seconds, native)
-                without = bare()
-            cell.bare = without
-            if all(o.said and o.cpu and o.said.get("per_second") and o.said.get("operations") for o in (with_it, without)):
-                rounds.append((with_it, without))
-        cell.ratios = [round(_throughput(w) / _throughput(b), 4) for w, b in rounds]
-        if rounds:
-            cell.ratio = statistics.median(cell.ratios)
-            cell.ratio_cpu = round(statistics.median(_per_cpu(w) / _per_cpu(b) for w, b in rounds), 4)
+            half = i % 2
+            with_it, without = ((lambda: governed(length, native, half)), (lambda: bare(length, native, 1 - half)))
+            rounds.append(_at_once(with_it, without) if halves else [with_it(), without()])
+        cell.outcome = _all_of([w for w, _ in rounds] or [governed(length, native)])
+        cell.bare = rounds[-1][1] if rounds else None
+        told = [(w, b) for w, b in rounds if w.said and b.said]
+        cell.ratios = [round(_throughput(w) / _throughput(b), 4) for w, b in told]
+        if told:
+            # Two parts with the halves exchanged: the geometric mean leaves the halves' difference out.
+            cell.ratio = statistics.geometric_mean(cell.ratios)
+            cell.ratio_cpu = round(statistics.geometric_mean(_per_cpu(w) / _per_cpu(b) for w, b in told), 4)
     judge_steady(cell, limit, judge_ratio)
     return cell
 

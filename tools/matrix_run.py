@@ -4,7 +4,7 @@ says how it ended."""
 import json
 import os
 import re
-import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -158,39 +158,52 @@ def _classify(o, governed):
         o.ended = "crash"
 
 
-def run(command, limit, memreeve=None, variables=None, timeout=120, enter=None, options=()):
-    """One run. memreeve: its path, None for the bare program, which `enter` bounds. limit: bytes."""
+def _ended_within(pid, seconds):
+    fd = os.pidfd_open(pid)
+    try:
+        return bool(select.select([fd], [], [], seconds)[0])
+    finally:
+        os.close(fd)
+
+
+def run(command, limit, memreeve=None, variables=None, timeout=120, enter=None, options=(), processors=None):
+    """One run. memreeve: its path, None for the bare program, which `enter` bounds. limit: bytes.
+    processors: the only ones it may use."""
     o = Outcome()
     folder = tempfile.mkdtemp(prefix="memreeve-matrix-")
     path = os.path.join(folder, "summary.json")
+    def prepare():
+        if processors:
+            os.sched_setaffinity(0, processors)
+        if enter:
+            enter()
+
     if memreeve:
         command = [memreeve, "run", "--limit", str(limit), "--summary", path, *options, "--", *command]
     try:
-        before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        begun = time.monotonic()
         # Files for the streams: what a reader that lags would hold back is not the program's hang.
         with open(os.path.join(folder, "out"), "w+", errors="replace") as out, \
                 open(os.path.join(folder, "err"), "w+", errors="replace") as err:
             p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder, start_new_session=True,
-                                 env={**os.environ, **(variables or {})}, preexec_fn=enter)
+                                 env={**os.environ, **(variables or {})}, preexec_fn=prepare)
             watch = Watch(p.pid, limit, whole=not memreeve)
             watch.start()
-            try:
-                p.wait(timeout=timeout)
-            except subprocess.TimeoutExpired:
+            if not _ended_within(p.pid, timeout):
                 o.ended = "hang"
                 for pid in tree_of(p.pid) | {p.pid}:
                     try:
                         os.kill(pid, signal.SIGKILL)
                     except ProcessLookupError:
                         pass
-                p.wait()
+            _, status, used = os.wait4(p.pid, 0)  # of the program and all that it has waited for
+            p.returncode = os.waitstatus_to_exitcode(status)
             watch.stop()
             out.seek(0)
             err.seek(0)
             written, o.err = out.read(), err.read()
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         o.wall = time.monotonic() - begun
-        o.cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        o.cpu = used.ru_utime + used.ru_stime
         if os.path.exists(path) and os.path.getsize(path):
             with open(path) as f:
                 o.summary = json.load(f)

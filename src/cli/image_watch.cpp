@@ -315,8 +315,9 @@ page_count image_watch::charged_of(std::uint32_t slot) {
 
 // Could what has been touched since the last pictures matter to the limit? It is at most what is
 // resident now and was not then, and statm tells that at a thousandth of a picture's price; charged
-// memory that was given back meanwhile made room for as much of it. It matters near the limit, and
-// anywhere when it is much: the next request may be for all that seems to be left.
+// memory that was given back meanwhile made room for as much of it. Far from the limit it matters when
+// it is much: the next request may be for all that seems to be left. From three quarters on a quarter of
+// the reserve is much, which is there for such things; and where task level ends anything may be.
 bool image_watch::may_have_touched_too_much() {
     const budget::account& root = books_.tree().at(owner_id::root);
     const page_count limit = root.limit.load(std::memory_order_relaxed);
@@ -332,7 +333,11 @@ bool image_watch::may_have_touched_too_much() {
     }
     const page_count most = root.charged.load(std::memory_order_relaxed) +
                             root.touched.load(std::memory_order_relaxed) + unseen;
-    return most > limit - limit / 4 || unseen > limit / 16;
+    if (most <= limit - limit / 4) {
+        return unseen > limit / 16;
+    }
+    const page_count reserve = std::min(root.reserve.load(std::memory_order_relaxed), limit);
+    return most > limit - reserve || unseen > reserve / 4;
 }
 
 words_report image_watch::words_now(image_record& r, words_cause cause) {

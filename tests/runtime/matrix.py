@@ -40,7 +40,7 @@ for name, program in CELLS:
            f"{name}/{program}: ended, and nothing was refused")
 
 for name in STEADY:
-    cell = matrix_judge.run_steady(found[name], LIMIT, MEMREEVE, SECONDS, 0, 0, PATIENCE, judge_ratio=False)
+    cell = matrix_judge.run_steady(found[name], LIMIT, MEMREEVE, SECONDS, 0, PATIENCE, judge_ratio=False)
     print("  ".join(matrix_judge.row_of(cell, LIMIT)), flush=True)
     expect_equal(cell.verdict, "ok", f"{name}/steady: {cell.notes}, {cell.outcome.err[-1500:]}")
 
