@@ -41,7 +41,7 @@ MISTAKES = [
     ("a summary does not learn of a change below it", "src/vm/region_claims.cpp",
      "            mark_path(where);\n", "", "vm_region_map_large_test", []),
     ("a refused mprotect is not undone", "src/vm/address_space.cpp",
-     "            restore_access(change, distrust);\n", "",
+     "            restore_access(change, false, false);\n", "",
      "fake_mapping_limit_test", []),
     ("decommitted pages keep their contents", "src/vm/address_space.cpp",
      "    if (prim::discard(hull.begin, hull.size()) != 0) {", "    if (false) {",
@@ -49,6 +49,14 @@ MISTAKES = [
     ("D2: an out pointer is not nulled first", "src/com/host_memory_manager.cpp",
      "    *ppMem = nullptr;\n", "",
      "com_host_memory_manager_test", []),
+    ("what is refused once is refused every time", "src/bridge/refused_once.hpp",
+     "return now > told ? criticality::domain", "return now > 0 ? criticality::domain",
+     "bridge_refused_once_test", []),
+    ("a request that needed nothing uses up a turn", "src/bridge/refused_once.hpp",
+     "        return now > told ? criticality::domain : criticality::process;\n",
+     "        told_in_.store(now, std::memory_order_relaxed);\n"
+     "        return now > told ? criticality::domain : criticality::process;\n",
+     "bridge_refused_once_test", []),
     # The heap.
     ("a heap block freed twice is accepted", "src/heap/cache.cpp",
      "    if (!state.compare_exchange_strong(live, MEMREEVE_HEAP_CHECKS ? 0 : live,\n"
@@ -158,8 +166,16 @@ def run(command, **kw):
 def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--jobs", default="2", help="parallel compilations (2)")
+    ap.add_argument("--texts", action="store_true",
+                    help="build nothing: are the texts to change still there?")
     ap.add_argument("--only", default="", help="the mistakes in files whose path contains this (all)")
     args = ap.parse_args()
+    if args.texts:
+        gone = [(what, name) for what, name, old, *_ in MISTAKES
+                if (ROOT / name).read_text().count(old) < 1]
+        for what, name in gone:
+            print(f"STALE  {what}: the text to change is not in {name}")
+        return 1 if gone else 0
     failed = []
     with tempfile.TemporaryDirectory(prefix="memreeve-planted-") as where:
         tree = pathlib.Path(where) / "tree"
