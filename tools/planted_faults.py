@@ -153,6 +153,9 @@ MISTAKES = [
      "    static std::atomic<int> taken{0};\n    while (taken.exchange(1) != 0) {\n    }\n"
      "    const struct leave {\n        ~leave() { taken.store(0); }\n    } at_the_end;\n",
      "stress_stop_the_world_test", []),
+    ("what was touched earlier counts beside what is charged now", "src/cli/image_watch.cpp",
+     "        if (w.round == round_) {\n            charged += w.pictured;",
+     "        if (true) {\n            charged += charged_to(books_.image(slot));", "cli_image_watch_test", []),
     ("what the kernel refused to unmap is forgotten", "src/vm/space_supply.cpp",
      "    owed_count_.fetch_add(1, std::memory_order_relaxed);", "    owed_.store(0);",
      "fault_random_sweep_test", []),

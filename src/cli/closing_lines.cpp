@@ -288,7 +288,9 @@ std::vector<std::string> closing_lines(const run_report& r) {
         lines.push_back(limit_changes_line(r));
     }
     if (r.touched_overshoot != 0) {
-        lines.push_back(fmt::format("charged and touched memory passed the limit by up to {}",
+        lines.push_back(fmt::format("charged and touched memory passed the limit by up to {}: what "
+                                    "grows by touch alone (stacks, libraries' data) is measured, "
+                                    "not refused; leave a container as much room",
                                     show_size(r.touched_overshoot)));
     }
     if (somebody_looked(r)) {

@@ -121,6 +121,7 @@ bool image_watch::has_ended(const watched& w) const {
 }
 
 void image_watch::look() {
+    ++round_;
     const std::uint32_t high = books_.header().images_high.load(std::memory_order_acquire);
     for (std::uint32_t slot = 0; slot < high; ++slot) {
         image_record& r = books_.image(slot);
@@ -222,6 +223,7 @@ bool image_watch::take_picture(image_record& image, watched& w, unsigned tries, 
     process_eye eye{pid, static_cast<int>(pagemap)};
     const telemetry::memory_view view{&process_eye::read_word, &process_eye::count_present, &eye};
     telemetry::picture p;
+    const page_count charged_before = charged_to(image);
     const bool taken = telemetry::take_picture(
         image, *reader_, view, tries, prim::now_ns,
         [&](telemetry::smaps_reader& reader) noexcept {
@@ -252,6 +254,9 @@ bool image_watch::take_picture(image_record& image, watched& w, unsigned tries, 
         return false;
     }
     note_touched(image, w, p);
+    // While smaps was read, what had been touched may have gone and as much been charged.
+    w.pictured = std::min(charged_before, charged_to(image));
+    w.round = round_;
     // An image pictures itself when it ends: that one is not replaced by a look at what is left of
     // it. Where it lives on (its exec failed), we go on after a while.
     std::uint64_t when = 0;
@@ -286,27 +291,41 @@ void image_watch::note_touched(image_record& image, watched& w, const telemetry:
     }
 }
 
-// The root's share, and how far charged and touched together have passed the limit (decision 2).
+// The root's share of what is touched, and how far it led past the limit.
 void image_watch::sum_touched() {
     page_count sum = 0;
     for (const auto& [slot, w] : watched_) {
         sum += w.touched;
     }
+    books_.tree().at(owner_id::root).touched.store(sum, std::memory_order_relaxed);
+    note_overshoot();
+}
+
+// How far charged and touched together have passed the limit (decision 2): both of one moment, the
+// pictures of this round. Beside what is charged now, what was touched at an earlier picture counts
+// what has moved from one to the other twice (stacks of threads that end while the heap grows).
+void image_watch::note_overshoot() {
     budget::account& root = books_.tree().at(owner_id::root);
-    root.touched.store(sum, std::memory_order_relaxed);
     const page_count limit = root.limit.load(std::memory_order_relaxed);
-    const page_count charged = root.charged.load(std::memory_order_relaxed);
+    page_count charged = 0;
+    page_count touched = 0;
+    for (const auto& [slot, w] : watched_) {
+        if (w.round == round_) {
+            charged += w.pictured;
+            touched += w.touched;
+        }
+    }
     // What was charged already when the limit was lowered has not been touched beyond it.
     const page_count allowed = std::max(limit, charged);
-    const page_count used = charged + sum;
+    const page_count used = charged + touched;
     if (limit < budget::no_limit && used > allowed &&
         used - allowed > root.overshoot.load(std::memory_order_relaxed)) {
         root.overshoot.store(used - allowed, std::memory_order_relaxed);
     }
 }
 
-page_count image_watch::charged_of(std::uint32_t slot) {
-    const auto process = books_.image(slot).process_account.load(std::memory_order_relaxed);
+page_count image_watch::charged_to(const image_record& image) {
+    const auto process = image.process_account.load(std::memory_order_relaxed);
     return process == 0 ? 0
                         : books_.tree()
                               .at(static_cast<owner_id>(process))
@@ -326,7 +345,7 @@ bool image_watch::may_have_touched_too_much() {
     }
     page_count unseen = 0;
     for (const auto& [slot, w] : watched_) {
-        const page_count charged = charged_of(slot);
+        const page_count charged = charged_to(books_.image(slot));
         const page_count now =
             resident_pages_of(w.pid) + (w.charged > charged ? w.charged - charged : 0);
         unseen += now > w.resident ? now - w.resident : 0;
@@ -396,7 +415,7 @@ void image_watch::watch_reserve() {
         return;
     }
     const auto held = [this](const auto& entry) {
-        return charged_of(entry.first) + entry.second.touched;
+        return charged_to(books_.image(entry.first)) + entry.second.touched;
     };
     const auto most =
         std::max_element(watched_.begin(), watched_.end(),
@@ -418,11 +437,12 @@ void image_watch::sample() {
     if (begun < next_picture_ns_ && !may_have_touched_too_much()) {
         return;
     }
+    ++round_;
     for (auto& [slot, w] : watched_) {
         image_record& r = books_.image(slot);
         if (state_of(r) == image_state::live && !has_ended(w)) {
             w.resident = resident_pages_of(w.pid);
-            w.charged = charged_of(slot);
+            w.charged = charged_to(r);
             (void)take_picture(r, w, tries_when_sampling, false);
         }
     }

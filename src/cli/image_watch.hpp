@@ -52,6 +52,8 @@ private:
         std::uint64_t start_time = 0;
         int pidfd = -1;
         std::uint64_t touched = 0; // pages
+        page_count pictured = 0;   // charged when `touched` was pictured
+        std::uint64_t round = 0;   // of that picture
         page_count resident = 0;   // at the last sample
         page_count charged = 0;    // likewise
         std::uint64_t published_ns =
@@ -81,8 +83,9 @@ private:
     bool take_picture(telemetry::image_record& image, watched& w, unsigned tries, bool insist);
     void note_touched(telemetry::image_record& image, watched& w, const telemetry::picture& p);
     void sum_touched();
+    void note_overshoot();
     bool may_have_touched_too_much();
-    page_count charged_of(std::uint32_t slot);
+    page_count charged_to(const telemetry::image_record& image);
     // Its charge goes back; how it ended is noted.
     void end_record(telemetry::image_record& r, watched& w);
     bool has_own_picture(const telemetry::image_record& image, const watched& w,
@@ -96,6 +99,7 @@ private:
     manager::ledger& books_;
     std::uint64_t started_at_ns_;
     std::uint64_t next_picture_ns_ = 0;
+    std::uint64_t round_ = 0; // of looks and samples
     std::vector<known_end> ends_;
     std::map<std::uint32_t, watched> watched_; // by image slot
     std::vector<ungoverned> ungoverned_;

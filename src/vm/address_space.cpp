@@ -84,7 +84,9 @@ void address_space::count(planned& p) noexcept {
         if (is_charged(code) && !is_charged(target) && !inherited) {
             d.to_refund += n;
         }
-        d.committed += signed_n * (int{is_committed(target)} - int{is_committed(code)});
+        // A mapping of the program's own over our pages is COMMITTED to a query, not in the books:
+        // neither charged nor ours (decision 1).
+        d.committed += signed_n * (int{is_charged(target)} - int{is_charged(code)});
         d.writable += signed_n * (int{is_kernel_writable(target, guarded)} -
                                   int{is_kernel_writable(code, guarded)});
         d.slack += signed_n * (int{is_slack(target, guarded)} - int{is_slack(code, guarded)});

@@ -64,7 +64,7 @@ void address_space::settle_after_fork(const fork_visitor& v) noexcept {
         const bool is_marked = (r.flags.load(std::memory_order_relaxed) & guarded_space) != 0;
         const auto n = static_cast<std::int64_t>(run.pages());
         differences d;
-        d.committed = is_committed(code) ? n : 0;
+        d.committed = is_charged(code) ? n : 0;
         d.writable = n * (int{is_kernel_writable(code, is_marked)} - int{is_marked});
         d.slack = n * (int{is_slack(code, is_marked)} - int{is_marked});
         if (d.committed != 0 || d.writable != 0 || d.slack != 0) {

@@ -594,7 +594,7 @@ private:
                 s.reserved += f.whole.pages();
                 last = f.whole.begin;
             }
-            s.committed += vm::is_committed(f.code) ? run.pages() : 0;
+            s.committed += vm::is_charged(f.code) ? run.pages() : 0;
             s.charged += vm::is_charged(f.code) ? run.pages() : 0;
             const bool guarded = is_guarded(f);
             s.writable += run.pages() * (vm::is_kernel_writable(f.code, guarded) ? 1u : 0u);

@@ -339,4 +339,29 @@ TEST_F(watching, much_touched_memory_is_seen_although_the_limit_is_far) {
     }
 }
 
+// Decision 2: the overshoot is of one moment. What was touched at the last picture may have gone when
+// as much is charged later.
+TEST_F(watching, what_was_touched_earlier_is_not_put_beside_what_is_charged_now) {
+    const sleeper child;
+    image_record& r = attach(child.pid);
+    budget::account& root = books.tree().at(owner_id::root);
+    const page_count all = root.limit.load();
+    const auto charge = [&](page_count pages) {
+        root.charged.store(pages);
+        books.tree().at(static_cast<owner_id>(r.process_account.load())).charged.store(pages);
+        books.tree().at(owner(r, telemetry::owner_kind::gc)).charged.store(pages);
+    };
+    charge(all / 2);
+    watch->look(); // pictured at first sight
+    ASSERT_GT(root.touched.load(), 0u);
+    ASSERT_LT(root.touched.load(), all / 2);
+    charge(all);
+    watch->look();
+    EXPECT_EQ(root.overshoot.load(), 0u);
+    r.picture_wanted.fetch_add(1);
+    watch->look();
+    EXPECT_GT(root.overshoot.load(), 0u);
+    EXPECT_EQ(root.overshoot.load(), root.touched.load());
+}
+
 } // namespace

@@ -153,6 +153,15 @@ TEST(report, closing_lines_tell_requests_peak_owners_and_refusals) {
     EXPECT_THAT(lines, Contains("the limit of 256 MiB was reached; the program lived on"));
 }
 
+TEST(report, closing_lines_say_what_an_overshoot_is) {
+    run_report r = example();
+    const auto told = Contains(AllOf(HasSubstr("passed the limit by up to 3 MiB"),
+                                     HasSubstr("measured, not refused"), HasSubstr("container")));
+    EXPECT_THAT(closing_lines(r), Not(told));
+    r.touched_overshoot = 3 * mib;
+    EXPECT_THAT(closing_lines(r), told);
+}
+
 TEST(report, closing_lines_say_what_their_figures_are_of) {
     run_report r = example();
     r.processes.push_back(r.processes[0]);
