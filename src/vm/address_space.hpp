@@ -290,6 +290,8 @@ public:
 
 private:
     friend class planned;
+    static failure from_os(int os_code) noexcept { return {errc::out_of_address_space, os_code}; }
+
     static constexpr std::uint32_t arena_capacity = 1024; // number 0 is none
     static constexpr std::uint32_t first_arenas =
         16; // whose records are ready, and become so at once

@@ -10,8 +10,6 @@ namespace memreeve::vm {
 
 namespace {
 
-failure from_os(int os_code) noexcept { return {errc::out_of_address_space, os_code}; }
-
 void extend(range& hull, range run) noexcept {
     hull.begin = hull.begin < run.begin ? hull.begin : run.begin;
     hull.end = run.end;
