@@ -145,7 +145,9 @@ bool governed_tree::open(int pid, std::string& why) {
                               launcher);
             return false;
         }
-        has_ended = !path.empty() && !is_ledger(path);
+        // Another may have got the pid meanwhile; a launcher is older than what it started.
+        has_ended = !path.empty() && (!is_ledger(path) || prim::process_start_time(launcher) >
+                                                              prim::process_start_time(pid));
     }
     for (int n = 0; path.empty() && n < most_ancestors; ++n) {
         launcher = number_in(value_after(status, "PPid:", '\n'));
