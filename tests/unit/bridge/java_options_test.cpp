@@ -90,7 +90,9 @@ TEST_F(java_options_of, the_programs_own_arguments_are_not_the_jvms) {
 }
 
 TEST_F(java_options_of, other_launchers_take_them_behind_a_j) {
-    EXPECT_FALSE(read({"javac", "-Xmx1g"}, nullptr, "/jdk/bin/javac").heap.is_there);
+    EXPECT_FALSE(read({"javac", "-Xlint", "-xmx1g"}, nullptr, "/jdk/bin/javac").heap.is_there);
+    EXPECT_TRUE(read({"service", "-Xmx1g", "Main"}, nullptr, "/opt/service").heap.is_there)
+        << "java by another name";
     EXPECT_TRUE(read({"javac", "A.java", "-J-Xmx1g"}, nullptr, "/jdk/bin/javac").heap.is_there);
     EXPECT_FALSE(read({"host", "-Xmx1g", "-J-Xmx1g"}, nullptr, "/opt/host", false).heap.is_there);
 }
