@@ -92,7 +92,7 @@ void turn_java(state& s, const room& r, int argument_count, char* const* argumen
     }
     // The JVM refuses a heap below what the user wants of it: it gets that, if the limit allows.
     const chosen_size& wanted = users.soft.bytes > users.initial.bytes ? users.soft : users.initial;
-    if (wanted.is_there && (wanted.bytes == 0 || wanted.bytes >= r.limit)) {
+    if (wanted.bytes >= r.limit) {
         if (wanted.bytes > r.limit) {
             above_the_limit(s, r, wanted.word, wanted.bytes);
         }

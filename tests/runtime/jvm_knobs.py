@@ -106,7 +106,7 @@ with Folder() as folder:
     subprocess.run(["jar", "cfm", folder.path + "/knobs.jar", folder.path + "/manifest", "-C", folder.path, "."], check=True, timeout=300)
     for words, setting, largest in ((["-jar", "-Xmx50m", folder.path + "/knobs.jar"], None, 50),
                                     (["-XX:SoftMaxHeapSize=180m", *main], "-Xms180m -Xmx180m", 180),
-                                    (["-Xms170m", *main], "-Xmx170m", 170)):
+                                    (["-Xms170m", *main], "-Xmx170m", 170), (["-Xms0", *main], "-Xmx120m", 120)):
         r = run([*java, "-XX:+UseSerialGC", *words, "told"], "--limit", "256M", env=CLEAN)
         got = (set_for(r) or [None])[0]
         expect(r.status == 0 and (got is None) == (setting is None) and (setting or "") in (got or ""), f"{words}: {got} {r.err}")
