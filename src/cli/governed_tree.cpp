@@ -178,6 +178,15 @@ bool governed_tree::open(int pid, std::string& why) {
                                 launcher, std::strerror(error));
         return false;
     }
+    const bool leaves_children_alone =
+        (books_.header().flags.load(std::memory_order_relaxed) & manager::flag_no_children) != 0;
+    if (leaves_children_alone && pid != launcher &&
+        pid != books_.image(0).pid.load(std::memory_order_relaxed)) {
+        why = fmt::format("is left alone by its memreeve run (--no-children); the limit of that is "
+                          "looked at and changed by pid {}",
+                          launcher);
+        return false;
+    }
     return true;
 }
 

@@ -122,6 +122,14 @@ with Folder() as folder:
     expect_equal(limit_in_force(p.pid), 48 * MIB, "by a process without an environment")
     end(p)
 
+    # A child that is left alone has no limit; the command itself has.
+    p = begin("--limit", "64M", "--no-children", command=["sh", "-c", f"{hold} 8 64 {stop}; exit $?"])
+    shell = probe(p.pid, "images")[0]["pid"]
+    child = subprocess.run(["pgrep", "-P", str(shell)], capture_output=True, text=True).stdout.split()[0]
+    refused([child, "32M"], f"limit {child}: is left alone by its memreeve run \\(--no-children\\); .* changed by pid {p.pid}")
+    expect_equal((limit_in_force(p.pid), limit_in_force(shell)), (64 * MIB, 64 * MIB), "by a child that is left alone")
+    end(p)
+
     # The launcher is gone: what it started lives on with the limit there was.
     p = begin("--limit", "64M")
     child = probe(p.pid, "images")[0]["pid"]
