@@ -3,9 +3,10 @@
 """Plants one mistake at a time in a copy of the tree and checks that the named test goes red.
 
 A test that stays green is worth nothing: exit 1 and the name of the mistake. Builds in a temporary
-directory; the tree itself is not touched."""
+directory; the tree itself is not touched. A test that skips (no such runtime here) is neither."""
 
 import argparse
+import os
 import pathlib
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# what is wrong, file, text, replacement, build target, program arguments
+# what is wrong, file, text, replacement, build target or script, program arguments
 MISTAKES = [
     ("A1: addresses below 64 KiB are accepted", "src/vm/request.cpp",
      "if (where != 0 && where < lowest_address) {", "if (where == 1) {",
@@ -57,6 +58,12 @@ MISTAKES = [
      "        told_in_.store(now, std::memory_order_relaxed);\n"
      "        return now > told ? criticality::domain : criticality::process;\n",
      "bridge_refused_once_test", []),
+    ("a block of generated code is cleared in its place", "src/bridge/translate.cpp",
+     "has_file ? clearing_block(s, p.part, prot, flags, fd, from) : -1;", "-1;",
+     "tests/runtime/file_memory.py", []),
+    ("HotSpot's own threads count as the program's", "src/bridge/levels.cpp",
+     "runtime == runtime_kind::jvm && is_thread_of_hotspot()", "runtime == runtime_kind::node && is_thread_of_hotspot()",
+     "tests/runtime/refusal_order.py", []),
     # The heap.
     ("a heap block freed twice is accepted", "src/heap/cache.cpp",
      "    if (!state.compare_exchange_strong(live, MEMREEVE_HEAP_CHECKS ? 0 : live,\n"
@@ -159,7 +166,105 @@ MISTAKES = [
     ("what the kernel refused to unmap is forgotten", "src/vm/space_supply.cpp",
      "    owed_count_.fetch_add(1, std::memory_order_relaxed);", "    owed_.store(0);",
      "fault_random_sweep_test", []),
+    # Runtimes under a limit.
+    ("what _JAVA_OPTIONS says is not the user's", "src/bridge/java_options.cpp",
+     "        r.note_text(last, origin::variable);\n", "        static_cast<void>(last);\n", "tests/runtime/jvm_knobs.py", []),
+    ("a pipe of options is opened before the JVM does", "src/bridge/java_options.cpp",
+     "        if (!prim::is_regular_file(path)) {", "        if (!prim::file_exists(path)) {", "bridge_java_options_test", []),
+    ("a generous ceiling of the user's is all counted", "src/bridge/runtime_shares.cpp",
+     "least_of(users.bytes, 2 * ours)", "users.bytes", "bridge_runtime_shares_test", []),
+    ("_ is not - in Node's options", "src/bridge/node_options.cpp",
+     "!(*word == '_' && *name == '-')", "true", "tests/runtime/node_knobs.py", []),
+    ("an old Node is told a young generation", "src/bridge/knobs_node.cpp",
+     "s.takes_semi_space() && ", "", "tests/runtime/node_knobs.py", []),
+    ("an earlier image's settings stay when there is no limit any more", "src/bridge/knobs.cpp",
+     "        drop_setting(coreclr_variable);\n", "", "tests/runtime/inherited_settings.py", []),
+    ("what was set for a JVM is handed on to any program", "src/bridge/knobs.cpp",
+     "if (r.limit == 0 || runtime != runtime_kind::jvm) {", "if (r.limit == 0) {", "tests/runtime/inherited_settings.py", []),
+    ("decision 28: Mono keeps its nursery at a tight limit", "src/bridge/knobs.cpp",
+     "tight_limit = 128 * mib", "tight_limit = 96 * mib", "tests/runtime/mono_knobs.py", []),
+    ("decision 29: a heap limit in the program's files is overridden", "src/bridge/knobs.cpp",
+     'return {c.is_there ? "System.GC.HeapHardLimit" : nullptr, c.bytes};', "return {nullptr, c.bytes};",
+     "tests/runtime/dotnet_knobs.py", []),
+    ("CPython starts under any limit", "src/bridge/knobs.cpp",
+     "if (r.limit < cpython_start.least) {", "if (r.limit == 0) {", "tests/runtime/cpython_knobs.py", []),
+    ("a runtime that is loaded later is not told", "src/bridge/preload/memory.cpp",
+     "        bridge::note_caller(*s, caller);\n", "        (void)caller;\n", "tests/runtime/recognised.py", []),
+    ("mimalloc stays beside our malloc", "src/cli/preparation.cpp",
+     'file.starts_with("libjemalloc") || file.starts_with("libmimalloc") ||\n           file.starts_with("libtcmalloc")',
+     'file.starts_with("libje")', "tests/runtime/allocators_beside.py", []),
+    ("small blocks of CPython may use the whole reserve", "src/bridge/levels.cpp",
+     "case runtime_kind::cpython: return criticality::domain;", "case runtime_kind::cpython: return criticality::process;",
+     "tests/runtime/refusal_order.py", []),
+    ("a library's blocks count as the runtime's", "src/bridge/callers.cpp",
+     "    return caller_kind::application;\n", "    return caller_kind::runtime;\n", "tests/runtime/refusal_order.py", []),
+    ("a storm of refusals is not slowed", "src/bridge/asking.cpp",
+     "    slow_down(level_);\n", "    if (false) {\n        slow_down(level_);\n    }\n", "tests/runtime/refusal_order.py", []),
+    ("the last words are told complete before they are", "src/bridge/asking.cpp",
+     "    manager::write_holders(s.books().tree(), image, words);\n", "    words.charged = 0;\n", "tests/runtime/last_words.py", []),
+    ("a lowered limit takes the reserve from what a runtime cannot do without", "src/manager/ledger.cpp",
+     "budget::tree::lowering::spares_process_level", "budget::tree::lowering::refuses_all",
+     "tests/runtime/limit_running.py", []),
+    ("changes of the limit are kept one place too far", "src/manager/ledger.cpp",
+     "header_->changes[n % limit_changes_kept]", "header_->changes[(n + 1) % limit_changes_kept]",
+     "tests/runtime/limit_running.py", []),
+    ("limit trusts a file by its name", "src/cli/governed_tree.cpp", " || facts.size < size", "",
+     "tests/cli/limit.py", []),
+    ("a later run is taken for the one that has ended", "src/cli/governed_tree.cpp",
+     "prim::process_start_time(launcher) >", "prim::process_start_time(0) >", "tests/cli/limit.py", []),
+    ("an answer that nobody got is one", "src/cli/main.cpp", "if (!std::cout.flush()) {", "if (false) {",
+     "tests/cli/arguments.py", []),
+    ("java by another name is a tool", "src/bridge/java_options.cpp",
+     '} else if (starts_with(arguments[i], "-X")) {', "} else if (false) {", "bridge_java_options_test", []),
+    ("doctor executes a loader from elsewhere", "src/cli/commands/doctor.cpp",
+     "prim::resolve_path(facts.loader, loader) == 0 &&", "!(loader = facts.loader).empty() &&",
+     "tests/cli/doctor.py", []),
+    ("one run is enough for squeeze's answer", "src/cli/limit_search.cpp",
+     "tried_.at(*works).worked < bounds_.repeat", "tried_.at(*works).worked < 1", "tests/cli/squeeze.py", []),
+    ("a limit below what Mono needs is not told of", "src/bridge/knobs.cpp",
+     "    if (r.limit < mono_start.least) {", "    if (false) {", "tests/runtime/mono_knobs.py", []),
+    ("without /proc the program is started all the same", "src/cli/commands/run.cpp",
+     '    if (const int e = prim::read_link("/proc/self/exe", self); e != 0) {', "    if (const int e = 0; e != 0) {",
+     "tests/cli/bad_surroundings.py", []),
+    ("the README shows what doctor does not say", "src/cli/commands/doctor.cpp",
+     "ask doctor about the program it starts", "look at the program it starts", "tests/cli/readme_verbs.py", []),
+    ("Mono is asked and does not collect", "include/memreeve/adapters/mono.h",
+     "    m->collect(m->max_generation());\n", "", "tests/runtime/ask_mono.py", []),
+    ("CPython is asked and does not collect", "include/memreeve/adapters/cpython.h",
+     "const ptrdiff_t freed = p->collect();", "const ptrdiff_t freed = 0;", "tests/runtime/ask_cpython.py", []),
+    ("V8 is told that nothing is short", "include/memreeve/adapters/node.h",
+     "    n->notify(n->isolate, 2);\n", "    n->notify(n->isolate, 0);\n", "tests/runtime/ask_node.py", []),
+    ("the JVM is asked and does not collect", "include/memreeve/adapters/jvm.h",
+     "    call((void*)(uintptr_t)j->thread, j->system, j->gc, 0);\n", "", "tests/runtime/ask_jvm.py", []),
+    ("a JVM that is found half way stays attached", "include/memreeve/adapters/jvm.h",
+     "        mrv_jvm_close(j); /*", "        /*", "bridge_adapter_jvm_test", []),
+    ("the matrix takes a crash for a runtime's design", "tools/matrix_judge.py",
+     'o.ended == "own-words" and not faults', 'o.ended in ("own-words", "crash") and not faults', "tests/runtime/matrix.py", []),
+    ("the matrix does not see what is above the limit", "tools/matrix_run.py",
+     "                self.over += own > self.limit\n", "", "tests/runtime/matrix.py", []),
 ]
+
+
+def programs_of_scripts():
+    """What the scripts of tests/cli and tests/runtime start."""
+    made = ["memreeve_cli", "memreeve_preload", "ledger_probe", "runtime_ballast", "runtime_guest", "runtime_passes"]
+    for label in ("cli", "runtime"):
+        folder = ROOT / "tests" / label
+        made += [f"{label}_{p.stem}" for p in sorted([*folder.glob("*.c"), *folder.glob("programs/*.c")])]
+    return made
+
+
+def ends_red(tree, build, target, arguments):
+    """Whether the test fails; None when it skips."""
+    try:
+        if target.endswith(".py"):
+            places = {"MEMREEVE_BIN": str(build / "bin"), "MEMREEVE_LIB": str(build / "lib"), "MEMREEVE_SOURCE": str(tree)}
+            status = run([sys.executable, str(tree / target), *arguments], timeout=900, cwd=build, env={**os.environ, **places}).returncode
+            return None if status == 77 else status != 0
+        program = next(p for p in build.rglob(target) if p.is_file())
+        return run([str(program)] + arguments, timeout=300).returncode != 0
+    except subprocess.TimeoutExpired:
+        return True
 
 
 def run(command, **kw):
@@ -171,7 +276,7 @@ def main():
     ap.add_argument("--jobs", default="2", help="parallel compilations (2)")
     ap.add_argument("--texts", action="store_true",
                     help="build nothing: are the texts to change still there?")
-    ap.add_argument("--only", default="", help="the mistakes in files whose path contains this (all)")
+    ap.add_argument("--only", default="", help="the mistakes in files, or noticed by tests, whose name contains this (all)")
     args = ap.parse_args()
     if args.texts:
         gone = [(what, name) for what, name, old, *_ in MISTAKES
@@ -190,7 +295,7 @@ def main():
             print(made.stdout[-2000:])
             return 2
         for what, name, old, new, target, arguments in MISTAKES:
-            if args.only not in name:
+            if args.only not in name and args.only not in target:
                 continue
             path = tree / name
             text = path.read_text()
@@ -199,18 +304,15 @@ def main():
                 failed.append(what)
                 continue
             path.write_text(text.replace(old, new, 1))
-            built = run(["cmake", "--build", str(build), "--target", target, "-j", args.jobs])
+            targets = programs_of_scripts() if target.endswith(".py") else [target]
+            built = run(["cmake", "--build", str(build), "--target", *targets, "-j", args.jobs])
             if built.returncode != 0:
                 print(f"STALE  {what}: does not compile\n{built.stdout[-1500:]}")
                 failed.append(what)
             else:
-                program = next(p for p in build.rglob(target) if p.is_file())
-                try:
-                    red = run([str(program)] + arguments, timeout=300).returncode != 0
-                except subprocess.TimeoutExpired:
-                    red = True
-                print(f"{'red   ' if red else 'GREEN '} {what}  ({target})", flush=True)
-                if not red:
+                red = ends_red(tree, build, target, arguments)
+                print(f"{'red   ' if red else 'skips ' if red is None else 'GREEN '} {what}  ({target})", flush=True)
+                if red is False:
                     failed.append(what)
             path.write_text(text)
     print(f"{len(failed)} of the planted mistakes went unnoticed" if failed

@@ -283,6 +283,8 @@ java_options read_java_options(const char* tool_options, bool is_launcher, const
         for (int i = 1; i < argument_count; ++i) {
             if (starts_with(arguments[i], "-J")) {
                 r.note(arguments[i] + 2, true);
+            } else if (starts_with(arguments[i], "-X")) {
+                r.note(arguments[i], true); // `java` by another name; no tool has one like it
             }
         }
     } else if (is_launcher) {

@@ -31,7 +31,7 @@ struct java_options {
 
 // `tool_options`: the user's part of JAVA_TOOL_OPTIONS, or null. The command line is read for the
 // JDK's launchers alone: `java` takes options as they are up to the program's name, the others behind
-// -J. Of several the last counts, as it does for the JVM. Reads regular files up to 1 MiB, allocates
+// -J, and as they are too, in case it is `java` by another name. Of several the last counts, as it does for the JVM. Reads regular files up to 1 MiB, allocates
 // nothing; takes some 10 KiB of stack.
 java_options read_java_options(const char* tool_options, bool is_launcher, const char* program,
                                int argument_count, char* const* arguments) noexcept;

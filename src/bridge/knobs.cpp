@@ -53,6 +53,8 @@ void turn_mono(state& s, const room& r) noexcept {
     }
     if (r.limit <= tight_limit) {
         put_setting(s, mono_variable, value);
+    } else {
+        drop_setting(mono_variable); // the limit was lower
     }
 }
 
@@ -109,12 +111,22 @@ void turn_knobs(state& s, int argument_count, char* const* arguments) noexcept {
     }
     room r;
     r.limit = s.books().header().runtime_limit.load(std::memory_order_relaxed);
+    const auto runtime =
+        static_cast<runtime_kind>(s.image().runtime.load(std::memory_order_relaxed));
+    if (r.limit == 0 || runtime != runtime_kind::jvm) {
+        // What an earlier image put there for a JVM, its -Xms above all, contradicts what a host gives
+        // to one that it loads later.
+        put_options(s, java_variable, "");
+    }
     if (r.limit == 0) {
+        put_options(s, node_variable, "");
+        drop_setting(mono_variable);
+        drop_setting(coreclr_variable);
         return;
     }
     r.reserve =
         bytes_of(s.books().tree().at(owner_id::root).reserve.load(std::memory_order_relaxed));
-    switch (static_cast<runtime_kind>(s.image().runtime.load(std::memory_order_relaxed))) {
+    switch (runtime) {
     case runtime_kind::mono: turn_mono(s, r); break;
     case runtime_kind::coreclr: turn_coreclr(s, r, argument_count, arguments); break;
     case runtime_kind::jvm: turn_java(s, r, argument_count, arguments); break;

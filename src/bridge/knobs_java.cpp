@@ -14,8 +14,6 @@ namespace memreeve::bridge {
 
 namespace {
 
-constexpr const char* variable_name = "JAVA_TOOL_OPTIONS";
-
 // Below this HotSpot takes Serial by itself, in a machine or container of that size; 2 GiB less what
 // a machine's firmware keeps.
 constexpr byte_count server_class = 1792 * mib;
@@ -58,10 +56,10 @@ void tell_users(state& s, const room& r, const java_options& users) noexcept {
 
 void turn_java(state& s, const room& r, int argument_count, char* const* arguments) noexcept {
     const bool is_launcher = s.is_java_launcher();
-    const java_options users = read_java_options(users_options(variable_name), is_launcher,
+    const java_options users = read_java_options(users_options(java_variable), is_launcher,
                                                  s.image().path, argument_count, arguments);
     tell_users(s, r, users);
-    const auto leave = [&s] { put_options(s, variable_name, ""); };
+    const auto leave = [&s] { put_options(s, java_variable, ""); };
     if (users.heap.is_there || users.machine.is_there) {
         leave();
         return;
@@ -69,7 +67,7 @@ void turn_java(state& s, const room& r, int argument_count, char* const* argumen
     if (users.share.is_there) {
         // A share of the machine's memory: of the limit instead.
         line l;
-        put_options(s, variable_name, add_option(l, "-XX:MaxRAM=", r.limit).text());
+        put_options(s, java_variable, add_option(l, "-XX:MaxRAM=", r.limit).text());
         return;
     }
     room left = r;
@@ -94,7 +92,7 @@ void turn_java(state& s, const room& r, int argument_count, char* const* argumen
     }
     // The JVM refuses a heap below what the user wants of it: it gets that, if the limit allows.
     const chosen_size& wanted = users.soft.bytes > users.initial.bytes ? users.soft : users.initial;
-    if (wanted.is_there && (wanted.bytes == 0 || wanted.bytes >= r.limit)) {
+    if (wanted.bytes >= r.limit) {
         if (wanted.bytes > r.limit) {
             above_the_limit(s, r, wanted.word, wanted.bytes);
         }
@@ -113,7 +111,7 @@ void turn_java(state& s, const room& r, int argument_count, char* const* argumen
     add_option(l, " -XX:MaxMetaspaceSize=", shares.metaspace);
     add_option(l, " -XX:ReservedCodeCacheSize=", shares.code_cache);
     add_option(l, " -XX:MaxDirectMemorySize=", shares.direct);
-    put_options(s, variable_name, l.text());
+    put_options(s, java_variable, l.text());
 }
 
 } // namespace memreeve::bridge

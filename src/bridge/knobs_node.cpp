@@ -11,15 +11,9 @@
 
 namespace memreeve::bridge {
 
-namespace {
-
-constexpr const char* variable_name = "NODE_OPTIONS";
-
-} // namespace
-
 void turn_node(state& s, const room& r, int argument_count, char* const* arguments) noexcept {
     const node_options users =
-        read_node_options(users_options(variable_name), argument_count, arguments);
+        read_node_options(users_options(node_variable), argument_count, arguments);
     for (const node_size* size : {&users.semi_space, &users.heap}) {
         if (size->is_there) {
             said_by_user(s, size->word, nullptr);
@@ -29,11 +23,11 @@ void turn_node(state& s, const room& r, int argument_count, char* const* argumen
         if (users.heap.bytes > r.limit) {
             above_the_limit(s, r, users.heap.word, users.heap.bytes);
         }
-        put_options(s, variable_name, "");
+        put_options(s, node_variable, "");
         return;
     }
     if (r.limit < node_start.least) {
-        put_options(s, variable_name, "");
+        put_options(s, node_variable, "");
         too_small(s, r, "Node", node_start.works);
         return;
     }
@@ -45,7 +39,7 @@ void turn_node(state& s, const room& r, int argument_count, char* const* argumen
     if (shares.semi_space != 0) {
         l.add(" --max-semi-space-size=").add_number(shares.semi_space);
     }
-    put_options(s, variable_name, l.text());
+    put_options(s, node_variable, l.text());
 }
 
 } // namespace memreeve::bridge

@@ -21,6 +21,8 @@ void above_the_limit(state& s, const room& r, const char* name, byte_count bytes
 // One line that names what works; ends the process with 125 unless --best-effort lets it try.
 void too_small(state& s, const room& r, const char* runtime, byte_count smallest) noexcept;
 
+inline constexpr const char* java_variable = "JAVA_TOOL_OPTIONS";
+inline constexpr const char* node_variable = "NODE_OPTIONS";
 void turn_java(state& s, const room& r, int argument_count, char* const* arguments) noexcept;
 void turn_node(state& s, const room& r, int argument_count, char* const* arguments) noexcept;
 

@@ -111,6 +111,14 @@ void put_setting(state& s, const char* name, const char* value) noexcept {
     }
 }
 
+void drop_setting(const char* name) noexcept {
+    if (is_earlier_setting(name)) {
+        line mark;
+        take_out_of_environment(mark.add(mark_prefix).add(name).text());
+        take_out_of_environment(name);
+    }
+}
+
 const char* users_options(const char* name) noexcept {
     const char* value = variable(name);
     if (const char* earlier = earlier_options(name)) {

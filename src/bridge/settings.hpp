@@ -17,6 +17,8 @@ void append_line(char (&field)[256], const char* text) noexcept;
 // MEMREEVE_SET_<NAME>, so that it is known when the limit has changed meanwhile.
 bool is_earlier_setting(const char* name) noexcept;
 void put_setting(state& s, const char* name, const char* value) noexcept;
+// What an earlier image put there goes; the user's stays.
+void drop_setting(const char* name) noexcept;
 
 // For variables that hold a list of options of which the last wins, ours go before the user's.
 //

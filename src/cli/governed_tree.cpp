@@ -145,7 +145,9 @@ bool governed_tree::open(int pid, std::string& why) {
                               launcher);
             return false;
         }
-        has_ended = !path.empty() && !is_ledger(path);
+        // Another may have got the pid meanwhile; a launcher is older than what it started.
+        has_ended = !path.empty() && (!is_ledger(path) || prim::process_start_time(launcher) >
+                                                              prim::process_start_time(pid));
     }
     for (int n = 0; path.empty() && n < most_ancestors; ++n) {
         launcher = number_in(value_after(status, "PPid:", '\n'));
@@ -174,6 +176,15 @@ bool governed_tree::open(int pid, std::string& why) {
                                 launcher)
                   : fmt::format("is governed by pid {}, whose ledger cannot be opened: {}",
                                 launcher, std::strerror(error));
+        return false;
+    }
+    const bool leaves_children_alone =
+        (books_.header().flags.load(std::memory_order_relaxed) & manager::flag_no_children) != 0;
+    if (leaves_children_alone && pid != launcher &&
+        pid != books_.image(0).pid.load(std::memory_order_relaxed)) {
+        why = fmt::format("is left alone by its memreeve run (--no-children); the limit of that is "
+                          "looked at and changed by pid {}",
+                          launcher);
         return false;
     }
     return true;

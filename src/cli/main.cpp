@@ -193,7 +193,12 @@ int main(int argc, char** argv) {
             command.assign(separator + 1, words.end());
             words.erase(separator, words.end());
         }
-        return dispatch(std::move(words), std::move(command), has_separator);
+        const int status = dispatch(std::move(words), std::move(command), has_separator);
+        if (!std::cout.flush()) {
+            say("what was found could not be written to standard output completely");
+            return memreeve_failed;
+        }
+        return status;
     } catch (const std::exception& e) {
         say(fmt::format("failed: {}", memreeve::cli::printable(e.what())));
         return memreeve_failed;

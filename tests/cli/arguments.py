@@ -3,8 +3,9 @@
 # program is not started. Help and version end with 0 on standard output.
 import os
 import re
+import subprocess
 
-from _run import Folder, expect, expect_equal, finish, memreeve
+from _run import MEMREEVE, Folder, expect, expect_equal, finish, memreeve
 
 ACCEPTED = r"accepted are bytes \(268435456\), a number with K, M, G, T or KiB, MiB, GiB, TiB .*%.*or max"
 
@@ -58,6 +59,13 @@ with Folder() as folder:
     memreeve("run", "--summary", folder.file("kept.json"), "--", "/no/such")
     with open(folder.file("kept.json")) as f:
         expect_equal(f.read(), "mine", "an older summary was emptied by a program that never started")
+
+# What cannot be written is not passed over: an answer nobody has is none.
+for arguments in (["--help"], ["run", "--help"], ["--version"], ["doctor", "--", "true"], ["doctor", "--json", "--", "true"]):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([MEMREEVE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    expect_equal((done.returncode, done.stderr), (125, "memreeve: what was found could not be written to standard output completely\n"),
+                 f"{arguments} on a full device")
 
 for arguments, wanted in [(["--help"], r"memreeve run --limit 256M -- mono app.exe"), (["run", "--help"], r"Exit status: "), (["run", "--help"], r"DOTNET_GCHeapHardLimit, JAVA_TOOL_OPTIONS, NODE_OPTIONS, MONO_GC_PARAMS"),
                           (["run", "-h", "--", "false"], r"SIZE: bytes"), (["--version"], r"memreeve \d+\.\d+\.\d+")]:

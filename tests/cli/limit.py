@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 
 from _run import MEMREEVE, MIB, Folder, expect, expect_equal, finish, helper, memreeve, probe, start, wait_for
 
@@ -121,6 +122,14 @@ with Folder() as folder:
     expect_equal(limit_in_force(p.pid), 48 * MIB, "by a process without an environment")
     end(p)
 
+    # A child that is left alone has no limit; the command itself has.
+    p = begin("--limit", "64M", "--no-children", command=["sh", "-c", f"{hold} 8 64 {stop}; exit $?"])
+    shell = probe(p.pid, "images")[0]["pid"]
+    child = subprocess.run(["pgrep", "-P", str(shell)], capture_output=True, text=True).stdout.split()[0]
+    refused([child, "32M"], f"limit {child}: is left alone by its memreeve run \\(--no-children\\); .* changed by pid {p.pid}")
+    expect_equal((limit_in_force(p.pid), limit_in_force(shell)), (64 * MIB, 64 * MIB), "by a child that is left alone")
+    end(p)
+
     # The launcher is gone: what it started lives on with the limit there was.
     p = begin("--limit", "64M")
     child = probe(p.pid, "images")[0]["pid"]
@@ -133,6 +142,41 @@ with Folder() as folder:
     expect(wait_for(lambda: not os.path.exists(f"/proc/{child}") or "State:\tZ" in open(f"/proc/{child}/status").read()),
            "the child lives for ever")
     p.stdout.close()
+
+# Nor is a later run meant that got the pid of the one that is gone: in a pid namespace, where pids can be chosen.
+REUSED = """
+import os, subprocess, sys, time
+memreeve, hold, stop = sys.argv[1:]
+def begin():
+    p = subprocess.Popen([memreeve, "run", "-q", "--limit", "64M", "--", hold, "8", "64", stop], stdout=subprocess.PIPE, text=True)
+    p.stdout.readline()
+    return p
+def limit(pid, *size):
+    done = subprocess.run([memreeve, "limit", str(pid), *size], capture_output=True, text=True)
+    print(done.returncode, (done.stdout + done.stderr).strip())
+first = begin()
+with open(f"/proc/{first.pid}/task/{first.pid}/children") as f:
+    child = int(f.read().split()[0])
+first.kill()
+first.wait()
+time.sleep(0.1) # start times are told in hundredths of a second
+with open("/proc/sys/kernel/ns_last_pid", "w") as f:
+    f.write(str(first.pid - 1))
+second = begin()
+print("same" if second.pid == first.pid else "another")
+limit(child, "32M")
+limit(second.pid)
+"""
+with Folder() as folder:
+    # What is left in the namespace ends with its first process.
+    done = subprocess.run(["unshare", "-rpf", "--mount-proc", sys.executable, "-c", REUSED, os.path.abspath(MEMREEVE), os.path.abspath(hold), folder.file("stop")],
+                          capture_output=True, text=True, timeout=120)
+    lines = done.stdout.splitlines()
+    if done.returncode != 0 or lines[:1] != ["same"]:
+        print("not tried: a pid that is used again:", done.stdout, done.stderr.strip()[-200:])
+    else:
+        expect(lines[1].startswith("125 ") and "that has ended; the limit that was in force stays" in lines[1], f"a pid used again: {lines[1]}")
+        expect(lines[2].startswith("0 limit 64 MiB (reserve 8 MiB)"), f"a pid used again: the other run: {lines[2]}")
 
 r = memreeve("limit", "--help")
 expect(r.status == 0 and "Usage: memreeve limit [OPTIONS] PID [SIZE]" in r.out and "memreeve limit 4711 512M" in r.out, "help")

@@ -4,12 +4,15 @@ import os
 import shutil
 import subprocess
 
-from _ask import hold_all_ways
-from _run import SOURCE, Folder, finish, skip
+from _ask import hold, hold_all_ways
+from _run import SOURCE, Folder, expect_equal, finish, skip
 
 if shutil.which("java") is None or shutil.which("javac") is None:
     skip("java and javac are not installed")
 with Folder() as folder:
     subprocess.run(["javac", "-d", folder.path, os.path.join(SOURCE, "tests", "runtime", "programs", "Hold.java")], check=True)
-    hold_all_ways("jvm", ["java", "-XX:+UseSerialGC", "-Xmx64m", "-XX:MaxDirectMemorySize=1g", "-cp", folder.path, "Hold", "120"], "240M")
+    command = ["java", "-XX:+UseSerialGC", "-Xmx64m", "-XX:MaxDirectMemorySize=1g", "-cp", folder.path, "Hold", "120"]
+    hold_all_ways("jvm", command, "240M")
+    out = hold("jvm", [*command, "wait"], "--limit", "240M", "--ask", is_asked=True)
+    expect_equal(out, "done True\n", "asked: is anything gone?")
 finish()

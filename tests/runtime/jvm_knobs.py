@@ -106,13 +106,21 @@ with Folder() as folder:
     subprocess.run(["jar", "cfm", folder.path + "/knobs.jar", folder.path + "/manifest", "-C", folder.path, "."], check=True, timeout=300)
     for words, setting, largest in ((["-jar", "-Xmx50m", folder.path + "/knobs.jar"], None, 50),
                                     (["-XX:SoftMaxHeapSize=180m", *main], "-Xms180m -Xmx180m", 180),
-                                    (["-Xms170m", *main], "-Xmx170m", 170)):
+                                    (["-Xms170m", *main], "-Xmx170m", 170), (["-Xms0", *main], "-Xmx120m", 120)):
         r = run([*java, "-XX:+UseSerialGC", *words, "told"], "--limit", "256M", env=CLEAN)
         got = (set_for(r) or [None])[0]
         expect(r.status == 0 and (got is None) == (setting is None) and (setting or "") in (got or ""), f"{words}: {got} {r.err}")
         expect(0.8 * largest * MIB < int(told(r).get("max", 0)) <= largest * MIB, f"{words}: {r.out}")
     r = run([*program, "told"], "--limit", "256M", env={**CLEAN, NAME: "-Xms300m"})
     expect("-Xms300m of 300 MiB is above the limit of 256 MiB" in r.err and set_for(r) == [None], f"-Xms above the limit: {r.err}")
+    # By another name.
+    home = os.path.dirname(os.path.dirname(os.path.realpath(shutil.which("java"))))
+    os.makedirs(folder.path + "/jdk/bin")
+    os.symlink(home + "/lib", folder.path + "/jdk/lib")
+    service = shutil.copy(home + "/bin/java", folder.path + "/jdk/bin/service")
+    if subprocess.run([service, "-version"], capture_output=True).returncode == 0:
+        r = run([service, *java[1:], "-XX:+UseSerialGC", "-Xmx50m", *main, "told"], "--limit", "256M", env=CLEAN)
+        expect_equal((r.status, set_for(r)), (0, [None]), f"by another name: {r.err}")
     # A generous ceiling is no need: the heap does not shrink to nothing.
     r = run([*java, "-XX:+UseSerialGC", "-XX:MaxMetaspaceSize=512m", *main, "told"], "--limit", "512M", env=CLEAN)
     expect(r.status == 0 and int(told(r).get("max", 0)) > 128 * MIB, f"a generous metaspace: {r.out} {r.err}")

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <gtest/gtest.h>
 #include <string>
+#include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
 
@@ -88,7 +90,9 @@ TEST_F(java_options_of, the_programs_own_arguments_are_not_the_jvms) {
 }
 
 TEST_F(java_options_of, other_launchers_take_them_behind_a_j) {
-    EXPECT_FALSE(read({"javac", "-Xmx1g"}, nullptr, "/jdk/bin/javac").heap.is_there);
+    EXPECT_FALSE(read({"javac", "-Xlint", "-xmx1g"}, nullptr, "/jdk/bin/javac").heap.is_there);
+    EXPECT_TRUE(read({"service", "-Xmx1g", "Main"}, nullptr, "/opt/service").heap.is_there)
+        << "java by another name";
     EXPECT_TRUE(read({"javac", "A.java", "-J-Xmx1g"}, nullptr, "/jdk/bin/javac").heap.is_there);
     EXPECT_FALSE(read({"host", "-Xmx1g", "-J-Xmx1g"}, nullptr, "/opt/host", false).heap.is_there);
 }
@@ -167,6 +171,17 @@ TEST_F(java_options_of, a_pipe_is_left_to_the_jvm) {
     close(ends[0]);
     EXPECT_TRUE(read({"java", "-XX:Flags=/dev/zero", "Main"}).unread.is_there);
     EXPECT_FALSE(read({"java", "@" + folder.string() + "/absent", "Main"}).unread.is_there);
+}
+
+TEST_F(java_options_of, a_fifo_is_not_opened) {
+    const std::string fifo = folder.string() + "/fifo";
+    ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+    const int events = inotify_init1(IN_NONBLOCK);
+    ASSERT_GE(inotify_add_watch(events, fifo.c_str(), IN_OPEN), 0);
+    EXPECT_TRUE(read({"java", "@" + fifo, "Main"}).unread.is_there);
+    char event[512];
+    EXPECT_EQ(::read(events, event, sizeof event), -1) << "who writes it would find a reader gone";
+    close(events);
 }
 
 TEST_F(java_options_of, sizes_beyond_all_bounds) {

@@ -139,7 +139,7 @@ TEST(report, an_ungoverned_child_is_listed_without_figures) {
     EXPECT_EQ(s["processes"][1]["reason"], "statically linked");
     EXPECT_EQ(s["processes"][1]["kernel"], nullptr) << "unknown is not zero";
     EXPECT_THAT(closing_lines(r),
-                Contains("not governed: '/bin/static\\x1b[2J' (pid 99): statically linked"));
+                Contains("not governed: $'/bin/static\\x1b[2J' (pid 99): statically linked"));
 }
 
 TEST(report, closing_lines_tell_requests_peak_owners_and_refusals) {
