@@ -194,8 +194,13 @@ asked_runtime::answer early_collection::ask(state& s, asked_runtime& runtime) no
     if (a != asked_runtime::answer::collected && a != asked_runtime::answer::asked) {
         return a;
     }
-    const page_count after =
+    page_count after =
         a == asked_runtime::answer::asked ? settled(before, prim::now_ns() + settle_ns) : used();
+    if (is_over || is_pressed) {
+        // What our heap keeps warm is nobody's then; another process's requests could not take it.
+        static_cast<void>(s.memory().relieve());
+        after = used();
+    }
     const std::uint64_t ended = prim::now_ns();
     policy_.asked(before, after, ceiling, begun, ended);
     image_record& image = s.image();

@@ -44,6 +44,8 @@ for options in (("--ask",), ("--ask", "--limit", "1G")):
     out, process = pressed(*options)
     expect_equal(out, "done True\n", f"{options}: is the cycle gone?")
     told = process["asked"]
+    freed = told["charged_before_bytes"] - told["charged_after_bytes"]
+    expect(freed >= 30 << 20, f"{options}: freed {freed}, our heap's own pages with it")
     expect(told["times"] >= 1 and told["kernel_pressure_times"] == told["times"] and told["over_limit_times"] == 0, f"{options}: {told}")
 out, process = pressed("--limit", "1G", is_asked=False)
 expect_equal((out, process["asked"]["times"]), ("done False\n", 0), "not asked without --ask")
