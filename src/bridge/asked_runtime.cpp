@@ -57,7 +57,7 @@ answer asked_runtime::collect(runtime_kind kind, const main_isolate& isolate) no
     case runtime_kind::jvm: return collect_jvm();
     case runtime_kind::cpython: return collect_cpython();
     case runtime_kind::node: return collect_node(isolate);
-    case runtime_kind::coreclr:
+    case runtime_kind::coreclr: return collect_coreclr();
     case runtime_kind::other: break;
     }
     return answer::never;
@@ -132,6 +132,18 @@ answer asked_runtime::collect_node(const main_isolate& isolate) noexcept {
         return answer::not_now;
     }
     return answer::asked;
+}
+
+// Where nothing listens after so many times nothing will; nobody who does not answer is asked for ever.
+answer asked_runtime::collect_coreclr() noexcept {
+    constexpr unsigned most_without_socket = 100; // of 0.1 s
+    constexpr unsigned most_failed = 3;
+    switch (coreclr_.collect()) {
+    case dotnet_diagnostics::outcome::collected: fruitless_ = 0; return answer::collected;
+    case dotnet_diagnostics::outcome::not_there: fruitless_ += 1; break;
+    case dotnet_diagnostics::outcome::failed: fruitless_ += most_without_socket / most_failed + 1;
+    }
+    return fruitless_ >= most_without_socket ? answer::never : answer::not_now;
 }
 
 } // namespace memreeve::bridge

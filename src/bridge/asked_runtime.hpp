@@ -3,6 +3,7 @@
 // what the runtime is. A local variable of the one thread that asks (early_collection.hpp) and holds no lock.
 #pragma once
 
+#include "bridge/dotnet_diagnostics.hpp"
 #include "telemetry/image_record.hpp"
 
 #include <memreeve/adapters/cpython.h>
@@ -44,6 +45,7 @@ private:
     answer collect_jvm() noexcept;
     answer collect_cpython() noexcept;
     answer collect_node(const main_isolate& isolate) noexcept;
+    answer collect_coreclr() noexcept;
     bool is_found(int found) noexcept;
 
     bool has_looked_ = false;
@@ -53,6 +55,8 @@ private:
     mrv_jvm jvm_{};
     mrv_cpython cpython_{};
     mrv_node node_{};
+    dotnet_diagnostics coreclr_{};
+    unsigned fruitless_ = 0; // times in a row
 };
 
 } // namespace memreeve::bridge

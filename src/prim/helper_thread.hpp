@@ -19,6 +19,9 @@ struct helper {
 // errno. Uses pthread_create: not from the memory path.
 int start_helper(const helper& h, byte_count stack) noexcept;
 
+// The calling thread's, as comm shows it, with its NUL. 0 or errno.
+int own_thread_name(char (&out)[16]) noexcept;
+
 // Where the handler of that signal lies; 0 for default and ignored.
 address handler_of(int signal) noexcept;
 // From now on this thread takes that signal.

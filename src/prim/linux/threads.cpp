@@ -91,6 +91,10 @@ int start_helper(const helper& h, byte_count stack) noexcept {
     return e;
 }
 
+int own_thread_name(char (&out)[16]) noexcept {
+    return static_cast<int>(-sys(SYS_prctl, PR_GET_NAME, reinterpret_cast<long>(out)));
+}
+
 address handler_of(int signal) noexcept {
     // The kernel's structure: handler, flags, restorer, mask.
     std::uint64_t action[4]{};
