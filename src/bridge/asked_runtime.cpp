@@ -25,15 +25,19 @@ const void* object_of(const void* code) noexcept {
 }
 
 // Mono stops the world by real-time signals, our thread too once it is known; their handlers lie in
-// Mono's own code. All others stay blocked.
-void open_suspending_signals(const void* mono_code) noexcept {
+// Mono's own code. All others stay blocked. False: there are no handlers yet, so that Mono, which has a
+// domain by then, would wait for ever for a thread that it knows: seen within the first 30 ms.
+bool open_suspending_signals(const void* mono_code) noexcept {
     const void* const mono = object_of(mono_code);
+    bool has_any = false;
     for (int s = first_real_time; s <= last_real_time; ++s) {
         const address handler = prim::handler_of(s);
         if (handler != 0 && object_of(reinterpret_cast<const void*>(handler)) == mono) {
             prim::open_signal(s);
+            has_any = true;
         }
     }
+    return has_any;
 }
 
 void wake_asker(void* adapter, std::ptrdiff_t) noexcept {
@@ -63,15 +67,33 @@ answer asked_runtime::collect(runtime_kind kind, const main_isolate& isolate) no
     return answer::never;
 }
 
+bool asked_runtime::prepare(runtime_kind kind) noexcept {
+    if (kind != runtime_kind::mono || (has_looked_ && !is_there_)) {
+        return true;
+    }
+    return (has_looked_ || is_found(mrv_mono_find(&mono_))) && attach_to_mono();
+}
+
+bool asked_runtime::attach_to_mono() noexcept {
+    if (!is_attached_) {
+        // A host without a main assembly has begun by then.
+        constexpr std::uint64_t beginning_ns = 1'000'000'000;
+        const std::uint64_t now = prim::now_ns();
+        met_at_ = met_at_ != 0 ? met_at_ : now;
+        if (mrv_mono_has_program(&mono_) == 0 && now - met_at_ < beginning_ns) {
+            return false;
+        }
+        is_attached_ = open_suspending_signals(reinterpret_cast<const void*>(mono_.collect)) &&
+                       mrv_mono_attach(&mono_) != 0;
+    }
+    return is_attached_;
+}
+
 answer asked_runtime::collect_mono() noexcept {
     if (!has_looked_ && !is_found(mrv_mono_find(&mono_))) {
         return answer::never;
     }
-    if (!is_attached_) {
-        open_suspending_signals(reinterpret_cast<const void*>(mono_.collect));
-        is_attached_ = mrv_mono_attach(&mono_) != 0;
-    }
-    return is_attached_ && mrv_mono_collect(&mono_) != 0 ? answer::collected : answer::not_now;
+    return attach_to_mono() && mrv_mono_collect(&mono_) != 0 ? answer::collected : answer::not_now;
 }
 
 bool asked_runtime::leave_if_ending() noexcept {

@@ -36,11 +36,18 @@ public:
     // collected: it is over. asked: it, or what it frees, comes by and by. not_now: the runtime has not begun, or is busy with the last time.
     // never: there is nothing here that could be asked.
     enum class answer : unsigned char { collected, asked, not_now, never };
+    // Makes ready what the first time begins with, where that takes long. False: too early, ask again.
+    bool prepare(telemetry::runtime_kind kind) noexcept;
     answer collect(telemetry::runtime_kind kind, const main_isolate& isolate) noexcept;
+    // What the last collection freed inside the runtime's heap, which may keep it for itself; 0: not known.
+    byte_count freed_inside() const noexcept {
+        return mono_.freed > 0 ? static_cast<byte_count>(mono_.freed) : 0;
+    }
     // The runtime is ending and waits for this thread: it is left, nothing is asked any more.
     bool leave_if_ending() noexcept;
 
 private:
+    bool attach_to_mono() noexcept;
     answer collect_mono() noexcept;
     answer collect_jvm() noexcept;
     answer collect_cpython() noexcept;
@@ -56,7 +63,8 @@ private:
     mrv_cpython cpython_{};
     mrv_node node_{};
     dotnet_diagnostics coreclr_{};
-    unsigned fruitless_ = 0; // times in a row
+    std::uint64_t met_at_ = 0; // Mono, when it could have been attached to for the first time
+    unsigned fruitless_ = 0;   // times in a row
 };
 
 } // namespace memreeve::bridge

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "bridge/early_collection.hpp"
 
+#include "bridge/asking.hpp"
 #include "prim/prim.hpp"
 
 #include <algorithm>
@@ -99,6 +100,7 @@ void early_collection::moved(void* context, owner_id) noexcept {
         !me.wake_at_.compare_exchange_strong(at, asleep, std::memory_order_acq_rel)) {
         return;
     }
+    asking::gives_way_to(me.looks_, me.looks_.load(std::memory_order_relaxed));
     me.bell_->fetch_add(1, std::memory_order_acq_rel);
     prim::wake_all(futex(*me.bell_));
 }
@@ -128,6 +130,8 @@ void early_collection::run(state& s) noexcept {
     std::uint64_t not_before = 0;
     while (!runtime.leave_if_ending()) {
         const std::uint32_t heard = bell_->load(std::memory_order_acquire);
+        looks_.fetch_add(1, std::memory_order_acq_rel);
+        prim::wake_all(futex(looks_));
         const std::uint64_t now = prim::now_ns();
         const page_count ceiling = top();
         if (now >= calm_at) {
@@ -147,7 +151,7 @@ void early_collection::run(state& s) noexcept {
         }
         const page_count at = policy_.ask_at(ceiling);
         const bool is_wanted = policy_.is_wanted(used(), ceiling);
-        if (is_wanted && now >= not_before) {
+        if (is_wanted && (now >= not_before || policy_.is_urgent(used()))) {
             const asked_runtime::answer a = ask(s, runtime);
             if (a == asked_runtime::answer::never) {
                 break;
@@ -157,13 +161,24 @@ void early_collection::run(state& s) noexcept {
             if (a == asked_runtime::answer::not_now) {
                 policy_.drop_pressure();
                 not_before = ended + not_now_ns;
+                policy_.drop_urgency();
             }
             calm_at = ended + calm_ns;
         } else if (is_wanted || now < not_before) {
-            prim::wait_on(futex(*bell_), heard, std::min(calm_ns, not_before - now));
+            wake_at_.store(policy_.urgent_at(), std::memory_order_seq_cst);
+            if (!policy_.is_urgent(used())) {
+                prim::wait_on(futex(*bell_), heard, std::min(calm_ns, not_before - now));
+            }
+            wake_at_.store(asleep, std::memory_order_relaxed);
         } else {
-            wake_at_.store(at, std::memory_order_seq_cst);
-            if (used() < at) {
+            // What asking begins with takes its time: done before it is needed, but not at the start.
+            const page_count ready_at = at / 4 * 3;
+            const page_count next =
+                used() < ready_at
+                    ? ready_at
+                    : (runtime.prepare(runtime_of(s)) ? at : std::min(at, used() + 64));
+            wake_at_.store(next, std::memory_order_seq_cst);
+            if (used() < next) {
                 prim::wait_on(futex(*bell_), heard, calm_ns);
             }
             wake_at_.store(asleep, std::memory_order_relaxed);
@@ -202,7 +217,7 @@ asked_runtime::answer early_collection::ask(state& s, asked_runtime& runtime) no
         after = used();
     }
     const std::uint64_t ended = prim::now_ns();
-    policy_.asked(before, after, ceiling, begun, ended);
+    policy_.asked(before, after, ceiling, begun, ended, pages_of(runtime.freed_inside()));
     image_record& image = s.image();
     image.notifications[0].fetch_add(1, std::memory_order_relaxed);
     image.asked.times.fetch_add(1, std::memory_order_relaxed);

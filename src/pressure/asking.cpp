@@ -26,7 +26,7 @@ bool asking::is_wanted(page_count used, page_count top) const noexcept {
 }
 
 bool asking::is_due(page_count used, page_count top, std::uint64_t now_ns) const noexcept {
-    return is_wanted(used, top) && now_ns >= not_before_ns_;
+    return is_wanted(used, top) && (now_ns >= not_before_ns_ || is_urgent(used));
 }
 
 bool asking::was_of_use(page_count before, page_count after, page_count top) noexcept {
@@ -34,12 +34,17 @@ bool asking::was_of_use(page_count before, page_count after, page_count top) noe
 }
 
 void asking::asked(page_count before, page_count after, page_count top, std::uint64_t begun_ns,
-                   std::uint64_t ended_ns) noexcept {
+                   std::uint64_t ended_ns, page_count freed_inside) noexcept {
     const std::uint64_t took = ended_ns - begun_ns;
     std::uint64_t pause = least_pause_ns;
-    if (was_of_use(before, after, top)) {
+    urgent_at_ = never;
+    const page_count gained = std::max(before > after ? before - after : 0, freed_inside);
+    if (was_of_use(before, after, top) || was_of_use(freed_inside, 0, top)) {
         rest_ = std::max(rest_ / 2, least_rest);
         vain_pause_ns_ = vain_pause_ns;
+        if (after < top) {
+            urgent_at_ = after + std::max(gap_of(top), (top - after) / 2);
+        }
     } else if (rest_ < most_rest) {
         rest_ *= 2;
     } else {
@@ -52,7 +57,8 @@ void asking::asked(page_count before, page_count after, page_count top, std::uin
     worth_at_ = after + gap_of(after);
     is_pressed_ = false;
     soonest_ns_ = ended_ns + std::max(took, least_pause_ns);
-    not_before_ns_ = ended_ns + std::max(took * rest_, pause);
+    // What is worth so much is filled again in no time.
+    not_before_ns_ = ended_ns + (gained >= top / much ? pause : std::max(took * rest_, pause));
 }
 
 void asking::calm(page_count used, page_count top) noexcept {
@@ -62,6 +68,7 @@ void asking::calm(page_count used, page_count top) noexcept {
 
 void asking::limit_changed() noexcept {
     at_ = 0;
+    urgent_at_ = never;
     rest_ = least_rest;
     vain_pause_ns_ = vain_pause_ns;
     not_before_ns_ = soonest_ns_;

@@ -23,6 +23,8 @@ public:
     static constexpr unsigned first_permille = 600;
     static constexpr unsigned least_rest = 1;
     static constexpr unsigned most_rest = 64;
+    static constexpr unsigned much =
+        16; // the part of top that makes it worth asking without a rest
     static constexpr std::uint64_t least_pause_ns = 1'000'000;
     static constexpr std::uint64_t vain_pause_ns = 250'000'000; // after `most_rest` was reached
     static constexpr std::uint64_t longest_vain_pause_ns = 8'000'000'000;
@@ -31,6 +33,9 @@ public:
     bool is_due(page_count used, page_count top, std::uint64_t now_ns) const noexcept;
     // The same but for the time: at a watermark, or because the kernel is short of memory.
     bool is_wanted(page_count used, page_count top) const noexcept;
+    // Half of the room that was left is used up again: no time for a rest, if the last time was of use.
+    bool is_urgent(page_count used) const noexcept { return used >= urgent_at_; }
+    page_count urgent_at() const noexcept { return urgent_at_; }
     // From how many pages on; and, monotonic, not before which time.
     page_count ask_at(page_count top) const noexcept;
     std::uint64_t not_before() const noexcept { return not_before_ns_; }
@@ -38,9 +43,10 @@ public:
 
     // Did that bring room?
     static bool was_of_use(page_count before, page_count after, page_count top) noexcept;
-    // It was asked: what was in use before and after, and how long it took.
+    // It was asked: what was in use before and after, and how long it took. `freed_inside`: what a
+    // runtime says it has freed and keeps; it takes less for a while, so that was of use too.
     void asked(page_count before, page_count after, page_count top, std::uint64_t begun_ns,
-               std::uint64_t ended_ns) noexcept;
+               std::uint64_t ended_ns, page_count freed_inside = 0) noexcept;
     // Nothing was asked for a while: a level that has gone down by itself lowers the next watermark.
     void calm(page_count used, page_count top) noexcept;
     // Another top: as at first, but never sooner after the last time than that took.
@@ -50,14 +56,17 @@ public:
     void pressed(page_count used) noexcept;
     // The runtime could not be asked just now: what it has begun with is not worth the trying.
     void drop_pressure() noexcept { is_pressed_ = false; }
+    void drop_urgency() noexcept { urgent_at_ = never; }
 
 private:
     static page_count first(page_count top) noexcept {
         return top / 1000 * first_permille + top % 1000 * first_permille / 1000;
     }
+    static constexpr page_count never = ~page_count{0};
     static page_count next_after(page_count used, page_count top) noexcept;
 
     page_count at_ = 0; // 0: the first watermark
+    page_count urgent_at_ = never;
     unsigned rest_ = least_rest;
     std::uint64_t vain_pause_ns_ = vain_pause_ns;
     std::uint64_t not_before_ns_ = 0;
