@@ -67,7 +67,15 @@ answer asked_runtime::collect(runtime_kind kind, const main_isolate& isolate) no
     return answer::never;
 }
 
+void asked_runtime::is_underway() noexcept {
+    underway_->fetch_add(1, std::memory_order_acq_rel);
+    prim::wake_all(reinterpret_cast<const std::uint32_t*>(underway_));
+}
+
 bool asked_runtime::prepare(runtime_kind kind) noexcept {
+    if (kind == runtime_kind::cpython && !has_looked_) {
+        static_cast<void>(find_cpython());
+    }
     if (kind != runtime_kind::mono || (has_looked_ && !is_there_)) {
         return true;
     }
@@ -93,7 +101,11 @@ answer asked_runtime::collect_mono() noexcept {
     if (!has_looked_ && !is_found(mrv_mono_find(&mono_))) {
         return answer::never;
     }
-    return attach_to_mono() && mrv_mono_collect(&mono_) != 0 ? answer::collected : answer::not_now;
+    if (!attach_to_mono()) {
+        return answer::not_now;
+    }
+    is_underway(); // who rang may hold Mono's own lock
+    return mrv_mono_collect(&mono_) != 0 ? answer::collected : answer::not_now;
 }
 
 bool asked_runtime::leave_if_ending() noexcept {
@@ -116,18 +128,24 @@ answer asked_runtime::collect_jvm() noexcept {
     return is_attached_ && mrv_jvm_collect(&jvm_) != 0 ? answer::asked : answer::not_now;
 }
 
+bool asked_runtime::find_cpython() noexcept {
+    if (!is_found(mrv_cpython_find(&cpython_))) {
+        return false;
+    }
+    cpython_.done = wake_asker;
+    cpython_.context = &cpython_;
+    return true;
+}
+
 answer asked_runtime::collect_cpython() noexcept {
-    if (!has_looked_) {
-        if (!is_found(mrv_cpython_find(&cpython_))) {
-            return answer::never;
-        }
-        cpython_.done = wake_asker;
-        cpython_.context = &cpython_;
+    if (!has_looked_ && !find_cpython()) {
+        return answer::never;
     }
     const std::uint32_t before = __atomic_load_n(&cpython_.finished, __ATOMIC_ACQUIRE);
     if (mrv_cpython_collect(&cpython_) == 0) {
         return answer::not_now;
     }
+    is_underway();
     const std::uint64_t since = prim::now_ns();
     while (mrv_cpython_is_done(&cpython_) == 0 && prim::now_ns() - since < patience_ns) {
         prim::wait_on(&cpython_.finished, before, patience_ns);

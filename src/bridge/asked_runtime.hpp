@@ -36,6 +36,10 @@ public:
     // collected: it is over. asked: it, or what it frees, comes by and by. not_now: the runtime has not begun, or is busy with the last time.
     // never: there is nothing here that could be asked.
     enum class answer : unsigned char { collected, asked, not_now, never };
+    // Counted up, and woken, as soon as a runtime knows that it is asked: what the program's thread that
+    // rang gives way for. Before anything else.
+    void tells(std::atomic<std::uint32_t>& underway) noexcept { underway_ = &underway; }
+    void is_underway() noexcept;
     // Makes ready what the first time begins with, where that takes long. False: too early, ask again.
     bool prepare(telemetry::runtime_kind kind) noexcept;
     answer collect(telemetry::runtime_kind kind, const main_isolate& isolate) noexcept;
@@ -48,6 +52,7 @@ public:
 
 private:
     bool attach_to_mono() noexcept;
+    bool find_cpython() noexcept;
     answer collect_mono() noexcept;
     answer collect_jvm() noexcept;
     answer collect_cpython() noexcept;
@@ -55,6 +60,7 @@ private:
     answer collect_coreclr() noexcept;
     bool is_found(int found) noexcept;
 
+    std::atomic<std::uint32_t>* underway_ = nullptr;
     bool has_looked_ = false;
     bool is_there_ = false;
     bool is_attached_ = false;

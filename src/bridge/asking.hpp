@@ -13,7 +13,7 @@
 //     signal blocked but SIGQUIT (which Java's threads block for good).
 //
 // When the request that rang for a collection (early_collection.hpp) ends, its thread gives way until
-// the one that asks is running, at most 2 ms: it needs a processor before the room is used up.
+// the runtime has been asked, at most 2 ms: who asks needs a processor before the room is used up.
 // Async-signal-safe; errno is left alone.
 #pragma once
 
@@ -55,7 +55,7 @@ public:
 
     // The manager's: a request of this thread was refused.
     static void note_refusal(owner_id who, criticality level, page_count pages) noexcept;
-    // This thread's request has woken another, which says that it runs by changing `word` from `value`.
+    // This thread's request has woken another, which changes `word` from `value` when it has done its part.
     static void gives_way_to(const std::atomic<std::uint32_t>& word, std::uint32_t value) noexcept {
         if (current != nullptr) {
             current->awaited_ = &word;

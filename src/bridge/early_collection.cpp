@@ -100,7 +100,7 @@ void early_collection::moved(void* context, owner_id) noexcept {
         !me.wake_at_.compare_exchange_strong(at, asleep, std::memory_order_acq_rel)) {
         return;
     }
-    asking::gives_way_to(me.looks_, me.looks_.load(std::memory_order_relaxed));
+    asking::gives_way_to(me.underway_, me.underway_.load(std::memory_order_relaxed));
     me.bell_->fetch_add(1, std::memory_order_acq_rel);
     prim::wake_all(futex(*me.bell_));
 }
@@ -123,6 +123,7 @@ void early_collection::run_thread(void* self) noexcept {
 
 void early_collection::run(state& s) noexcept {
     asked_runtime runtime;
+    runtime.tells(underway_);
     const manager::ledger_header& header = s.books().header();
     std::uint32_t limits_seen = header.limit_changes.load(std::memory_order_acquire);
     std::uint32_t notices_seen = header.pressure_notices.load(std::memory_order_acquire);
@@ -130,8 +131,6 @@ void early_collection::run(state& s) noexcept {
     std::uint64_t not_before = 0;
     while (!runtime.leave_if_ending()) {
         const std::uint32_t heard = bell_->load(std::memory_order_acquire);
-        looks_.fetch_add(1, std::memory_order_acq_rel);
-        prim::wake_all(futex(looks_));
         const std::uint64_t now = prim::now_ns();
         const page_count ceiling = top();
         if (now >= calm_at) {
@@ -153,6 +152,7 @@ void early_collection::run(state& s) noexcept {
         const bool is_wanted = policy_.is_wanted(used(), ceiling);
         if (is_wanted && (now >= not_before || policy_.is_urgent(used()))) {
             const asked_runtime::answer a = ask(s, runtime);
+            runtime.is_underway();
             if (a == asked_runtime::answer::never) {
                 break;
             }
@@ -165,12 +165,14 @@ void early_collection::run(state& s) noexcept {
             }
             calm_at = ended + calm_ns;
         } else if (is_wanted || now < not_before) {
+            runtime.is_underway();
             wake_at_.store(policy_.urgent_at(), std::memory_order_seq_cst);
             if (!policy_.is_urgent(used())) {
                 prim::wait_on(futex(*bell_), heard, std::min(calm_ns, not_before - now));
             }
             wake_at_.store(asleep, std::memory_order_relaxed);
         } else {
+            runtime.is_underway();
             // What asking begins with takes its time: done before it is needed, but not at the start.
             const page_count ready_at = at / 4 * 3;
             const page_count next =

@@ -52,8 +52,8 @@ private:
 
     std::atomic<std::uint32_t> is_there_{thread_none};
     std::atomic<page_count> wake_at_{asleep};
-    std::atomic<std::uint32_t> looks_{0};  // how often it has woken and looked
-    std::atomic<bool> has_threads_{false}; // of the program's own
+    std::atomic<std::uint32_t> underway_{0}; // changes when who rang need not give way any longer
+    std::atomic<bool> has_threads_{false};   // of the program's own
     std::atomic<bool> parent_had_it_{false};
     budget::account* root_ = nullptr;
     std::atomic<std::uint32_t>* bell_ = nullptr; // in this image's record

@@ -37,14 +37,11 @@ void asking::asked(page_count before, page_count after, page_count top, std::uin
                    std::uint64_t ended_ns, page_count freed_inside) noexcept {
     const std::uint64_t took = ended_ns - begun_ns;
     std::uint64_t pause = least_pause_ns;
-    urgent_at_ = never;
     const page_count gained = std::max(before > after ? before - after : 0, freed_inside);
-    if (was_of_use(before, after, top) || was_of_use(freed_inside, 0, top)) {
+    const bool is_of_use = was_of_use(before, after, top) || was_of_use(freed_inside, 0, top);
+    if (is_of_use) {
         rest_ = std::max(rest_ / 2, least_rest);
         vain_pause_ns_ = vain_pause_ns;
-        if (after < top) {
-            urgent_at_ = after + std::max(gap_of(top), (top - after) / 2);
-        }
     } else if (rest_ < most_rest) {
         rest_ *= 2;
     } else {
@@ -54,6 +51,9 @@ void asking::asked(page_count before, page_count after, page_count top, std::uin
         pause = vain_pause_ns_;
     }
     at_ = next_after(after, top);
+    urgent_at_ = is_of_use && after < top
+                     ? std::max(at_, after + std::max(gap_of(top), (top - after) / 2))
+                     : never;
     worth_at_ = after + gap_of(after);
     is_pressed_ = false;
     soonest_ns_ = ended_ns + std::max(took, least_pause_ns);

@@ -170,5 +170,40 @@ TEST(asking, small_and_large_tops_have_a_watermark) {
     EXPECT_GT(a.ask_at(~page_count{0} >> 1), (~page_count{0} >> 1) / 2);
 }
 
+// A level of 40,000 was left: what is worth little is followed by a rest, unless the room runs out.
+TEST(asking, no_rest_while_the_room_runs_out) {
+    asking a;
+    a.asked(45'000, 40'000, top, 0, 100 * ms);
+    EXPECT_FALSE(a.is_due(65'000, top, 150 * ms)) << "it rests";
+    EXPECT_TRUE(a.is_due(70'000, top, 150 * ms)) << "half of what was left is used up";
+    EXPECT_TRUE(a.is_due(65'000, top, 200 * ms));
+    a.asked(70'000, 70'000, top, 200 * ms, 300 * ms);
+    EXPECT_FALSE(a.is_due(99'000, top, 350 * ms)) << "it was in vain";
+    // Below the watermark nothing is urgent.
+    asking low;
+    low.asked(60'000, 5'000, top, 0, 100 * ms);
+    EXPECT_GE(low.urgent_at(), low.ask_at(top));
+}
+
+TEST(asking, no_rest_after_what_was_worth_much) {
+    asking a;
+    a.asked(65'000, 58'000, top, 0, 100 * ms);
+    EXPECT_LE(a.not_before(), 100 * ms + asking::least_pause_ns);
+}
+
+// A heap that keeps what it has freed takes less for a while: asked again without growing rests.
+TEST(asking, what_a_heap_freed_and_keeps_counts) {
+    asking kept;
+    asking nothing;
+    std::uint64_t now = 0;
+    for (unsigned i = 0; i < 10; ++i) {
+        kept.asked(70'000, 70'000, top, now, now + 10 * ms, 5'000);
+        nothing.asked(70'000, 70'000, top, now, now + 10 * ms);
+        now += 10 * ms;
+    }
+    EXPECT_LE(kept.not_before() - now, 10 * ms);
+    EXPECT_GE(nothing.not_before() - now, asking::most_rest * 10 * ms);
+}
+
 } // namespace
 } // namespace memreeve::pressure
