@@ -124,6 +124,9 @@ answer asked_runtime::collect_jvm() noexcept {
     if (is_there_ && !is_attached_) {
         is_attached_ = mrv_jvm_attach(&jvm_) != 0;
     }
+    if (is_attached_) {
+        is_underway();
+    }
     // Direct buffers go when the reference handler has come to them.
     return is_attached_ && mrv_jvm_collect(&jvm_) != 0 ? answer::asked : answer::not_now;
 }
@@ -171,6 +174,7 @@ answer asked_runtime::collect_node(const main_isolate& isolate) noexcept {
     if (mrv_node_collect(&node_) == 0) {
         return answer::not_now;
     }
+    is_underway();
     return answer::asked;
 }
 
@@ -178,6 +182,7 @@ answer asked_runtime::collect_node(const main_isolate& isolate) noexcept {
 answer asked_runtime::collect_coreclr() noexcept {
     constexpr unsigned most_without_socket = 100; // of 0.1 s
     constexpr unsigned most_failed = 3;
+    is_underway();
     switch (coreclr_.collect()) {
     case dotnet_diagnostics::outcome::collected: fruitless_ = 0; return answer::collected;
     case dotnet_diagnostics::outcome::not_there: fruitless_ += 1; break;

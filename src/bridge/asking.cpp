@@ -87,7 +87,7 @@ void asking::after_refusal() const noexcept {
 }
 
 void asking::give_way() const noexcept {
-    constexpr std::uint64_t longest_ns = 2'000'000;
+    constexpr std::uint64_t longest_ns = 10'000'000;
     if (prim::may_be_in_signal_handler()) {
         return;
     }

@@ -13,7 +13,8 @@
 //     signal blocked but SIGQUIT (which Java's threads block for good).
 //
 // When the request that rang for a collection (early_collection.hpp) ends, its thread gives way until
-// the runtime has been asked, at most 2 ms: who asks needs a processor before the room is used up.
+// the runtime has been asked, at most 10 ms: who asks needs a processor before the room is used up, and on a busy
+// machine gets none for that long.
 // Async-signal-safe; errno is left alone.
 #pragma once
 
