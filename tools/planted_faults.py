@@ -242,6 +242,21 @@ MISTAKES = [
      'o.ended == "own-words" and not faults', 'o.ended in ("own-words", "crash") and not faults', "tests/runtime/matrix.py", []),
     ("the matrix does not see what is above the limit", "tools/matrix_run.py",
      "                self.over += own > self.limit\n", "", "tests/runtime/matrix.py", []),
+    # Asking early.
+    ("what does not fit is not asked for again", "src/pressure/asking.cpp",
+     "return top; // it does not fit", "return used + gap_of(top);", "pressure_asking_test", []),
+    ("a rest is kept while the room runs out", "src/pressure/asking.cpp",
+     "(now_ns >= not_before_ns_ || is_urgent(used))", "now_ns >= not_before_ns_", "pressure_asking_test", []),
+    ("what a heap freed and keeps does not count", "src/pressure/asking.cpp",
+     " || was_of_use(freed_inside, 0, top);", ";", "pressure_asking_test", []),
+    ("lasting pressure asks though nothing was taken", "src/pressure/asking.cpp",
+     "worth_at_ = after + gap_of(after);", "worth_at_ = 0;", "pressure_asking_test", []),
+    ("a storm of limits is answered by a storm of collections", "src/pressure/asking.cpp",
+     "not_before_ns_ = soonest_ns_;", "not_before_ns_ = 0;", "pressure_asking_test", []),
+    ("nobody is rung when the limit changes", "src/manager/ledger.cpp",
+     "    wake_askers();\n    ring();", "    ring();", "manager_ledger_test", []),
+    ("nobody is rung at the kernel's pressure", "src/manager/ledger.cpp",
+     "    wake_askers();\n}", "}", "manager_ledger_test", []),
 ]
 
 

@@ -3,6 +3,7 @@
 // what the runtime is. A local variable of the one thread that asks (early_collection.hpp) and holds no lock.
 #pragma once
 
+#include "bridge/dotnet_diagnostics.hpp"
 #include "telemetry/image_record.hpp"
 
 #include <memreeve/adapters/cpython.h>
@@ -35,17 +36,31 @@ public:
     // collected: it is over. asked: it, or what it frees, comes by and by. not_now: the runtime has not begun, or is busy with the last time.
     // never: there is nothing here that could be asked.
     enum class answer : unsigned char { collected, asked, not_now, never };
+    // Counted up, and woken, as soon as a runtime knows that it is asked: what the program's thread that
+    // rang gives way for. Before anything else.
+    void tells(std::atomic<std::uint32_t>& underway) noexcept { underway_ = &underway; }
+    void is_underway() noexcept;
+    // Makes ready what the first time begins with, where that takes long. False: too early, ask again.
+    bool prepare(telemetry::runtime_kind kind) noexcept;
     answer collect(telemetry::runtime_kind kind, const main_isolate& isolate) noexcept;
+    // What the last collection freed inside the runtime's heap, which may keep it for itself; 0: not known.
+    byte_count freed_inside() const noexcept {
+        return mono_.freed > 0 ? static_cast<byte_count>(mono_.freed) : 0;
+    }
     // The runtime is ending and waits for this thread: it is left, nothing is asked any more.
     bool leave_if_ending() noexcept;
 
 private:
+    bool attach_to_mono() noexcept;
+    bool find_cpython() noexcept;
     answer collect_mono() noexcept;
     answer collect_jvm() noexcept;
     answer collect_cpython() noexcept;
     answer collect_node(const main_isolate& isolate) noexcept;
+    answer collect_coreclr() noexcept;
     bool is_found(int found) noexcept;
 
+    std::atomic<std::uint32_t>* underway_ = nullptr;
     bool has_looked_ = false;
     bool is_there_ = false;
     bool is_attached_ = false;
@@ -53,6 +68,9 @@ private:
     mrv_jvm jvm_{};
     mrv_cpython cpython_{};
     mrv_node node_{};
+    dotnet_diagnostics coreclr_{};
+    std::uint64_t met_at_ = 0; // Mono, when it could have been attached to for the first time
+    unsigned fruitless_ = 0;   // times in a row
 };
 
 } // namespace memreeve::bridge

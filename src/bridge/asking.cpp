@@ -90,6 +90,20 @@ void asking::after_refusal() const noexcept {
     slow_down(level_);
 }
 
+void asking::give_way() const noexcept {
+    constexpr std::uint64_t longest_ns = 10'000'000;
+    if (prim::may_be_in_signal_handler()) {
+        return;
+    }
+    const std::uint64_t until = prim::now_ns() + longest_ns;
+    for (std::uint64_t now = until - longest_ns;
+         now < until && awaited_->load(std::memory_order_acquire) == awaited_value_;
+         now = prim::now_ns()) {
+        prim::wait_on(reinterpret_cast<const std::uint32_t*>(awaited_), awaited_value_,
+                      until - now);
+    }
+}
+
 void asking::leave_words(state& s) const noexcept {
     image_record& image = s.image();
     last_words& words = image.words;

@@ -11,12 +11,19 @@
 //     Others get time to give back. Nobody pauses in a request of process level, which may come from
 //     inside a collection, nor in what may be a signal handler: on an alternate stack, or with any
 //     signal blocked but SIGQUIT (which Java's threads block for good).
+//
+// When the request that rang for a collection (early_collection.hpp) ends, its thread gives way until
+// the runtime has been asked, at most 10 ms: who asks needs a processor before the room is used up, and on a busy
+// machine gets none for that long.
 // Async-signal-safe; errno is left alone.
 #pragma once
 
 #include "base/units.hpp"
 #include "bridge/state.hpp"
 #include "telemetry/last_words.hpp"
+
+#include <atomic>
+#include <cstdint>
 
 namespace memreeve::bridge {
 
@@ -29,6 +36,9 @@ public:
         current = outer_;
         if (__builtin_expect(refused_ != 0, 0)) {
             after_refusal();
+        }
+        if (__builtin_expect(awaited_ != nullptr, 0)) {
+            give_way();
         }
     }
     asking(const asking&) = delete;
@@ -46,9 +56,17 @@ public:
 
     // The manager's: a request of this thread was refused.
     static void note_refusal(owner_id who, criticality level, page_count pages) noexcept;
+    // This thread's request has woken another, which changes `word` from `value` when it has done its part.
+    static void gives_way_to(const std::atomic<std::uint32_t>& word, std::uint32_t value) noexcept {
+        if (current != nullptr) {
+            current->awaited_ = &word;
+            current->awaited_value_ = value;
+        }
+    }
 
 private:
     void after_refusal() const noexcept;
+    void give_way() const noexcept;
     void leave_words(state& s) const noexcept;
 
     static thread_local constinit asking* current __attribute__((tls_model("initial-exec")));
@@ -56,6 +74,8 @@ private:
     const void* caller_;
     asking* outer_;
     page_count refused_ = 0;
+    const std::atomic<std::uint32_t>* awaited_ = nullptr;
+    std::uint32_t awaited_value_ = 0;
     owner_id owner_ = owner_id::none;
     criticality level_ = criticality::task;
     telemetry::purpose what_for_ = telemetry::purpose::mapping;

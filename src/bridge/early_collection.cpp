@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "bridge/early_collection.hpp"
 
+#include "bridge/asking.hpp"
 #include "prim/prim.hpp"
 
 #include <algorithm>
@@ -33,7 +34,6 @@ constinit early_collection the_early_collection{};
 
 bool early_collection::is_wanted(state& s) const noexcept {
     return !s.is_embedded() && !s.is_left_alone() && !s.shares_memory() &&
-           s.books().tree().at(owner_id::root).is_limited() &&
            (s.books().header().flags.load(std::memory_order_relaxed) & manager::flag_ask) != 0 &&
            runtime_of(s) != runtime_kind::other;
 }
@@ -82,6 +82,7 @@ void early_collection::start_thread(state& s) noexcept {
         return;
     }
     root_ = &s.books().tree().at(owner_id::root);
+    bell_ = &s.image().asker_bell;
     helper_ = {run_thread, &s, "memreeve-ask"};
     if (prim::start_helper(helper_, stack_size) != 0) {
         is_there_.store(thread_none, std::memory_order_release); // at the next occasion
@@ -99,8 +100,9 @@ void early_collection::moved(void* context, owner_id) noexcept {
         !me.wake_at_.compare_exchange_strong(at, asleep, std::memory_order_acq_rel)) {
         return;
     }
-    me.bell_.fetch_add(1, std::memory_order_acq_rel);
-    prim::wake_all(futex(me.bell_));
+    asking::gives_way_to(me.underway_, me.underway_.load(std::memory_order_relaxed));
+    me.bell_->fetch_add(1, std::memory_order_acq_rel);
+    prim::wake_all(futex(*me.bell_));
 }
 
 page_count early_collection::used() const noexcept {
@@ -121,32 +123,65 @@ void early_collection::run_thread(void* self) noexcept {
 
 void early_collection::run(state& s) noexcept {
     asked_runtime runtime;
+    runtime.tells(underway_);
+    const manager::ledger_header& header = s.books().header();
+    std::uint32_t limits_seen = header.limit_changes.load(std::memory_order_acquire);
+    std::uint32_t notices_seen = header.pressure_notices.load(std::memory_order_acquire);
     std::uint64_t calm_at = prim::now_ns() + calm_ns;
     std::uint64_t not_before = 0;
     while (!runtime.leave_if_ending()) {
-        const std::uint32_t heard = bell_.load(std::memory_order_acquire);
+        const std::uint32_t heard = bell_->load(std::memory_order_acquire);
         const std::uint64_t now = prim::now_ns();
         const page_count ceiling = top();
         if (now >= calm_at) {
             policy_.calm(used(), ceiling);
             calm_at = now + calm_ns;
         }
+        if (const std::uint32_t n = header.limit_changes.load(std::memory_order_acquire);
+            n != limits_seen) {
+            limits_seen = n;
+            policy_.limit_changed();
+            not_before = policy_.not_before();
+        }
+        if (const std::uint32_t n = header.pressure_notices.load(std::memory_order_acquire);
+            n != notices_seen) {
+            notices_seen = n;
+            policy_.pressed(used());
+        }
         const page_count at = policy_.ask_at(ceiling);
-        if (used() >= at && now >= not_before) {
+        const bool is_wanted = policy_.is_wanted(used(), ceiling);
+        if (is_wanted && (now >= not_before || policy_.is_urgent(used()))) {
             const asked_runtime::answer a = ask(s, runtime);
+            runtime.is_underway();
             if (a == asked_runtime::answer::never) {
                 break;
             }
             const std::uint64_t ended = prim::now_ns();
-            not_before =
-                a == asked_runtime::answer::not_now ? ended + not_now_ns : policy_.not_before();
+            not_before = policy_.not_before();
+            if (a == asked_runtime::answer::not_now) {
+                policy_.drop_pressure();
+                not_before = ended + not_now_ns;
+                policy_.drop_urgency();
+            }
             calm_at = ended + calm_ns;
-        } else if (used() >= at || now < not_before) {
-            prim::wait_on(futex(bell_), heard, std::min(calm_ns, not_before - now));
+        } else if (is_wanted || now < not_before) {
+            runtime.is_underway();
+            wake_at_.store(policy_.urgent_at(), std::memory_order_seq_cst);
+            if (!policy_.is_urgent(used())) {
+                prim::wait_on(futex(*bell_), heard, std::min(calm_ns, not_before - now));
+            }
+            wake_at_.store(asleep, std::memory_order_relaxed);
         } else {
-            wake_at_.store(at, std::memory_order_seq_cst);
-            if (used() < at) {
-                prim::wait_on(futex(bell_), heard, calm_ns);
+            runtime.is_underway();
+            // What asking begins with takes its time: done before it is needed, but not at the start.
+            const page_count ready_at = at / 4 * 3;
+            const page_count next =
+                used() < ready_at
+                    ? ready_at
+                    : (runtime.prepare(runtime_of(s)) ? at : std::min(at, used() + 64));
+            wake_at_.store(next, std::memory_order_seq_cst);
+            if (used() < next) {
+                prim::wait_on(futex(*bell_), heard, calm_ns);
             }
             wake_at_.store(asleep, std::memory_order_relaxed);
         }
@@ -168,21 +203,31 @@ page_count early_collection::settled(page_count before, std::uint64_t until) con
 
 asked_runtime::answer early_collection::ask(state& s, asked_runtime& runtime) noexcept {
     const page_count before = used();
+    const page_count ceiling = top();
+    const bool is_over = before >= ceiling;
+    const bool is_pressed = policy_.is_pressed() && !is_over;
     const std::uint64_t begun = prim::now_ns();
     const asked_runtime::answer a = runtime.collect(runtime_of(s), isolate_);
     if (a != asked_runtime::answer::collected && a != asked_runtime::answer::asked) {
         return a;
     }
-    const page_count after =
+    page_count after =
         a == asked_runtime::answer::asked ? settled(before, prim::now_ns() + settle_ns) : used();
+    if (is_over || is_pressed) {
+        // What our heap keeps warm is nobody's then; another process's requests could not take it.
+        static_cast<void>(s.memory().relieve());
+        after = used();
+    }
     const std::uint64_t ended = prim::now_ns();
-    policy_.asked(before, after, top(), begun, ended);
+    policy_.asked(before, after, ceiling, begun, ended, pages_of(runtime.freed_inside()));
     image_record& image = s.image();
     image.notifications[0].fetch_add(1, std::memory_order_relaxed);
     image.asked.times.fetch_add(1, std::memory_order_relaxed);
     image.asked.before.fetch_add(bytes_of(before), std::memory_order_relaxed);
     image.asked.after.fetch_add(bytes_of(after), std::memory_order_relaxed);
     image.asked.ns.fetch_add(ended - begun, std::memory_order_relaxed);
+    image.asked.over_limit.fetch_add(is_over ? 1 : 0, std::memory_order_relaxed);
+    image.asked.pressed.fetch_add(is_pressed ? 1 : 0, std::memory_order_relaxed);
     return a;
 }
 

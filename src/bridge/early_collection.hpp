@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Asking early: before the limit refuses anything, the program's runtime is asked to collect. One
 // thread of memreeve's own in the program, named memreeve-ask, does it: signals blocked, small stack,
-// detached, holding no lock. It is there only under `run --limit --ask` and only where the runtime was recognised,
-// and sleeps until what is charged reaches a watermark (pressure/asking.hpp): whoever charges sets a word
-// and wakes it, nothing else (budget::watcher). What other processes of the run charge it sees a second
-// later.
+// detached, holding no lock. It is there only under `run --ask` and only where the runtime was
+// recognised, and sleeps on a word of its image's record until it is rung there:
+//
+//   what is charged reaches a watermark (pressure/asking.hpp)   by whoever charges (budget::watcher),
+//                                                               who does nothing else
+//   the limit was changed                                       by `memreeve limit`
+//   the kernel is short of memory                               by the launcher, which watches
+//
+// What other processes of the run charge it sees a second later.
 //
 // A child of fork has no such thread; it gets one as its parent did: CPython's child at once, where the
 // program itself had but one thread, others with the first thread they start.
@@ -46,11 +51,12 @@ private:
     page_count top() const noexcept;
 
     std::atomic<std::uint32_t> is_there_{thread_none};
-    std::atomic<std::uint32_t> bell_{0};
     std::atomic<page_count> wake_at_{asleep};
-    std::atomic<bool> has_threads_{false}; // of the program's own
+    std::atomic<std::uint32_t> underway_{0}; // changes when who rang need not give way any longer
+    std::atomic<bool> has_threads_{false};   // of the program's own
     std::atomic<bool> parent_had_it_{false};
     budget::account* root_ = nullptr;
+    std::atomic<std::uint32_t>* bell_ = nullptr; // in this image's record
     prim::helper helper_{};
     main_isolate isolate_{};
     pressure::asking policy_{};

@@ -2,6 +2,7 @@
 #include "bridge/stacks.hpp"
 
 #include "bridge/asking.hpp"
+#include "bridge/dotnet_diagnostics.hpp"
 #include "prim/prim.hpp"
 
 #include <atomic>
@@ -36,7 +37,9 @@ bool may_start_thread(state& s) noexcept {
     // reserve left to it, it threw an exception in 6 of 6.
     constexpr criticality level = criticality::task;
     asking::is_for(telemetry::purpose::stack);
-    if (s.books().tree().admit(s.owner(owner_kind::stacks), pages, level)) {
+    // For as long as a collection takes that we asked for.
+    if (dotnet_diagnostics::is_serving_thread() ||
+        s.books().tree().admit(s.owner(owner_kind::stacks), pages, level)) {
         return true;
     }
     s.memory().count_refusal(s.owner(owner_kind::stacks), level, pages);

@@ -507,7 +507,9 @@ process_report image_watch::report_of(image_record& r, bool is_running) {
     p.asked = {r.asked.times.load(std::memory_order_relaxed),
                r.asked.before.load(std::memory_order_relaxed),
                r.asked.after.load(std::memory_order_relaxed),
-               seconds(r.asked.ns.load(std::memory_order_relaxed))};
+               seconds(r.asked.ns.load(std::memory_order_relaxed)),
+               r.asked.over_limit.load(std::memory_order_relaxed),
+               r.asked.pressed.load(std::memory_order_relaxed)};
     const std::string own = text_of(r.settings);
     for (std::size_t at = 0; at < own.size();) {
         const std::size_t end = std::min(own.find('\n', at), own.size());

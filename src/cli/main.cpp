@@ -104,7 +104,9 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
         ->excludes(quiet);
     run->add_flag("--no-knobs", o.no_knobs,
                   "Set none of the variables that tell runtimes the limit");
-    run->add_flag("--ask", o.ask, "Ask runtimes to collect before the limit refuses anything");
+    run->add_flag("--ask", o.ask,
+                  "Ask runtimes to collect: before the limit refuses anything, after it was "
+                  "lowered below what is held, and when the kernel is short of memory");
     run->add_flag("--no-children", o.no_children, "Leave child processes alone");
     run->add_flag("--best-effort", o.best_effort,
                   "What cannot reach memreeve runs ungoverned instead of ending with 125");

@@ -30,6 +30,7 @@ struct process_report {
     struct asked {
         std::uint64_t times = 0, before = 0, after = 0;
         double seconds = 0;
+        std::uint64_t over_limit = 0, pressed = 0; // of the times
     } asked;
     std::vector<std::pair<std::string, std::string>> settings;
     std::vector<std::string> users_settings; // what the user has set and was left

@@ -88,7 +88,9 @@ json process_of(const process_report& p) {
     out["asked"] = {{"times", p.asked.times},
                     {"charged_before_bytes", p.asked.before},
                     {"charged_after_bytes", p.asked.after},
-                    {"seconds", p.asked.seconds}};
+                    {"seconds", p.asked.seconds},
+                    {"over_limit_times", p.asked.over_limit},
+                    {"kernel_pressure_times", p.asked.pressed}};
     json settings = json::object();
     for (const auto& [name, value] : p.settings) {
         settings[name] = value;

@@ -135,9 +135,28 @@ ledger::changed_limit ledger::change_limit(byte_count limit, byte_count reserve)
                    std::memory_order_relaxed);
     entry.charged.store(done.charged, std::memory_order_relaxed);
     header_->limit_changes.store(n + 1, std::memory_order_release);
-    prim::wake_all(reinterpret_cast<const std::uint32_t*>(&header_->limit_changes));
+    wake_askers();
     ring();
     return done;
+}
+
+void ledger::note_pressure() noexcept {
+    header_->pressure_notices.fetch_add(1, std::memory_order_acq_rel);
+    wake_askers();
+}
+
+void ledger::wake_askers() noexcept {
+    if ((header_->flags.load(std::memory_order_relaxed) & flag_ask) == 0) {
+        return;
+    }
+    for (std::uint32_t i = 0; i < header_->images_high.load(std::memory_order_acquire); ++i) {
+        image_record& r = images_[i];
+        if (r.state.load(std::memory_order_acquire) ==
+            static_cast<std::uint32_t>(image_state::live)) {
+            r.asker_bell.fetch_add(1, std::memory_order_acq_rel);
+            prim::wake_all(reinterpret_cast<const std::uint32_t*>(&r.asker_bell));
+        }
+    }
 }
 
 image_record* ledger::claim_record() noexcept {
@@ -301,7 +320,8 @@ void ledger::free_image(image_record& image) noexcept {
     for (auto& n : image.notifications) {
         n.store(0, std::memory_order_relaxed);
     }
-    for (auto* n : {&image.asked.times, &image.asked.before, &image.asked.after, &image.asked.ns}) {
+    for (auto* n : {&image.asked.times, &image.asked.before, &image.asked.after, &image.asked.ns,
+                    &image.asked.over_limit, &image.asked.pressed}) {
         n->store(0, std::memory_order_relaxed);
     }
     image.smallest_refused.store(0, std::memory_order_relaxed);

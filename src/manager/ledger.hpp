@@ -22,7 +22,7 @@
 namespace memreeve::manager {
 
 inline constexpr std::uint64_t ledger_magic = 0x31726765646c726dULL; // "mrldger1"
-inline constexpr std::uint32_t ledger_version = 5;
+inline constexpr std::uint32_t ledger_version = 6;
 
 enum ledger_flag : std::uint32_t {
     flag_best_effort = 1, // a child that cannot attach runs ungoverned instead of being refused
@@ -59,8 +59,8 @@ struct ledger_header {
     // lower. 0: there is none, or --no-knobs.
     std::atomic<std::uint64_t> runtime_limit{0};
     std::atomic<std::uint64_t> looked_for_dead_ns{0};
-    // So many so far; woken at each, for who has subscribers to tell.
-    std::atomic<std::uint32_t> limit_changes{0};
+    std::atomic<std::uint32_t> pressure_notices{0}; // of the kernel's, so many so far
+    std::atomic<std::uint32_t> limit_changes{0};    // so many so far
     limit_change changes[limit_changes_kept]{};
 };
 static_assert(sizeof(ledger_header) <= page_size);
@@ -114,6 +114,9 @@ public:
     };
     changed_limit change_limit(byte_count limit, byte_count reserve) noexcept;
 
+    // The kernel is short of memory: counts it, and whoever asks runtimes to collect looks.
+    void note_pressure() noexcept;
+
     bool is_open() const noexcept { return header_ != nullptr; }
     ledger_header& header() const noexcept { return *header_; }
     budget::tree& tree() noexcept { return tree_; }
@@ -126,6 +129,7 @@ public:
 private:
     telemetry::image_record* claim_record() noexcept;
     void close_accounts(telemetry::image_record& image) noexcept;
+    void wake_askers() noexcept;
 
     ledger_header* header_ = nullptr;
     telemetry::image_record* images_ = nullptr;

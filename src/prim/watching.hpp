@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // prim, continued: descriptors on which the kernel or a service manager says that memory is short.
-// The rules of prim.hpp hold. Nothing here waits.
+// The rules of prim.hpp hold. Nothing here waits but
+// await_watched.
 #pragma once
 
 #include <cstddef>
@@ -38,6 +39,8 @@ struct readiness {
     bool has_ended = false; // the group is gone, the other side has closed, or it is not open
 };
 readiness poll_watched(const watched& w) noexcept;
+// The same after at most so long.
+readiness await_watched(const watched& w, std::uint64_t timeout_ns) noexcept;
 
 // A variable of this process's environment; null when unset, empty, or when the process is
 // privileged (AT_SECURE). Valid until the program changes it.

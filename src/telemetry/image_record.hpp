@@ -124,6 +124,9 @@ struct asked_counts {
     std::atomic<std::uint64_t> before{0}; // bytes charged and touched, of the whole run
     std::atomic<std::uint64_t> after{0};
     std::atomic<std::uint64_t> ns{0};
+    // Of the times: more was in use than the limit leaves to task level; the kernel was short of memory.
+    std::atomic<std::uint64_t> over_limit{0};
+    std::atomic<std::uint64_t> pressed{0};
 };
 
 inline constexpr std::uint64_t picture_hold_ns = 50'000'000;
@@ -150,6 +153,9 @@ struct image_record {
     std::atomic<std::uint64_t> refusals[criticality_count]{};
     std::atomic<std::uint64_t> notifications[3]{}; // low, neutral, high
     asked_counts asked{};
+    // Rung when the thread that asks should look: a watermark of this process's, another limit, the
+    // kernel's pressure. It waits here.
+    std::atomic<std::uint32_t> asker_bell{0};
     std::atomic<std::uint64_t> smallest_refused{0}; // bytes; 0: nothing was refused
     std::atomic<std::uint64_t> first_refused_at_ns{0};
     std::atomic<std::uint32_t> extents_used{0}; // one past the highest slot ever used

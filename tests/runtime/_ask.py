@@ -55,6 +55,6 @@ def hold(runtime, command, *options, is_asked, has_helper=None):
 def hold_all_ways(runtime, command, limit):
     out = hold(runtime, command, "--limit", limit, "--ask", is_asked=True)
     hold(runtime, command, "--limit", limit, is_asked=False)
-    hold(runtime, command, "--ask", is_asked=False)
+    hold(runtime, command, "--ask", is_asked=False, has_helper=True)
     hold(runtime, command, "--limit", "2G", "--ask", is_asked=False, has_helper=True)
     return out

@@ -42,6 +42,9 @@ typedef struct mrv_mono {
     int (*max_generation)(void);
     void* (*enter_safe)(void** stack);
     void (*exit_safe)(void* cookie, void** stack);
+    int64_t (*used_size)(void);   /* may be null */
+    void* (*main_assembly)(void); /* may be null */
+    int64_t freed; /* bytes inside Mono's heap, by the last collection: it keeps most of them */
     void* cookie;
     void* stack; /* only its address counts */
     int is_attached;
@@ -70,11 +73,19 @@ static inline int mrv_mono_find(mrv_mono* m) {
     all &= mrv_find("mono_gc_max_generation", &m->max_generation, sizeof m->max_generation);
     all &= mrv_find("mono_threads_enter_gc_safe_region", &m->enter_safe, sizeof m->enter_safe);
     all &= mrv_find("mono_threads_exit_gc_safe_region", &m->exit_safe, sizeof m->exit_safe);
+    (void)mrv_find("mono_gc_get_used_size", &m->used_size, sizeof m->used_size);
+    (void)mrv_find("mono_assembly_get_main", &m->main_assembly, sizeof m->main_assembly);
     return all;
 }
 
-/* Makes the calling thread known to Mono and leaves it in a gc-safe region. 0: Mono has not begun or
- * is ending. */
+/* Mono runs a program. (A host that calls methods without one knows for itself when Mono has begun:
+ * it has a domain long before threads can be attached, and 6.8 aborts on one that comes then.) */
+static inline int mrv_mono_has_program(const mrv_mono* m) {
+    return m->main_assembly != 0 && m->main_assembly() != 0;
+}
+
+/* Makes the calling thread known to Mono and leaves it in a gc-safe region. 0: Mono has no domain yet or
+ * is ending. Not while Mono begins. */
 static inline int mrv_mono_attach(mrv_mono* m) {
     void* const domain = m->get_root_domain();
     void* thread;
@@ -99,7 +110,9 @@ static inline int mrv_mono_collect(mrv_mono* m) {
         return 0;
     }
     m->exit_safe(m->cookie, &m->stack);
+    m->freed = m->used_size != 0 ? m->used_size() : 0;
     m->collect(m->max_generation());
+    m->freed -= m->used_size != 0 ? m->used_size() : 0;
     m->cookie = m->enter_safe(&m->stack);
     return 1;
 }

@@ -34,6 +34,7 @@ json limit_or_null(byte_count limit) { return limit == unlimited ? json() : json
 
 struct figures {
     byte_count limit, reserve, charged, touched, peak;
+    bool asks; // run --ask
 
     // What has to be given back before requests of task level are admitted again.
     byte_count too_much() const {
@@ -51,6 +52,7 @@ figures figures_of(manager::ledger& books) {
     f.charged = bytes_of(books.tree().charged(owner_id::root));
     f.touched = bytes_of(root.touched.load(std::memory_order_relaxed));
     f.peak = bytes_of(root.peak.load(std::memory_order_relaxed));
+    f.asks = (books.header().flags.load(std::memory_order_relaxed) & manager::flag_ask) != 0;
     return f;
 }
 
@@ -63,7 +65,7 @@ json json_of(int pid, int launcher, const figures& f) {
             {"launcher_pid", launcher},         {"limit_bytes", limit_or_null(f.limit)},
             {"reserve_bytes", f.reserve},       {"charged_bytes", f.charged},
             {"touched_bytes", f.touched},       {"peak_charged_bytes", f.peak},
-            {"too_much_bytes", f.too_much()}};
+            {"too_much_bytes", f.too_much()},   {"asks", f.asks}};
 }
 
 void show_present(const limit_options& o, int pid, governed_tree& tree) {
@@ -79,9 +81,12 @@ void show_present(const limit_options& o, int pid, governed_tree& tree) {
 
 std::string what_happens_now(const figures& f, byte_count before) {
     if (f.too_much() != 0) {
-        return fmt::format("{} too much: nothing is taken back; requests of task level are refused "
-                           "and Low is told until it fits",
-                           show_size(f.too_much()));
+        return fmt::format(
+            "{} too much: nothing is taken back; until it fits requests of task level "
+            "are refused{}",
+            show_size(f.too_much()),
+            f.asks ? ", and runtimes are asked to collect"
+                   : " (under run --ask runtimes would be asked to collect)");
     }
     return f.limit == before ? "as before" : "in force";
 }

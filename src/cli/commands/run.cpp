@@ -3,6 +3,7 @@
 
 #include "cli/command.hpp"
 #include "cli/image_watch.hpp"
+#include "cli/kernel_pressure.hpp"
 #include "cli/preparation.hpp"
 #include "cli/size.hpp"
 #include "cli/text.hpp"
@@ -261,7 +262,8 @@ void pass_signals_on(prim::signal_desk& desk, int pidfd) {
 
 // Until the program has ended; its descendants are only watched.
 prim::ending watch_until_end(const prim::started& program, prim::signal_desk& desk,
-                             const bell_listener& bell, image_watch& images) {
+                             const bell_listener& bell, image_watch& images,
+                             kernel_pressure& pressure) {
     prim::ending end;
     std::uint64_t next_sample = prim::now_ns() + sample_period_ns;
     for (;;) {
@@ -269,8 +271,8 @@ prim::ending watch_until_end(const prim::started& program, prim::signal_desk& de
         const std::vector<int> watched = images.descriptors();
         descriptors.insert(descriptors.end(), watched.begin(), watched.end());
         const std::uint64_t now = prim::now_ns();
-        const int patience =
-            next_sample > now ? static_cast<int>((next_sample - now) / 1'000'000 + 1) : 0;
+        const std::uint64_t next = std::min(next_sample, pressure.next_look());
+        const int patience = next > now ? static_cast<int>((next - now) / 1'000'000 + 1) : 0;
         std::vector<bool> ready;
         (void)prim::wait_readable(descriptors, patience, ready);
         if (const int e = ready[0] ? prim::reap(program.pid, program.pidfd, end) : 0; e != 0) {
@@ -293,6 +295,7 @@ prim::ending watch_until_end(const prim::started& program, prim::signal_desk& de
             prim::clear_event(bell.descriptor());
         }
         const std::uint64_t before = prim::now_ns();
+        pressure.look(before);
         if (rung || std::find(ready.begin() + 3, ready.end(), true) != ready.end()) {
             images.look();
         }
@@ -463,7 +466,11 @@ int run(const run_options& o) {
     {
         bell_listener bell(ledger.books().header());
         bell.start();
-        const prim::ending end = watch_until_end(program, desk, bell, images);
+        kernel_pressure pressure(ledger.books());
+        if (o.ask) {
+            pressure.start();
+        }
+        const prim::ending end = watch_until_end(program, desk, bell, images, pressure);
         report.exit_code = end.code;
         report.exit_signal = end.signal;
     }

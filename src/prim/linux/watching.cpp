@@ -124,12 +124,16 @@ long read_watched(const watched& w, void* buffer, std::size_t size) noexcept {
     return is_still(w) ? read(w.fd, buffer, size) : -EBADF;
 }
 
-readiness poll_watched(const watched& w) noexcept {
+readiness poll_watched(const watched& w) noexcept { return await_watched(w, 0); }
+
+readiness await_watched(const watched& w, std::uint64_t timeout_ns) noexcept {
     pollfd one{};
     one.fd = w.fd;
     one.events = w.kind == watched_kind::pressure_file ? POLLPRI : POLLIN;
-    timespec at_once{};
-    if (w.fd < 0 || sys(SYS_ppoll, number(&one), 1, number(&at_once), 0, 0) < 0) {
+    timespec patience{};
+    patience.tv_sec = static_cast<time_t>(timeout_ns / 1000000000u);
+    patience.tv_nsec = static_cast<long>(timeout_ns % 1000000000u);
+    if (w.fd < 0 || sys(SYS_ppoll, number(&one), 1, number(&patience), 0, 0) < 0) {
         return {false, w.fd < 0};
     }
     readiness r;

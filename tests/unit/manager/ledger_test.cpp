@@ -131,4 +131,24 @@ TEST_F(places, heirs_are_awaited_for_a_second) {
     EXPECT_FALSE(telemetry::is_awaited_by_heirs(r, now));
 }
 
+// Whoever asks runtimes to collect waits at its image's own word: rung at every live image, under --ask.
+TEST_F(places, askers_are_rung_for_another_limit_and_for_pressure) {
+    image_record& first = begin(nobody);
+    image_record& second = begin(nobody + 1);
+    image_record& ended = begin(nobody + 2);
+    books.end_image(ended, image_end::exited);
+    static_cast<void>(books.change_limit(byte_count{32} << 20, byte_count{4} << 20));
+    EXPECT_EQ(first.asker_bell.load(), 0u) << "nobody asks";
+    books.header().flags.store(manager::flag_ask);
+    static_cast<void>(books.change_limit(byte_count{16} << 20, byte_count{4} << 20));
+    EXPECT_EQ(books.header().limit_changes.load(), 2u);
+    EXPECT_EQ(first.asker_bell.load(), 1u);
+    EXPECT_EQ(second.asker_bell.load(), 1u);
+    EXPECT_EQ(ended.asker_bell.load(), 0u);
+    books.note_pressure();
+    EXPECT_EQ(books.header().pressure_notices.load(), 1u);
+    EXPECT_EQ(first.asker_bell.load(), 2u);
+    EXPECT_EQ(second.asker_bell.load(), 2u);
+}
+
 } // namespace

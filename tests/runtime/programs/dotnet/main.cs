@@ -18,11 +18,12 @@ static class Program
         case "moments": return Moments.Main();
         case "mixed": return Mixed.Main();
         case "steady": return Steady.Main();
+        case "dropped": return Dropped.Main(int.Parse(words[1]));
         case "start": return Child.Main(words[1], words[2]);
         case "crash": return Crash.Main(words[1]);
         }
         Console.Error.WriteLine("usage: app hello|limit|arrays|objects|threads|native|code|moments|mixed|steady|" +
-                                "start PROGRAM ARGUMENT|crash HOW");
+                                "dropped MIB|start PROGRAM ARGUMENT|crash HOW");
         return 2;
     }
 }
