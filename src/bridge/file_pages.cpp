@@ -18,7 +18,7 @@ namespace {
 
 constexpr byte_count files_size = file_pages::capacity * sizeof(memory_file);
 constexpr byte_count fixed_size =
-    (files_size + shared_views::memory_size + page_size - 1) & ~(page_size - 1);
+    (files_size + shared_views::spans_size + page_size - 1) & ~(page_size - 1);
 constexpr byte_count nodes_size = byte_count{64} << 20; // of address space
 constexpr address being_made = 1;
 constexpr std::uint64_t patience_ns = 1'000'000'000;
@@ -36,7 +36,7 @@ constexpr const char* object_directory = "/dev/shm/";
 
 constinit file_pages the_files{};
 
-int open_nodes(address begin, byte_count size) noexcept {
+int make_memory(address begin, byte_count size) noexcept {
     return prim::protect(begin, size, access::read_write);
 }
 
@@ -100,19 +100,22 @@ bool file_pages::open(state& s) noexcept {
         return base_.load(std::memory_order_acquire) > being_made;
     }
     address memory = 0;
-    if (prim::reserve(0, fixed_size + nodes_size, prim::placement::anywhere, &memory) != 0) {
+    if (prim::reserve(0, fixed_size + shared_views::slots_size + nodes_size,
+                      prim::placement::anywhere, &memory) != 0) {
         base_.store(0, std::memory_order_release);
         return false;
     }
-    const range whole{memory, memory + fixed_size + nodes_size};
+    const address slots = memory + fixed_size;
+    const address nodes = slots + shared_views::slots_size;
+    const range whole{memory, nodes + nodes_size};
     if (prim::protect(memory, fixed_size, access::read_write) != 0) {
         static_cast<void>(prim::unmap(memory, whole.size()));
         base_.store(0, std::memory_order_release);
         return false;
     }
     files_ = reinterpret_cast<memory_file*>(memory); // zeroes are an empty file
-    views_.open(reinterpret_cast<void*>(memory + files_size));
-    nodes_.open(memory + fixed_size, nodes_size, open_nodes);
+    views_.open(reinterpret_cast<void*>(memory + files_size), slots, make_memory);
+    nodes_.open(nodes, nodes_size, make_memory);
     static_cast<void>(s.memory().known().add(whole, owner_id::none, extent_kind::records, 0));
     base_.store(memory, std::memory_order_release);
     s.memory().ask_before_refusal([]() noexcept {

@@ -4,6 +4,8 @@
 // there is room to throw and catch it, and a program that goes on as before is told three times more.
 // The quarters count anew when what is held has fallen below that half.
 //
+// A limit that is lowered below what is held refuses none of them until then: it ends nobody.
+//
 // Threads that ask at one time may be refused together. Async-signal-safe.
 #pragma once
 
@@ -20,9 +22,10 @@ public:
     // For such a request: domain level is refused in that half, process level is not.
     criticality level(const budget::account& root) noexcept {
         const std::uint32_t now = quarter(root);
-        const std::uint32_t told = told_in_.load(std::memory_order_relaxed);
-        if (now == 0 && told != 0) {
-            told_in_.store(0, std::memory_order_relaxed);
+        std::uint32_t told = told_in_.load(std::memory_order_relaxed);
+        if ((now == 0 && told != 0) || now > quarters) {
+            told_in_.store(now, std::memory_order_relaxed);
+            told = now;
         }
         return now > told ? criticality::domain : criticality::process;
     }
@@ -33,9 +36,9 @@ public:
     }
 
 private:
-    static constexpr page_count quarters = 4;
+    static constexpr std::uint32_t quarters = 4;
 
-    // 1 to 4; 0: below.
+    // 1 to 4; 0: below; 5: above the limit.
     static std::uint32_t quarter(const budget::account& root) noexcept {
         const page_count limit = root.limit.load(std::memory_order_relaxed);
         const page_count half = root.reserve.load(std::memory_order_relaxed) / 2;
@@ -45,8 +48,9 @@ private:
         if (half == 0 || used < from) {
             return 0;
         }
-        const page_count passed = (used - from) * quarters / half;
-        return 1 + static_cast<std::uint32_t>(passed < quarters ? passed : quarters - 1);
+        const page_count passed = used - from;
+        return 1 +
+               (passed < half ? static_cast<std::uint32_t>(passed * quarters / half) : quarters);
     }
 
     std::atomic<std::uint32_t> told_in_{0};

@@ -34,19 +34,25 @@ public:
         std::atomic<address> not_below{0}; // complement of the lowest begin: zero is "none yet"
         std::atomic<address> end{0};
     };
-    static constexpr byte_count memory_size =
-        capacity * sizeof(slot) + capacity / together * sizeof(span);
+    static constexpr byte_count spans_size = capacity / together * sizeof(span);
+    static constexpr byte_count slots_size = capacity * sizeof(slot); // of address space
+    // Makes [begin, begin + size) readable and writable; 0 or an errno. Idempotent.
+    using grow_function = int (*)(address begin, byte_count size) noexcept;
 
     constexpr shared_views() noexcept = default;
-    void open(void* zeroed_memory) noexcept {
-        slots_ = static_cast<slot*>(zeroed_memory);
-        spans_ = reinterpret_cast<span*>(slots_ + capacity);
+    void open(void* zeroed_spans, address slots, grow_function grow) noexcept {
+        spans_ = static_cast<span*>(zeroed_spans);
+        slots_ = reinterpret_cast<slot*>(slots);
+        grow_ = grow;
     }
     bool is_empty() const noexcept { return count_.load(std::memory_order_acquire) == 0; }
     bool has_lost() const noexcept { return lost_.load(std::memory_order_relaxed) != 0; }
 
     bool add(const view& v) noexcept {
         for (std::uint32_t i = hint_.load(std::memory_order_relaxed); i < capacity; ++i) {
+            if (!is_ready(i)) {
+                break;
+            }
             address empty = 0;
             slot& s = slots_[i];
             if (s.begin.load(std::memory_order_relaxed) != 0 ||
@@ -159,6 +165,22 @@ private:
                 s.file.load(std::memory_order_relaxed)};
     }
 
+    // Slots become memory some at a time, so that few views cost little.
+    bool is_ready(std::uint32_t i) noexcept {
+        constexpr std::uint32_t at_a_time = 2048; // 64 KiB
+        std::uint32_t ready = ready_.load(std::memory_order_acquire);
+        while (i >= ready) {
+            if (grow_(reinterpret_cast<address>(slots_ + ready), at_a_time * sizeof(slot)) != 0) {
+                return false;
+            }
+            if (ready_.compare_exchange_strong(ready, ready + at_a_time,
+                                               std::memory_order_acq_rel)) {
+                ready += at_a_time;
+            }
+        }
+        return true;
+    }
+
     static void widen(std::atomic<address>& most, address to) noexcept {
         address seen = most.load(std::memory_order_relaxed);
         while (seen < to && !most.compare_exchange_weak(seen, to, std::memory_order_release)) {
@@ -180,6 +202,8 @@ private:
 
     slot* slots_ = nullptr;
     span* spans_ = nullptr;
+    grow_function grow_ = nullptr;
+    std::atomic<std::uint32_t> ready_{0}; // slots that are memory
     std::atomic<std::uint32_t> used_{0};  // one past the highest slot ever used
     std::atomic<std::uint32_t> hint_{0};  // where to look for an empty one first
     std::atomic<std::uint32_t> count_{0}; // in use

@@ -30,13 +30,14 @@ def malloc_of(r):
     return next(o for o in r.summary["processes"][0]["owners"] if o["name"] == "malloc")
 
 
-# Caches of ended threads are found by those that begin: nothing is left of a thread.
+# Caches of ended threads are found by those that begin: nothing is left of a thread. How many of them run at one time
+# differs, and with it a span or two of 64 KiB (0, 40 and 72 KiB were seen); a byte and a half of each would be too much.
 count = 1000000 if long_run else 100000
 r = run([program, "threads", str(count)], timeout=3000)
 expect_equal(r.status, 0, f"threads: {r.err}")
 words = r.out.split()
 print("threads", count, r.out.strip())
-expect(words[:1] == ["growth"] and int(words[1]) <= 64, f"growth in KiB over {count} threads: {words}")
+expect(words[:1] == ["growth"] and int(words[1]) <= 128, f"growth in KiB over {count} threads: {words}")
 
 count = 10000 if long_run else 100
 said, r = both("forks", str(count))

@@ -71,6 +71,18 @@ TEST(refused_once, anew_when_it_has_let_go) {
     EXPECT_TRUE(f.ask());
 }
 
+TEST(refused_once, a_limit_lowered_below_what_is_held_refuses_none) {
+    fixture f;
+    for (page_count used = 2000; used > 960; used -= 10) {
+        f.use(used);
+        EXPECT_FALSE(f.ask()) << used;
+    }
+    f.use(959);
+    EXPECT_FALSE(f.ask());
+    f.use(965);
+    EXPECT_TRUE(f.ask()) << "it had fitted";
+}
+
 TEST(refused_once, a_request_that_needed_nothing_uses_no_turn) {
     fixture f;
     f.use(965);
