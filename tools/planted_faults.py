@@ -51,7 +51,7 @@ MISTAKES = [
      "    *ppMem = nullptr;\n", "",
      "com_host_memory_manager_test", []),
     ("what is refused once is refused every time", "src/bridge/refused_once.hpp",
-     "return now > told ? criticality::domain", "return now > 0 ? criticality::domain",
+     "return now > told ? criticality::domain", "return now > 1 ? criticality::domain",
      "bridge_refused_once_test", []),
     ("a request that needed nothing uses up a turn", "src/bridge/refused_once.hpp",
      "        return now > told ? criticality::domain : criticality::process;\n",

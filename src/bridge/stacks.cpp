@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "bridge/stacks.hpp"
 
-#include "bridge/asking.hpp"
 #include "bridge/dotnet_diagnostics.hpp"
+#include "bridge/levels.hpp"
 #include "prim/prim.hpp"
 
 #include <atomic>
@@ -32,11 +32,7 @@ constinit std::atomic<std::uint32_t> next_parcel{0};
 
 bool may_start_thread(state& s) noexcept {
     constexpr page_count pages = pages_of(room_for_a_thread);
-    // A program survives a thread it does not get; what a runtime needs for itself beside that
-    // thread it does not survive. Refused at the limit itself, Mono aborted in 5 runs of 5; with the
-    // reserve left to it, it threw an exception in 6 of 6.
-    constexpr criticality level = criticality::task;
-    asking::is_for(telemetry::purpose::stack);
+    const criticality level = level_for(s, telemetry::purpose::stack, room_for_a_thread);
     // For as long as a collection takes that we asked for.
     if (dotnet_diagnostics::is_serving_thread() ||
         s.books().tree().admit(s.owner(owner_kind::stacks), pages, level)) {

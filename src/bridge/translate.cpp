@@ -5,6 +5,7 @@
 #include "bridge/asking.hpp"
 #include "bridge/levels.hpp"
 #include "bridge/posix.hpp"
+#include "bridge/refused_once.hpp"
 #include "bridge/shared_files.hpp"
 #include "budget/charge.hpp"
 #include "prim/prim.hpp"
@@ -56,8 +57,11 @@ EMemoryCriticalLevel level_of(state& s, int prot, byte_count size) noexcept {
 // reserve, after 256 all of it.
 constinit std::atomic<std::uint32_t> collectors_refusals{0}; // in a row
 
-EMemoryCriticalLevel collectors_level() noexcept {
+EMemoryCriticalLevel collectors_level(state& s) noexcept {
     constexpr std::uint32_t patience = 128;
+    if (the_refused_once.is_being_handled(s.books().tree().at(owner_id::root))) {
+        return eProcessCritical; // an exception on its way through native code is not to meet another
+    }
     const std::uint32_t refusals = collectors_refusals.load(std::memory_order_relaxed);
     return refusals < patience       ? eTaskCritical
            : refusals < 2 * patience ? eAppDomainCritical
@@ -78,7 +82,7 @@ bool commit(state& s, range part, int prot) noexcept {
     if (!is_for_collector(s.memory().space().find(part.begin).whole.size())) {
         return commit_at(eProcessCritical);
     }
-    const bool done = commit_at(collectors_level());
+    const bool done = commit_at(collectors_level(s));
     if (done) {
         collectors_refusals.store(0, std::memory_order_relaxed);
     } else {

@@ -59,12 +59,28 @@ TEST(refused_once, what_handles_the_refusal_is_granted) {
     }
 }
 
+TEST(refused_once, handling_lasts_until_the_next_quarter_or_the_reserve_is_free) {
+    fixture f;
+    const auto handled = [&f](page_count used) {
+        f.use(used);
+        return f.subject.is_being_handled(f.root);
+    };
+    EXPECT_FALSE(handled(975)) << "nothing was refused";
+    EXPECT_TRUE(f.ask());
+    EXPECT_TRUE(handled(975));
+    EXPECT_TRUE(handled(920));
+    EXPECT_FALSE(handled(980));
+    EXPECT_FALSE(handled(919));
+}
+
 TEST(refused_once, anew_when_it_has_let_go) {
     fixture f;
     f.use(985);
     EXPECT_TRUE(f.ask());
+    f.use(930);
+    EXPECT_FALSE(f.ask());
     f.use(965);
-    EXPECT_FALSE(f.ask()) << "still in that half";
+    EXPECT_FALSE(f.ask()) << "the reserve was not free meanwhile";
     f.use(500);
     EXPECT_FALSE(f.ask());
     f.use(965);
@@ -73,11 +89,12 @@ TEST(refused_once, anew_when_it_has_let_go) {
 
 TEST(refused_once, a_limit_lowered_below_what_is_held_refuses_none) {
     fixture f;
-    for (page_count used = 2000; used > 960; used -= 10) {
+    for (page_count used = 2000; used >= 920; used -= 10) {
         f.use(used);
         EXPECT_FALSE(f.ask()) << used;
+        EXPECT_FALSE(f.subject.is_being_handled(f.root)) << used;
     }
-    f.use(959);
+    f.use(919); // the reserve is free
     EXPECT_FALSE(f.ask());
     f.use(965);
     EXPECT_TRUE(f.ask()) << "it had fitted";
