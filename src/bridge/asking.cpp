@@ -83,7 +83,7 @@ void asking::note_refusal(owner_id who, criticality level, page_count pages) noe
 void asking::after_refusal() const noexcept {
     if (state* const s = holding(); s != nullptr && !s->is_embedded()) {
         leave_words(*s);
-        if (level_ == criticality::domain) {
+        if (is_once_ && level_ == criticality::domain) {
             the_refused_once.told(s->books().tree().at(owner_id::root));
         }
     }

@@ -50,6 +50,13 @@ public:
     static void is_for(telemetry::purpose p) noexcept {
         if (current != nullptr) {
             current->what_for_ = p;
+            current->is_once_ = false;
+        }
+    }
+    // And that its level is refused_once's.
+    static void is_refused_once() noexcept {
+        if (current != nullptr) {
+            current->is_once_ = true;
         }
     }
     const void* caller() const noexcept { return caller_; }
@@ -79,6 +86,7 @@ private:
     owner_id owner_ = owner_id::none;
     criticality level_ = criticality::task;
     telemetry::purpose what_for_ = telemetry::purpose::mapping;
+    bool is_once_ = false;
 };
 
 } // namespace memreeve::bridge

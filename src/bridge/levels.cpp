@@ -48,9 +48,14 @@ bool is_thread_of_hotspot() noexcept {
     return false;
 }
 
+criticality once(state& s) noexcept {
+    asking::is_refused_once();
+    return the_refused_once.level(s.books().tree().at(owner_id::root));
+}
+
 criticality of_block(state& s, runtime_kind runtime, byte_count size) noexcept {
     if (runtime == runtime_kind::coreclr && size >= survivable_of_coreclr && !is_applications(s)) {
-        return the_refused_once.level(s.books().tree().at(owner_id::root));
+        return once(s);
     }
     if (size >= large) {
         return runtime == runtime_kind::jvm && is_thread_of_hotspot() ? criticality::process
@@ -115,7 +120,7 @@ criticality level_for(state& s, purpose what_for, byte_count size) noexcept {
     case purpose::file: return by_size(size, criticality::process);
     case purpose::code:
         if (runtime == runtime_kind::coreclr && size >= survivable_of_coreclr) {
-            return the_refused_once.level(s.books().tree().at(owner_id::root));
+            return once(s);
         }
         return runtime == runtime_kind::other || runtime == runtime_kind::cpython
                    ? by_size(size, criticality::process)

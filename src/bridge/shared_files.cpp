@@ -270,6 +270,9 @@ int coming_view::begin_clearing(byte_count size, int fd, std::int64_t offset) no
 }
 
 int coming_view::charge(page_span pages, bool accessible, bool executable) noexcept {
+    if (!files().views().make_room()) {
+        return ENOMEM;
+    }
     if (!accessible) {
         return 0;
     }
@@ -416,7 +419,8 @@ long remap_view(state& s, address where, byte_count old_size, byte_count new_siz
                             (m.where.contains(where) && m.allowed != access::none);
     look_at_end(*f, grown);
     const page_span to_charge = accessible ? up_to_the_end(*f, grown) : page_span{};
-    if (files().charge(s, *f, to_charge) != charge_outcome::charged) {
+    if (!files().views().make_room() ||
+        files().charge(s, *f, to_charge) != charge_outcome::charged) {
         return -ENOMEM;
     }
     const long got = prim::pass_mremap(where, old_size, new_size, flags, to);

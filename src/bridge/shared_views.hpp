@@ -45,6 +45,13 @@ public:
         slots_ = reinterpret_cast<slot*>(slots);
         grow_ = grow;
     }
+    // Room for one more, and for those of threads that come at the same time; false: the system gives no
+    // memory for it. Asked before a view is mapped, because add() cannot fail for that then.
+    bool make_room() noexcept {
+        constexpr std::uint32_t at_once = 64;
+        const std::uint32_t most = used_.load(std::memory_order_relaxed) + at_once;
+        return is_ready((most < capacity ? most : capacity) - 1);
+    }
     bool is_empty() const noexcept { return count_.load(std::memory_order_acquire) == 0; }
     bool has_lost() const noexcept { return lost_.load(std::memory_order_relaxed) != 0; }
 
