@@ -117,6 +117,7 @@ TEST(mapping_limit, every_operation_works_or_is_refused_and_all_is_settled_with_
         for (std::uint64_t round = 0; round < rounds; ++round) {
             others.fill();
             t.at_limit = true;
+            t.was_at_limit = true;
             const std::uint64_t refused = t.refused;
             ASSERT_EQ(run(1500), "") << "round " << round << ", at the limit";
             EXPECT_GT(t.refused, refused) << "the limit was not met";
