@@ -112,7 +112,7 @@ criticality level_for(state& s, purpose what_for, byte_count size) noexcept {
         // A program survives a thread it does not get; what a runtime needs for itself beside that
         // thread it does not survive. Refused at the limit itself, Mono aborted in 5 runs of 5; with
         // the reserve left to it, it threw an exception in 6 of 6. But CoreCLR starts threads of its
-        // own, and one that was refused while another refusal was being handled ended it (6 of 38).
+        // own, and one that was refused while another refusal was being handled ended it (8 of 67).
         return the_refused_once.is_being_handled(s.books().tree().at(owner_id::root))
                    ? criticality::process
                    : criticality::task;

@@ -2,10 +2,12 @@
 """Shared by ask_*.py: a program takes much and waits; was its runtime asked to collect meanwhile? Nothing here depends
 on how long anything takes: the program waits until it has been seen."""
 import glob
+import json
+import os
 import subprocess
 
 import _support  # noqa: F401
-from _run import content, expect, expect_equal, probe, start, wait_for
+from _run import Folder, content, expect, expect_equal, probe, start, wait_for
 
 NAME = "memreeve-ask"
 
@@ -50,6 +52,33 @@ def hold(runtime, command, *options, is_asked, has_helper=None):
     finally:
         p.kill()
         p.wait()
+
+
+def told_of_pressure(what, command, runtime, *options, meanwhile, is_asked=True, env=None):
+    """Runs what prints "ready" and holds garbage; meanwhile(launcher, pid, tell), where tell(bytes) speaks through what
+    MEMORY_PRESSURE_WATCH names. Waits until it was asked, if it is to be; what it printed at the end, and its entry."""
+    with Folder() as folder:
+        fifo, path = folder.file("pressure"), folder.file("summary.json")
+        os.mkfifo(fifo)
+        end = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+        p = start(command, "-q", "--summary", path, *options, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                  env={**os.environ, "MEMORY_PRESSURE_WATCH": fifo, **(env or {})})
+        try:
+            expect_equal(p.stdout.readline(), "ready\n", f"{what}: its first line")
+            pid = governed(p.pid, runtime)
+            meanwhile(p.pid, pid, lambda text: os.write(end, text))
+            if is_asked:
+                expect(wait_for(lambda: asked(p.pid, pid)), f"{what}: was not asked")
+            p.stdin.close()
+            out = p.stdout.read()
+            expect_equal(p.wait(timeout=100), 0, f"{what}: status")
+        finally:
+            p.kill()
+            p.wait()
+            p.stdout.close()
+            os.close(end)
+        with open(path) as f:
+            return out, next(i for i in json.load(f)["processes"] if i["runtime"] == runtime)
 
 
 def hold_all_ways(runtime, command, limit):

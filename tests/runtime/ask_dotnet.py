@@ -1,47 +1,28 @@
 # SPDX-License-Identifier: MIT
 # Unmodified .NET is asked over its diagnostic socket: when the limit was lowered far below what is held (its server
 # thread must get the thread it starts then), at a watermark, at the kernel's pressure; not where nothing listens.
-import json
 import os
 import subprocess
 
 import _support  # noqa: F401
-from _ask import asked, governed
+from _ask import told_of_pressure
 from _dotnet import dotnet, dotnet_app
-from _run import MEMREEVE, Folder, expect, expect_equal, finish, start, wait_for
+from _run import MEMREEVE, Folder, expect, expect_equal, finish
 
 DROPPED = [dotnet(), os.path.join(dotnet_app(), "app.dll"), "dropped", "70"]
 
 
 def dropped(what, *options, lowered=None, pressed=False, is_asked=True, env=None):
-    """What it printed at the end and the summary's entry."""
-    with Folder() as folder:
-        fifo = folder.file("pressure")
-        os.mkfifo(fifo)
-        end = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
-        path = folder.file("summary.json")
-        p = start(DROPPED, "-q", "--summary", path, *options, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                  env={**os.environ, "MEMORY_PRESSURE_WATCH": fifo, **(env or {})})
-        try:
-            expect_equal(p.stdout.readline(), "ready\n", f"{what}: its first line")
-            pid = governed(p.pid, "coreclr")
-            if lowered:
-                done = subprocess.run([MEMREEVE, "limit", str(p.pid), lowered], capture_output=True, text=True, timeout=60)
-                expect_equal((done.returncode, done.stderr), (0, ""), f"{what}: limit {lowered}")
-            if pressed:
-                os.write(end, b"x")
-            if is_asked:
-                expect(wait_for(lambda: asked(p.pid, pid)), f"{what}: was not asked")
-            p.stdin.close()
-            out = p.stdout.read()
-            expect_equal(p.wait(timeout=100), 0, f"{what}: status")
-        finally:
-            p.kill()
-            p.wait()
-            p.stdout.close()
-            os.close(end)
-        with open(path) as f:
-            return out, next(i for i in json.load(f)["processes"] if i["runtime"] == "coreclr")["asked"]
+    """What it printed at the end and how it was asked."""
+    def meanwhile(launcher, _, tell):
+        if lowered:
+            done = subprocess.run([MEMREEVE, "limit", str(launcher), lowered], capture_output=True, text=True, timeout=60)
+            expect_equal((done.returncode, done.stderr), (0, ""), f"{what}: limit {lowered}")
+        if pressed:
+            tell(b"x")
+
+    out, process = told_of_pressure(what, DROPPED, "coreclr", *options, meanwhile=meanwhile, is_asked=is_asked, env=env)
+    return out, process["asked"]
 
 
 for low in ("60M", "40M", "20M"):
