@@ -76,6 +76,16 @@ for script, judged in (("echo Out of memory. >&2; exit 1", "design"), ("kill -SE
     said.design = lambda _: "so it is"
     cell = matrix_judge.run_leak(said, "arrays", LIMIT, MEMREEVE, None, PATIENCE, bare=False)
     expect_equal(cell.verdict, judged, f"by design: judged of {script}")
+# A ratio below its goal is a MISS, however its starts scatter; the note tells whether they do.
+for ratios, judged, note in (([1.0, 0.96], "ok", []), ([0.90, 0.91] * 10, "MISS", ["throughput"]), ([], "MISS", ["no throughput to compare"]),
+                             ([0.8, 1.1] * 10, "MISS", ["throughput, by less than two standard errors"])):
+    cell = matrix_judge.Cell(Said([]), "steady")
+    cell.outcome = matrix_run.Outcome()
+    cell.outcome.said, cell.outcome.summary = {"caught": 0}, {"peak_charged_bytes": LIMIT}
+    if ratios:
+        cell.ratio, cell.ratio_error = matrix_judge.mean_of(ratios)
+    matrix_judge.judge_steady(cell, LIMIT, judge_ratio=True)
+    expect_equal((cell.verdict, cell.notes), (judged, note), f"judged of the ratios {ratios[:2]}")
 for words in (["--seconds", "0"], ["--timeout", "-1"], ["--limit", "1K"], ["--only", "perl"]):
     done = subprocess.run([os.path.join(SOURCE, "matrix"), *words], capture_output=True, text=True, timeout=PATIENCE)
     expect(done.returncode == 2 and words[0] in done.stderr and done.stdout == "", f"./matrix {words}: {done.returncode} {done.stderr}")
