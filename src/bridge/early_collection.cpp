@@ -34,8 +34,8 @@ constinit early_collection the_early_collection{};
 
 bool early_collection::is_wanted(state& s) const noexcept {
     return !s.is_embedded() && !s.is_left_alone() && !s.shares_memory() &&
-           (s.books().header().flags.load(std::memory_order_relaxed) & manager::flag_ask) != 0 &&
-           runtime_of(s) != runtime_kind::other;
+           manager::is_asked(s.books().header().flags.load(std::memory_order_relaxed),
+                             runtime_of(s));
 }
 
 void early_collection::start(state& s) noexcept {
@@ -64,7 +64,6 @@ void early_collection::settle_after_fork(state& s) noexcept {
     parent_had_it_.store(true, std::memory_order_relaxed);
     wake_at_.store(asleep, std::memory_order_relaxed);
     s.books().tree().set_watcher({});
-    ::new (static_cast<void*>(&policy_)) pressure::asking();
 }
 
 // Where the parent had threads of its own, one of them may have held what starting a thread needs.
@@ -83,12 +82,18 @@ void early_collection::start_thread(state& s) noexcept {
     }
     root_ = &s.books().tree().at(owner_id::root);
     bell_ = &s.image().asker_bell;
+    const bool watches =
+        (s.books().header().flags.load(std::memory_order_relaxed) & manager::flag_ask) != 0;
+    ::new (static_cast<void*>(&policy_)) pressure::asking(
+        watches ? pressure::asking::when::at_watermarks : pressure::asking::when::lowered);
     helper_ = {run_thread, &s, "memreeve-ask"};
     if (prim::start_helper(helper_, stack_size) != 0) {
         is_there_.store(thread_none, std::memory_order_release); // at the next occasion
         return;
     }
-    s.books().tree().set_watcher({moved, this});
+    if (watches) {
+        s.books().tree().set_watcher({moved, this});
+    }
     is_there_.store(thread_there, std::memory_order_release);
 }
 
@@ -121,11 +126,21 @@ void early_collection::run_thread(void* self) noexcept {
     the_early_collection.run(*static_cast<state*>(self));
 }
 
+// What asking begins with takes its time: done before it is needed, but not at the start.
+page_count early_collection::next_look(state& s, asked_runtime& runtime,
+                                       page_count at) const noexcept {
+    const page_count ready_at = at / 4 * 3;
+    if (at == asleep || used() < ready_at) {
+        return at == asleep ? asleep : ready_at;
+    }
+    return runtime.prepare(runtime_of(s)) ? at : std::min(at, used() + 64);
+}
+
 void early_collection::run(state& s) noexcept {
     asked_runtime runtime;
     runtime.tells(underway_);
     const manager::ledger_header& header = s.books().header();
-    std::uint32_t limits_seen = header.limit_changes.load(std::memory_order_acquire);
+    std::uint32_t limits_seen = 0; // what was changed before is news too
     std::uint32_t notices_seen = header.pressure_notices.load(std::memory_order_acquire);
     std::uint64_t calm_at = prim::now_ns() + calm_ns;
     std::uint64_t not_before = 0;
@@ -173,12 +188,7 @@ void early_collection::run(state& s) noexcept {
             wake_at_.store(asleep, std::memory_order_relaxed);
         } else {
             runtime.is_underway();
-            // What asking begins with takes its time: done before it is needed, but not at the start.
-            const page_count ready_at = at / 4 * 3;
-            const page_count next =
-                used() < ready_at
-                    ? ready_at
-                    : (runtime.prepare(runtime_of(s)) ? at : std::min(at, used() + 64));
+            const page_count next = next_look(s, runtime, at);
             wake_at_.store(next, std::memory_order_seq_cst);
             if (used() < next) {
                 prim::wait_on(futex(*bell_), heard, calm_ns);

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
 // Asking early: before the limit refuses anything, the program's runtime is asked to collect. One
 // thread of memreeve's own in the program, named memreeve-ask, does it: signals blocked, small stack,
-// detached, holding no lock. It is there only under `run --ask` and only where the runtime was
-// recognised, and sleeps on a word of its image's record until it is rung there:
+// detached, holding no lock. It is there where the runtime was recognised (Python's under `run --ask`
+// alone; none under `--no-ask`), and sleeps on a word of its image's record until it is rung there:
 //
+//   the limit was changed                                       by `memreeve limit`
+//   and under `run --ask`:
 //   what is charged reaches a watermark (pressure/asking.hpp)   by whoever charges (budget::watcher),
 //                                                               who does nothing else
-//   the limit was changed                                       by `memreeve limit`
 //   the kernel is short of memory                               by the launcher, which watches
+//
+// Without --ask nobody who charges looks at anything, and the runtime hears nothing until its limit was
+// lowered below what is held.
 //
 // What other processes of the run charge it sees a second later.
 //
@@ -45,6 +49,7 @@ private:
     static void moved(void* context, owner_id who) noexcept;
     static void run_thread(void* self) noexcept;
     void run(state& s) noexcept;
+    page_count next_look(state& s, asked_runtime& runtime, page_count at) const noexcept;
     asked_runtime::answer ask(state& s, asked_runtime& runtime) noexcept;
     page_count settled(page_count before, std::uint64_t until) const noexcept;
     page_count used() const noexcept;

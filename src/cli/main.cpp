@@ -104,9 +104,12 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
         ->excludes(quiet);
     run->add_flag("--no-knobs", o.no_knobs,
                   "Set none of the variables that tell runtimes the limit");
-    run->add_flag("--ask", o.ask,
-                  "Ask runtimes to collect: before the limit refuses anything, after it was "
-                  "lowered below what is held, and when the kernel is short of memory");
+    CLI::Option* const ask =
+        run->add_flag("--ask", o.ask,
+                      "Ask runtimes to collect: before the limit refuses anything and when the "
+                      "kernel is short of memory, not only after the limit was lowered below "
+                      "what is held; Python too");
+    run->add_flag("--no-ask", o.no_ask, "Never ask a runtime to collect")->excludes(ask);
     run->add_flag("--no-children", o.no_children, "Leave child processes alone");
     run->add_flag("--best-effort", o.best_effort,
                   "What cannot reach memreeve runs ungoverned instead of ending with 125");

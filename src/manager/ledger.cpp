@@ -146,7 +146,7 @@ void ledger::note_pressure() noexcept {
 }
 
 void ledger::wake_askers() noexcept {
-    if ((header_->flags.load(std::memory_order_relaxed) & flag_ask) == 0) {
+    if ((header_->flags.load(std::memory_order_relaxed) & flag_no_ask) != 0) {
         return;
     }
     for (std::uint32_t i = 0; i < header_->images_high.load(std::memory_order_acquire); ++i) {

@@ -29,8 +29,16 @@ enum ledger_flag : std::uint32_t {
     flag_no_children = 2, // only the image that attaches first
     flag_no_knobs = 4,    // runtime_limit stays 0
     flag_own_reserve = 8, // the reserve was given, and stays when the limit changes
-    flag_ask = 16,        // runtimes are asked to collect
+    flag_ask = 16, // runtimes are asked to collect at watermarks and at the kernel's pressure too
+    flag_no_ask = 32, // not even after the limit was lowered
 };
+
+// Is a runtime of this kind asked to collect? CPython only where it was wished: a program of one thread
+// stays one.
+constexpr bool is_asked(std::uint32_t flags, telemetry::runtime_kind kind) noexcept {
+    return (flags & flag_no_ask) == 0 && kind != telemetry::runtime_kind::other &&
+           ((flags & flag_ask) != 0 || kind != telemetry::runtime_kind::cpython);
+}
 
 // The root's limit was changed while the program ran. Bytes, all ones: no limit.
 struct limit_change {

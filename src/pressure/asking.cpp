@@ -19,7 +19,12 @@ page_count asking::next_after(page_count used, page_count top) noexcept {
     return std::max(first(top), std::min(top, used + std::max(gap_of(top), (top - used) / 3)));
 }
 
-page_count asking::ask_at(page_count top) const noexcept { return std::max(at_, first(top)); }
+page_count asking::ask_at(page_count top) const noexcept {
+    if (when_ == when::lowered) {
+        return may_not_fit_ ? top : never;
+    }
+    return std::max(at_, first(top));
+}
 
 bool asking::is_wanted(page_count used, page_count top) const noexcept {
     return is_pressed_ || used >= ask_at(top);
@@ -51,7 +56,8 @@ void asking::asked(page_count before, page_count after, page_count top, std::uin
         pause = vain_pause_ns_;
     }
     at_ = next_after(after, top);
-    urgent_at_ = is_of_use && after < top
+    may_not_fit_ = may_not_fit_ && after >= top;
+    urgent_at_ = is_of_use && after < top && when_ == when::at_watermarks
                      ? std::max(at_, after + std::max(gap_of(top), (top - after) / 2))
                      : never;
     worth_at_ = after + gap_of(after);
@@ -63,11 +69,13 @@ void asking::asked(page_count before, page_count after, page_count top, std::uin
 
 void asking::calm(page_count used, page_count top) noexcept {
     at_ = std::min(at_, next_after(used, top));
+    may_not_fit_ = may_not_fit_ && used >= top;
     worth_at_ = std::min(worth_at_, used + gap_of(used));
 }
 
 void asking::limit_changed() noexcept {
     at_ = 0;
+    may_not_fit_ = true;
     urgent_at_ = never;
     rest_ = least_rest;
     vain_pause_ns_ = vain_pause_ns;

@@ -7,7 +7,7 @@ import os
 import subprocess
 
 import _support  # noqa: F401
-from _run import Folder, content, expect, expect_equal, probe, start, wait_for
+from _run import MEMREEVE, Folder, content, expect, expect_equal, probe, start, wait_for
 
 NAME = "memreeve-ask"
 
@@ -27,10 +27,11 @@ def governed(launcher, runtime):
     return images[-1]["pid"] if images else None
 
 
-def hold(runtime, command, *options, is_asked, has_helper=None):
-    """Runs it with these options until it was asked, or, where it is not to be, until it is ready; its output's end."""
+def hold(runtime, command, *options, is_asked, has_helper=None, lowered=None):
+    """Runs it with these options until it was asked, or, where it is not to be, until it is ready; its output's end.
+    lowered: the limit that it gets when it is ready."""
     p = start(command, "-q", *options, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    what = f"{runtime} {' '.join(options)}"
+    what = f"{runtime} {' '.join(options)}{f' lowered to {lowered}' if lowered else ''}"
     try:
         line = p.stdout.readline()
         if not expect_equal(line, "ready\n", f"{what}: its first line"):
@@ -38,6 +39,11 @@ def hold(runtime, command, *options, is_asked, has_helper=None):
         pid = governed(p.pid, runtime)
         if not expect(pid, f"{what}: not recognised"):
             return ""
+        if lowered:
+            expect_equal(asked(p.pid, pid), 0, f"{what}: asked before")
+            done = subprocess.run([MEMREEVE, "limit", str(pid), lowered], capture_output=True, text=True, timeout=60)
+            says = ", and runtimes are asked to collect\n"
+            expect(done.returncode == 0 and done.stdout.endswith(says) == is_asked, f"{what}: {done.stdout}{done.stderr}")
         if is_asked:
             expect(wait_for(lambda: asked(p.pid, pid)), f"{what}: was not asked")
         else:
@@ -82,8 +88,14 @@ def told_of_pressure(what, command, runtime, *options, meanwhile, is_asked=True,
 
 
 def hold_all_ways(runtime, command, limit):
+    """What holds more than `limit` - reserve. The output's end of the run that is asked at a watermark."""
+    unasked = runtime != "cpython"  # asked without --ask, after the limit was lowered
     out = hold(runtime, command, "--limit", limit, "--ask", is_asked=True)
-    hold(runtime, command, "--limit", limit, is_asked=False)
+    hold(runtime, command, "--limit", limit, is_asked=False, has_helper=unasked)
     hold(runtime, command, "--ask", is_asked=False, has_helper=True)
     hold(runtime, command, "--limit", "2G", "--ask", is_asked=False, has_helper=True)
+    low = f"{int(limit[:-1]) // 3}M"
+    hold(runtime, command, is_asked=unasked, lowered=low)
+    hold(runtime, command, "--limit", "2G", is_asked=unasked, lowered=low)
+    hold(runtime, command, "--limit", "2G", "--no-ask", is_asked=False, lowered=low)
     return out

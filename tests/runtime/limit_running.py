@@ -45,8 +45,7 @@ with Folder() as folder:
 
     line = change(p.pid, "50M")
     expect(line.startswith("limit 50 MiB, was 128 MiB (reserve 8 MiB); held ") and line.count("\n") == 1 and
-           line.endswith(" too much: nothing is taken back; until it fits requests of task level are refused "
-                         "(under run --ask runtimes would be asked to collect)\n"),
+           line.endswith(" too much: nothing is taken back; until it fits requests of task level are refused\n"),
            f"lowering: {line!r}")
     expect_equal(ask(p, "+ 1"), 0, "above the lowered limit")
     now = present(p.pid)

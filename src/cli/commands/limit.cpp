@@ -34,7 +34,8 @@ json limit_or_null(byte_count limit) { return limit == unlimited ? json() : json
 
 struct figures {
     byte_count limit, reserve, charged, touched, peak;
-    bool asks; // run --ask
+    bool asks;         // a runtime that is there is asked to collect
+    bool asks_if_told; // one is, which only --ask has asked (Python's)
 
     // What has to be given back before requests of task level are admitted again.
     byte_count too_much() const {
@@ -52,7 +53,21 @@ figures figures_of(manager::ledger& books) {
     f.charged = bytes_of(books.tree().charged(owner_id::root));
     f.touched = bytes_of(root.touched.load(std::memory_order_relaxed));
     f.peak = bytes_of(root.peak.load(std::memory_order_relaxed));
-    f.asks = (books.header().flags.load(std::memory_order_relaxed) & manager::flag_ask) != 0;
+    const std::uint32_t flags = books.header().flags.load(std::memory_order_relaxed);
+    const std::uint32_t count = std::min(books.header().images_high.load(std::memory_order_acquire),
+                                         books.header().image_capacity);
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const telemetry::image_record& r = books.image(i);
+        if (r.state.load(std::memory_order_acquire) !=
+            static_cast<std::uint32_t>(telemetry::image_state::live)) {
+            continue;
+        }
+        const auto kind =
+            static_cast<telemetry::runtime_kind>(r.runtime.load(std::memory_order_relaxed));
+        f.asks = f.asks || manager::is_asked(flags, kind);
+        f.asks_if_told = f.asks_if_told || manager::is_asked(manager::flag_ask, kind);
+    }
+    f.asks_if_told = f.asks_if_told && !f.asks;
     return f;
 }
 
@@ -79,14 +94,16 @@ void show_present(const limit_options& o, int pid, governed_tree& tree) {
                              tree.launcher());
 }
 
+const char* unasked(const figures& f) {
+    return f.asks_if_told ? " (under run --ask the runtime would be asked to collect)" : "";
+}
+
 std::string what_happens_now(const figures& f, byte_count before) {
     if (f.too_much() != 0) {
         return fmt::format(
             "{} too much: nothing is taken back; until it fits requests of task level "
             "are refused{}",
-            show_size(f.too_much()),
-            f.asks ? ", and runtimes are asked to collect"
-                   : " (under run --ask runtimes would be asked to collect)");
+            show_size(f.too_much()), f.asks ? ", and runtimes are asked to collect" : unasked(f));
     }
     return f.limit == before ? "as before" : "in force";
 }

@@ -184,6 +184,7 @@ public:
         header.flags.store((o.best_effort ? manager::flag_best_effort : 0u) |
                                (o.no_children ? manager::flag_no_children : 0u) |
                                (o.ask ? manager::flag_ask : 0u) |
+                               (o.no_ask ? manager::flag_no_ask : 0u) |
                                (o.no_knobs ? manager::flag_no_knobs : 0u) |
                                (o.reserve ? manager::flag_own_reserve : 0u),
                            std::memory_order_release);

@@ -19,6 +19,7 @@ struct run_options {
     bool verbose = false;
     bool no_knobs = false;
     bool ask = false;
+    bool no_ask = false;
     bool no_children = false;
     bool best_effort = false;
     std::vector<std::string> command;

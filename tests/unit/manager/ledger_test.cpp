@@ -131,15 +131,16 @@ TEST_F(places, heirs_are_awaited_for_a_second) {
     EXPECT_FALSE(telemetry::is_awaited_by_heirs(r, now));
 }
 
-// Whoever asks runtimes to collect waits at its image's own word: rung at every live image, under --ask.
+// Whoever asks runtimes to collect waits at its image's own word: rung at every live image.
 TEST_F(places, askers_are_rung_for_another_limit_and_for_pressure) {
     image_record& first = begin(nobody);
     image_record& second = begin(nobody + 1);
     image_record& ended = begin(nobody + 2);
     books.end_image(ended, image_end::exited);
+    books.header().flags.store(manager::flag_no_ask);
     static_cast<void>(books.change_limit(byte_count{32} << 20, byte_count{4} << 20));
     EXPECT_EQ(first.asker_bell.load(), 0u) << "nobody asks";
-    books.header().flags.store(manager::flag_ask);
+    books.header().flags.store(0);
     static_cast<void>(books.change_limit(byte_count{16} << 20, byte_count{4} << 20));
     EXPECT_EQ(books.header().limit_changes.load(), 2u);
     EXPECT_EQ(first.asker_bell.load(), 1u);
@@ -149,6 +150,15 @@ TEST_F(places, askers_are_rung_for_another_limit_and_for_pressure) {
     EXPECT_EQ(books.header().pressure_notices.load(), 1u);
     EXPECT_EQ(first.asker_bell.load(), 2u);
     EXPECT_EQ(second.asker_bell.load(), 2u);
+}
+
+TEST(asking, of_pythons_where_it_was_wished_and_of_no_unknown_one) {
+    using telemetry::runtime_kind;
+    EXPECT_TRUE(manager::is_asked(0, runtime_kind::mono));
+    EXPECT_FALSE(manager::is_asked(0, runtime_kind::cpython));
+    EXPECT_TRUE(manager::is_asked(manager::flag_ask, runtime_kind::cpython));
+    EXPECT_FALSE(manager::is_asked(manager::flag_ask, runtime_kind::other));
+    EXPECT_FALSE(manager::is_asked(manager::flag_no_ask, runtime_kind::mono));
 }
 
 } // namespace

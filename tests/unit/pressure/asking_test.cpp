@@ -123,6 +123,25 @@ TEST(asking, what_does_not_fit_is_asked_for_until_it_does) {
     EXPECT_FALSE(a.is_due(top / 2, top, now + 1'000'000 * ms));
 }
 
+// Where watermarks are not asked at, only that.
+TEST(asking, only_what_was_lowered_below_what_is_held) {
+    asking a(asking::when::lowered);
+    EXPECT_FALSE(a.is_due(2 * top, top, ms)) << "nobody has changed the limit";
+    EXPECT_EQ(a.ask_at(top), ~page_count{0});
+    a.limit_changed();
+    EXPECT_FALSE(a.is_due(top - 1, top, ms)) << "it fits";
+    EXPECT_TRUE(a.is_due(top, top, ms));
+    a.asked(2 * top, top + 1, top, ms, 2 * ms);
+    EXPECT_TRUE(a.is_due(top + 1, top, 1000 * ms)) << "not yet";
+    a.asked(top + 1, top / 2, top, 1000 * ms, 1001 * ms);
+    EXPECT_EQ(a.urgent_at(), ~page_count{0});
+    EXPECT_FALSE(a.is_due(top, top, 1'000'000 * ms))
+        << "it had fitted; this is the program's own growth";
+    a.limit_changed();
+    a.calm(top / 2, top);
+    EXPECT_FALSE(a.is_due(top, top, 1'000'000 * ms)) << "it had fitted by itself";
+}
+
 TEST(asking, another_limit_is_looked_at_afresh_but_no_storm_of_them_is_answered) {
     asking a;
     std::uint64_t now = 0;
