@@ -257,6 +257,9 @@ MISTAKES = [
      "    wake_askers();\n    ring();", "    ring();", "manager_ledger_test", []),
     ("nobody is rung at the kernel's pressure", "src/manager/ledger.cpp",
      "    wake_askers();\n}", "}", "manager_ledger_test", []),
+    ("a launcher whose standard error nobody reads ends by it", "src/prim/linux/launch.cpp",
+     "    (void)sigaddset(&set, SIGPIPE);\n", "",
+     "tests/cli/signals.py", []),
 ]
 
 

@@ -66,6 +66,14 @@ sigset_t taken_set() {
     return set;
 }
 
+// SIGPIPE is nobody's message: a launcher whose standard error is not read any more has a program to
+// wait for, and its status and summary to tell. write() then fails with EPIPE.
+sigset_t blocked_set() {
+    sigset_t set = taken_set();
+    (void)sigaddset(&set, SIGPIPE);
+    return set;
+}
+
 sigset_t original_mask; // what the program starts with; set by signal_desk
 bool mask_is_changed = false;
 
@@ -218,9 +226,10 @@ std::uint64_t machine_memory() {
 // ---- starting ---------------------------------------------------------------------------------
 
 signal_desk::signal_desk() {
-    const sigset_t set = taken_set();
-    (void)::pthread_sigmask(SIG_BLOCK, &set, &original_mask);
+    const sigset_t blocked = blocked_set();
+    (void)::pthread_sigmask(SIG_BLOCK, &blocked, &original_mask);
     mask_is_changed = true;
+    const sigset_t set = taken_set();
     fd_ = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -229,7 +238,7 @@ signal_desk::~signal_desk() {
         (void)::close(fd_);
     }
     // What is still pending is for a program that has ended.
-    const sigset_t set = taken_set();
+    const sigset_t set = blocked_set();
     const timespec none{};
     while (::sigtimedwait(&set, nullptr, &none) > 0) {
     }

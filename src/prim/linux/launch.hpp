@@ -55,7 +55,7 @@ struct started {
     int pidfd = -1;
 };
 // SIGINT and SIGQUIT (the terminal sends them to the program too), SIGTERM, SIGHUP, SIGUSR1 and
-// SIGUSR2 are from now on taken by next_signal(). Call before start_program.
+// SIGUSR2 are from now on taken by next_signal(), SIGPIPE by nobody. Call before start_program.
 class signal_desk {
 public:
     signal_desk();
