@@ -263,6 +263,12 @@ MISTAKES = [
     ("a long way to glibc's loader is another libc's", "src/bridge/successor.cpp",
      "part.p_offset + (part.p_filesz - size)", "part.p_offset",
      "tests/runtime/children.py", []),
+    ("-mx of java's is not the user's word", "src/bridge/java_options.cpp",
+     'if (starts_with(word, "-mx")) {', "if (false) {",
+     "bridge_java_options_test", []),
+    ("java's file of options names others", "src/bridge/java_options.cpp",
+     "note_argument(word, false); break;", "note_argument(word); break;",
+     "bridge_java_options_test", []),
 ]
 
 
