@@ -269,6 +269,9 @@ MISTAKES = [
     ("java's file of options names others", "src/bridge/java_options.cpp",
      "note_argument(word, false); break;", "note_argument(word); break;",
      "bridge_java_options_test", []),
+    ("a ledger takes the place of a standard error that was closed", "src/cli/main.cpp",
+     "    memreeve::prim::hold_standard_streams();\n", "",
+     "tests/cli/bad_surroundings.py", []),
 ]
 
 

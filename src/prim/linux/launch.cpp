@@ -197,6 +197,14 @@ int lock_file(int fd) {
 
 int remove_file(const std::string& path) { return ::unlink(path.c_str()) == 0 ? 0 : errno; }
 
+void hold_standard_streams() {
+    for (int fd = 0; fd <= 2; ++fd) {
+        if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
+            (void)::open("/", O_PATH | O_CLOEXEC); // the lowest that is free: this one
+        }
+    }
+}
+
 // ---- environment ------------------------------------------------------------------------------
 
 std::vector<std::string> environment() {
