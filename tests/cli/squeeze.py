@@ -142,6 +142,15 @@ with Folder() as folder:
         os.kill(int(pid), signal.SIGKILL)
     wait_for(lambda: not subprocess.run(["pgrep", "-f", mark], capture_output=True, text=True).stdout)
 
+    # No descriptors any more in the middle of it: said, and no Ctrl-C.
+    begun = folder.file("third")
+    script = f"echo >> {begun}; test $(wc -l < {begun}) -lt 3 || prlimit --nofile=3:3 --pid $(ps -o ppid= -p $PPID)"
+    r = memreeve("squeeze", "-q", *PATIENT, "--from", "16M", "--", "sh", "-c", script, timeout=300)
+    expect_equal(r.status, 125, f"without descriptors: {r.out}")
+    expect(r.lines == ["memreeve: squeeze: ended early: no descriptors are to be had; look at ulimit -n and seccomp profiles"],
+           f"without descriptors: {r.err}")
+    expect("Ended early; this is what is known so far" in r.out, f"without descriptors: {r.out}")
+
     # Ctrl-C while a run is under way: it is ended, and what is known is printed.
     begun = folder.file("begun")
     script = f"echo >> {begun}; test $(wc -l < {begun}) -lt 3 || {mark} -c 'import time; time.sleep(600)'"
