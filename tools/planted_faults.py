@@ -278,6 +278,9 @@ MISTAKES = [
     ("squeeze calls it Ctrl-C when it can go on no further", "src/cli/commands/squeeze.cpp",
      "report_.cannot = t.cannot;", "",
      "tests/cli/squeeze.py", []),
+    ("CoreCLR's threads may be refused while it serves late", "src/bridge/dotnet_diagnostics.cpp",
+     "is_asked.store(!has_collected,", "is_asked.store(false,",
+     "bridge_dotnet_diagnostics_test", []),
 ]
 
 
