@@ -46,6 +46,8 @@ void wake_asker(void* adapter, std::ptrdiff_t) noexcept {
 
 } // namespace
 
+constinit mrv_cpython asked_runtime::cpython_{};
+
 bool asked_runtime::is_found(int found) noexcept {
     has_looked_ = true;
     is_there_ = found != 0;
@@ -132,6 +134,10 @@ answer asked_runtime::collect_jvm() noexcept {
 }
 
 bool asked_runtime::find_cpython() noexcept {
+    if (cpython_.context != nullptr) { // found by this process's parent
+        mrv_cpython_forget(&cpython_);
+        return is_found(1);
+    }
     if (!is_found(mrv_cpython_find(&cpython_))) {
         return false;
     }

@@ -60,13 +60,16 @@ private:
     answer collect_coreclr() noexcept;
     bool is_found(int found) noexcept;
 
+    // Not of the thread's stack: Python calls it when it comes to it, in a child of fork too, where that
+    // thread is not any more.
+    static mrv_cpython cpython_;
+
     std::atomic<std::uint32_t>* underway_ = nullptr;
     bool has_looked_ = false;
     bool is_there_ = false;
     bool is_attached_ = false;
     mrv_mono mono_{};
     mrv_jvm jvm_{};
-    mrv_cpython cpython_{};
     mrv_node node_{};
     dotnet_diagnostics coreclr_{};
     std::uint64_t met_at_ = 0; // Mono, when it could have been attached to for the first time
