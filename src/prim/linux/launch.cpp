@@ -116,6 +116,12 @@ int read_file_part(const std::string& path, std::uint64_t offset, std::size_t mo
     if (fd.get() < 0) {
         return errno;
     }
+    // What a damaged file says of itself is no reason to take memory. (/proc's files have no size.)
+    struct stat s {};
+    if (::fstat(fd.get(), &s) == 0 && S_ISREG(s.st_mode) && s.st_size > 0) {
+        const auto size = static_cast<std::uint64_t>(s.st_size);
+        most = std::min<std::uint64_t>(most, size - std::min(offset, size));
+    }
     out.resize(most);
     std::size_t have = 0;
     while (have < most) {
