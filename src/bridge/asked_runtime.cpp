@@ -46,13 +46,15 @@ void wake_asker(void* adapter, std::ptrdiff_t) noexcept {
 
 } // namespace
 
+constinit mrv_cpython asked_runtime::cpython_{};
+
 bool asked_runtime::is_found(int found) noexcept {
     has_looked_ = true;
     is_there_ = found != 0;
     return is_there_;
 }
 
-answer asked_runtime::collect(runtime_kind kind, const main_isolate& isolate) noexcept {
+answer asked_runtime::collect(runtime_kind kind, main_isolate& isolate) noexcept {
     if (has_looked_ && !is_there_) {
         return answer::never;
     }
@@ -132,6 +134,10 @@ answer asked_runtime::collect_jvm() noexcept {
 }
 
 bool asked_runtime::find_cpython() noexcept {
+    if (cpython_.context != nullptr) { // found by this process's parent
+        mrv_cpython_forget(&cpython_);
+        return is_found(1);
+    }
     if (!is_found(mrv_cpython_find(&cpython_))) {
         return false;
     }
@@ -157,7 +163,8 @@ answer asked_runtime::collect_cpython() noexcept {
 }
 
 void main_isolate::note() noexcept {
-    if (known() != nullptr || !has_v8_ || prim::thread_id() != prim::process_id()) {
+    if (isolate_.load(std::memory_order_relaxed) != nullptr || !has_v8_ ||
+        prim::thread_id() != prim::process_id()) {
         return;
     }
     has_v8_ = node_.current != nullptr || mrv_node_find(&node_) != 0;
@@ -166,12 +173,28 @@ void main_isolate::note() noexcept {
     }
 }
 
-answer asked_runtime::collect_node(const main_isolate& isolate) noexcept {
+void main_isolate::forget() noexcept {
+    if (isolate_.load(std::memory_order_relaxed) == nullptr ||
+        prim::thread_id() != prim::process_id()) {
+        return;
+    }
+    constexpr std::uint64_t longest_ns =
+        100'000'000; // in a child of fork nobody may be there who holds it
+    isolate_.store(nullptr, std::memory_order_seq_cst);
+    const std::uint64_t since = prim::now_ns();
+    while (is_held_.load(std::memory_order_seq_cst) && prim::now_ns() - since < longest_ns) {
+        prim::yield(); // it only leaves a word and wakes
+    }
+}
+
+answer asked_runtime::collect_node(main_isolate& isolate) noexcept {
     if (!has_looked_ && !is_found(mrv_node_find(&node_))) {
         return answer::never;
     }
-    node_.isolate = isolate.known();
-    if (mrv_node_collect(&node_) == 0) {
+    node_.isolate = isolate.hold();
+    const bool is_asked = mrv_node_collect(&node_) != 0;
+    isolate.release();
+    if (!is_asked) {
         return answer::not_now;
     }
     is_underway();

@@ -17,16 +17,25 @@
 namespace memreeve::bridge {
 
 // V8 is asked through its isolate, which only the isolate's thread can tell: note() is called where the
-// main thread makes another one, in the middle of nothing, until an isolate is known.
+// main thread makes another one, in the middle of nothing, until an isolate is known. When Node ends by
+// process.exit() it takes down what serves the isolate, not the isolate, and aborts where that is asked
+// for something then. Before that the main thread waits for V8's threads: forget() is called where it
+// waits for any, and returns when nobody asks any more; who starts another thread later notes it again.
 class main_isolate {
 public:
     constexpr main_isolate() noexcept = default;
     void note() noexcept;
-    // Null: not known.
-    void* known() const noexcept { return isolate_.load(std::memory_order_acquire); }
+    void forget() noexcept;
+    // For the one thread that asks: stays what it is until release(). Null: not known.
+    void* hold() noexcept {
+        is_held_.store(true, std::memory_order_seq_cst);
+        return isolate_.load(std::memory_order_seq_cst);
+    }
+    void release() noexcept { is_held_.store(false, std::memory_order_release); }
 
 private:
     std::atomic<void*> isolate_{nullptr};
+    std::atomic<bool> is_held_{false};
     bool has_v8_ = true;
     mrv_node node_{}; // the main thread's
 };
@@ -42,7 +51,7 @@ public:
     void is_underway() noexcept;
     // Makes ready what the first time begins with, where that takes long. False: too early, ask again.
     bool prepare(telemetry::runtime_kind kind) noexcept;
-    answer collect(telemetry::runtime_kind kind, const main_isolate& isolate) noexcept;
+    answer collect(telemetry::runtime_kind kind, main_isolate& isolate) noexcept;
     // What the last collection freed inside the runtime's heap, which may keep it for itself; 0: not known.
     byte_count freed_inside() const noexcept {
         return mono_.freed > 0 ? static_cast<byte_count>(mono_.freed) : 0;
@@ -56,9 +65,13 @@ private:
     answer collect_mono() noexcept;
     answer collect_jvm() noexcept;
     answer collect_cpython() noexcept;
-    answer collect_node(const main_isolate& isolate) noexcept;
+    answer collect_node(main_isolate& isolate) noexcept;
     answer collect_coreclr() noexcept;
     bool is_found(int found) noexcept;
+
+    // Not of the thread's stack: Python calls it when it comes to it, in a child of fork too, where that
+    // thread is not any more.
+    static mrv_cpython cpython_;
 
     std::atomic<std::uint32_t>* underway_ = nullptr;
     bool has_looked_ = false;
@@ -66,7 +79,6 @@ private:
     bool is_attached_ = false;
     mrv_mono mono_{};
     mrv_jvm jvm_{};
-    mrv_cpython cpython_{};
     mrv_node node_{};
     dotnet_diagnostics coreclr_{};
     std::uint64_t met_at_ = 0; // Mono, when it could have been attached to for the first time

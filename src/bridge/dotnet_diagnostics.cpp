@@ -185,7 +185,8 @@ dotnet_diagnostics::outcome dotnet_diagnostics::collect() noexcept {
         prim::close_watched(stop);
     }
     prim::close_watched(session);
-    is_asked.store(false, std::memory_order_release);
+    // What was not answered in time may still be served: a collection of much memory takes longer.
+    is_asked.store(!has_collected, std::memory_order_release);
     return has_collected ? outcome::collected : outcome::failed;
 }
 

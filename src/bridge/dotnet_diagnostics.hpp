@@ -26,7 +26,8 @@ public:
 
     constexpr dotnet_diagnostics() noexcept = default;
     outcome collect() noexcept;
-    // The calling thread is CoreCLR's diagnostic server, and it is being asked. Async-signal-safe.
+    // The calling thread is CoreCLR's diagnostic server, and it is being asked, or has not answered the last
+    // time. Async-signal-safe.
     static bool is_serving_thread() noexcept;
 
 private:

@@ -36,6 +36,8 @@ public:
     void start(state& s) noexcept;
     // The program has started a thread, on the thread that did. Not from the memory path.
     void note_thread(state& s) noexcept;
+    // A thread of the program is about to wait for another's end. Async-signal-safe.
+    void note_join() noexcept { isolate_.forget(); }
     // On the one thread of a child of fork: the first half anywhere, the second in libc's handler.
     void settle_after_fork(state& s) noexcept;
     void start_in_child(state& s) noexcept;

@@ -61,13 +61,13 @@ enum class origin {
 class reader {
 public:
     // A word of `java`'s command line. Options end before the program's name.
-    void note_argument(const char* word) noexcept {
+    void note_argument(const char* word, bool may_name_files = true) noexcept {
         if (is_over_) {
             return;
         }
         if (is_value_) {
             is_value_ = false;
-        } else if (word[0] == '@' && word[1] != '@' && reads_files_) {
+        } else if (word[0] == '@' && word[1] != '@' && reads_files_ && may_name_files) {
             note_file(word + 1, origin::arguments, word);
         } else if (same_text(word, "-m") || same_text(word, "--module") ||
                    starts_with(word, "--module=") || word[0] != '-') {
@@ -76,6 +76,17 @@ public:
             reads_files_ = false;
         } else if (takes_a_word(word)) {
             is_value_ = true;
+        } else {
+            note_launchers(word);
+        }
+    }
+
+    // An option as a launcher takes it: some of the VM's under an older name too.
+    void note_launchers(const char* word) noexcept {
+        if (starts_with(word, "-mx")) {
+            choose(found.heap, word, word + 3);
+        } else if (starts_with(word, "-ms")) {
+            choose(found.initial, word, word + 3);
         } else {
             note(word, true);
         }
@@ -181,8 +192,9 @@ private:
         if (w.size != 0) {
             switch (from) {
             case origin::variable: note(word, true); break;
-            case origin::launcher:
-            case origin::arguments: note_argument(word); break;
+            case origin::launcher: note_argument(word); break;
+            // `java` takes no file from a file: @NAME there is a word like any other.
+            case origin::arguments: note_argument(word, false); break;
             case origin::options: note(word, false); break;
             case origin::flags: note_flag(word, word, false); break;
             }
@@ -282,7 +294,7 @@ java_options read_java_options(const char* tool_options, bool is_launcher, const
     if (is_launcher && !same_text(base_name(program), "java")) {
         for (int i = 1; i < argument_count; ++i) {
             if (starts_with(arguments[i], "-J")) {
-                r.note(arguments[i] + 2, true);
+                r.note_launchers(arguments[i] + 2);
             } else if (starts_with(arguments[i], "-X")) {
                 r.note(arguments[i], true); // `java` by another name; no tool has one like it
             }

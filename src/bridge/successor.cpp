@@ -36,9 +36,10 @@ const char* why_not(int fd) noexcept {
         if (part.p_type != PT_INTERP) {
             continue;
         }
+        // Its end tells; the folders before it may be long (/nix/store/...).
         char loader[64]{};
         const std::size_t size = part.p_filesz < sizeof loader ? part.p_filesz : sizeof loader - 1;
-        if (!read_exactly(fd, loader, size, part.p_offset)) {
+        if (!read_exactly(fd, loader, size, part.p_offset + (part.p_filesz - size))) {
             return nullptr;
         }
         return same_text(base_name(loader), "ld-linux-x86-64.so.2") ? nullptr

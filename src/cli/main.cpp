@@ -9,6 +9,7 @@
 #include "cli/text.hpp"
 #include "manager/ledger.hpp"
 #include "memreeve/version.h"
+#include "prim/linux/launch.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -188,6 +189,7 @@ int dispatch(std::vector<std::string> words, std::vector<std::string> command, b
 } // namespace
 
 int main(int argc, char** argv) {
+    memreeve::prim::hold_standard_streams();
     try {
         // Everything behind the first -- is the program's, letter by letter.
         std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);

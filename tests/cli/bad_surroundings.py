@@ -53,6 +53,21 @@ with Folder() as folder:
     else:
         print("not tried: .NET is not installed")
 
+# Started without standard streams: what memreeve says goes nowhere, least of all into the ledger in their place.
+with Folder() as folder:
+    summary = folder.file("summary.json")
+    command = [launcher, "run", "--limit", "64M", "--summary", summary, "--", "sh", "-c", f"{hold} 200; sleep 0.5; {hold} 8; exit 7"]
+    for closed in ("2>&-", "<&- 2>&-"):
+        r = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *command], stdout=subprocess.PIPE, text=True, timeout=120)
+        expect_equal(r.returncode, 7, f"{closed}: status")
+        expect(r.stdout.startswith("held ") and r.stdout.endswith("\nheld 8192 KiB\n"), f"{closed}: {r.stdout!r}")
+        with open(summary) as f:
+            told = json.load(f)
+        expect(told["limit_bytes"] == 64 * MIB and all(p["governed"] for p in told["processes"]), f"{closed}: {told}")
+    seen = [subprocess.run(["sh", "-c", 'exec "$@" <&- 2>&-', "sh", *before, "sh", "-c", "echo /proc/self/fd/*"], stdout=subprocess.PIPE,
+                           text=True, timeout=120).stdout for before in ([], [launcher, "run", "-q", "--"])]
+    expect_equal(seen[1], seen[0], "without standard streams: the program's descriptors")
+
 # A runtime that forks: the children share the limit, are governed, and the parent learns of their end.
 script = """
 import os, sys

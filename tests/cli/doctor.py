@@ -5,10 +5,11 @@ import glob
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
-from _run import MEMREEVE, Folder, expect, expect_equal, finish, helper, memreeve
+from _run import MEMREEVE, Folder, expect, expect_equal, finish, helper, memreeve, wait_for
 
 LIB = os.path.abspath(os.environ.get("MEMREEVE_LIB", os.path.join(os.path.dirname(MEMREEVE), "..", "lib")))
 OURS = os.path.join(LIB, "libmemreeve_preload.so")
@@ -240,6 +241,15 @@ with Folder() as folder:
     if static:
         told = json.loads(memreeve("doctor", "--json", "--run", "--", "sh", "-c", static + "; true").out)
         expect(told["verdict"] == "restricted" and static in json.dumps(told), f"--run with a static child: {told}")
+
+    # Ctrl-C while the command runs.
+    begun = folder.file("begun")
+    p = subprocess.Popen([MEMREEVE, "doctor", "--run", "--", "sh", "-c", f"echo > {begun}; exec sleep 600"], stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+    expect(wait_for(lambda: os.path.exists(begun)), "--run: the command did not start")
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    expect_equal((p.returncode, out, err), (130, "", "memreeve: doctor: ended early; ask again\n"), "Ctrl-C")
 
     # Wrong arguments.
     for words, wanted in ((["doctor"], "no command given; write memreeve doctor"), (["doctor", "true"], "stands before --; write memreeve doctor"),

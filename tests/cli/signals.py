@@ -35,6 +35,16 @@ with Folder() as folder:
     plain = subprocess.run(["grep", "^SigBlk", "/proc/self/status"], capture_output=True, text=True)
     expect_equal(done.stdout, plain.stdout, "the program's signal mask is the one memreeve was started with")
 
+    # Nobody reads what the launcher says any more: it waits all the same, and tells status and summary.
+    summary = folder.file("unread.json")
+    reading, writing = os.pipe()
+    os.close(reading)
+    p = start(["sh", "-c", f"{helper('hold')} 200; exit 7"], "--limit", "64M", "--summary", summary, stderr=writing)
+    os.close(writing)
+    expect_equal(p.wait(timeout=60), 7, "the program's status where standard error is a broken pipe")
+    s = json.loads(content(summary) or "{}")
+    expect_equal(s.get("exit"), {"code": 7, "signal": None}, "summary where standard error is a broken pipe")
+
     # kill -9 of the program: 137, and the summary tells the last that was seen of it.
     out = folder.file("out")
     summary = folder.file("killed.json")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from _run import MEMREEVE, MIB, Folder, expect, expect_equal, finish, helper, memreeve, wait_for
+from _run import MEMREEVE, MIB, Folder, content, expect, expect_equal, finish, helper, memreeve, wait_for
 
 need = helper("need")
 PATIENT = ["--timeout", "100000"]  # nothing here is late because the machine is busy
@@ -129,6 +129,27 @@ with Folder() as folder:
     expect(r.status == 0 and os.path.exists(there), f"leaves a process: {r.status} {r.err}")
     left = subprocess.run(["pgrep", "-f", mark], capture_output=True, text=True).stdout.split()
     expect_equal(left, [], "processes that the command left")
+
+    # What a shell has started before it gave way to squeeze is not the command's.
+    mine = folder.file("mine")
+    script = f'{mark} -c "import time; time.sleep(600)" & echo $! > {mine}; exec "$@"'
+    r = subprocess.run(["sh", "-c", script, "sh", MEMREEVE, "squeeze", "-q", *PATIENT, "--from", "16M", "--to", "16M", "--repeat", "1",
+                        "--", "true"], capture_output=True, text=True, timeout=300)
+    expect_equal(r.returncode, 0, f"beside a shell's own child: {r.stderr}")
+    left = subprocess.run(["pgrep", "-f", mark], capture_output=True, text=True).stdout.split()
+    expect_equal(left, content(mine).split(), "a shell's own child")
+    for pid in left:
+        os.kill(int(pid), signal.SIGKILL)
+    wait_for(lambda: not subprocess.run(["pgrep", "-f", mark], capture_output=True, text=True).stdout)
+
+    # No descriptors any more in the middle of it: said, and no Ctrl-C.
+    begun = folder.file("third")
+    script = f"echo >> {begun}; test $(wc -l < {begun}) -lt 3 || prlimit --nofile=3:3 --pid $(ps -o ppid= -p $PPID)"
+    r = memreeve("squeeze", "-q", *PATIENT, "--from", "16M", "--", "sh", "-c", script, timeout=300)
+    expect_equal(r.status, 125, f"without descriptors: {r.out}")
+    expect(r.lines == ["memreeve: squeeze: ended early: no descriptors are to be had; look at ulimit -n and seccomp profiles"],
+           f"without descriptors: {r.err}")
+    expect("Ended early; this is what is known so far" in r.out, f"without descriptors: {r.out}")
 
     # Ctrl-C while a run is under way: it is ended, and what is known is printed.
     begun = folder.file("begun")

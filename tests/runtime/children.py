@@ -65,6 +65,22 @@ with Folder() as folder:
     else:
         print("not tried: gcc -static does not work here")
 
+    # Another folder of glibc's, with a long name, is none of another libc's.
+    folders = os.path.join(folder.path, "a" * 60, "b" * 60)
+    os.makedirs(folders)
+    loader = os.path.join(folders, "ld-linux-x86-64.so.2")
+    os.symlink("/lib64/ld-linux-x86-64.so.2", loader)
+    elsewhere = folder.file("elsewhere")
+    if subprocess.run(["gcc", "-Wl,--dynamic-linker=" + loader, "-o", elsewhere, source], capture_output=True).returncode == 0:
+        for starts in (f"{elsewhere}; exit $?", f"exec {elsewhere}"):
+            r = run(["sh", "-c", starts])
+            expect_equal(r.status, 0, "the loader lies elsewhere")
+            expect(any(p["image"] == elsewhere for p in r.summary["processes"]), "the loader lies elsewhere: not listed")
+            reasons = [p["reason"] for p in r.summary["processes"] if not p["governed"]]
+            expect_equal(reasons, [], "the loader lies elsewhere: not governed")
+    else:
+        print("not tried: gcc does not work here")
+
     r = run(["sh", "-c", f"{hold} 40"], "--limit", "16M", "--no-children")
     expect_equal(r.out, "held 40960 KiB\n", "--no-children")
     expect(all(os.path.basename(p["image"]) != "hold" or not p["governed"] for p in r.summary["processes"]), "--no-children")

@@ -11,7 +11,9 @@
  *       mrv_cpython_collect(&python);        e.g. from mrv_host_subscribe's function at MRV_MEMORY_LOW
  *   }
  *
- * `python` stays where it is until what was asked is done (mrv_cpython_is_done). */
+ * `python` stays where it is until what was asked is done (mrv_cpython_is_done). A child of fork inherits
+ * what its parent has asked and not come to: `python` must be no variable on a stack where the program
+ * forks, and not be found anew in the child; mrv_cpython_forget there instead. */
 #ifndef MEMREEVE_ADAPTERS_CPYTHON_H
 #define MEMREEVE_ADAPTERS_CPYTHON_H
 
@@ -31,7 +33,7 @@ typedef struct mrv_cpython {
     int (*is_finalizing)(void);                   /* may be null */
     void (*done)(void* context, ptrdiff_t freed); /* on Python's thread; may be null */
     void* context;
-    uint32_t asked; /* atomic: times it was asked, and done */
+    uint32_t asked; /* atomic: the last time it was asked, and the last that is over */
     uint32_t finished;
 } mrv_cpython;
 
@@ -50,8 +52,10 @@ static inline int mrv_cpython_find(mrv_cpython* p) {
 
 static inline int mrv_cpython_run(void* adapter) {
     mrv_cpython* const p = (mrv_cpython*)adapter;
+    const uint32_t asked = __atomic_load_n(&p->asked, __ATOMIC_ACQUIRE);
     const ptrdiff_t freed = p->collect();
-    __atomic_add_fetch(&p->finished, 1, __ATOMIC_RELEASE);
+    /* Not one more: it may be a parent's that is run here. */
+    __atomic_store_n(&p->finished, asked, __ATOMIC_RELEASE);
     if (p->done != NULL) {
         p->done(p->context, freed);
     }
@@ -63,6 +67,12 @@ static inline int mrv_cpython_is_done(const mrv_cpython* p) {
            __atomic_load_n(&p->asked, __ATOMIC_ACQUIRE);
 }
 
+/* On the thread that asks: nothing is waited for. In a child of fork whether what its parent had under
+ * way will come to anything here is not known. */
+static inline void mrv_cpython_forget(mrv_cpython* p) {
+    __atomic_store_n(&p->finished, __atomic_load_n(&p->asked, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
+}
+
 /* 0: Python has not begun, is ending, was asked already and has not come to it, or has too much to do. */
 static inline int mrv_cpython_collect(mrv_cpython* p) {
     const int may = p->is_initialized() && (p->is_finalizing == NULL || !p->is_finalizing());
@@ -71,7 +81,7 @@ static inline int mrv_cpython_collect(mrv_cpython* p) {
     }
     __atomic_add_fetch(&p->asked, 1, __ATOMIC_RELEASE);
     if (p->add_pending_call(mrv_cpython_run, p) != 0) {
-        __atomic_sub_fetch(&p->asked, 1, __ATOMIC_RELEASE);
+        mrv_cpython_forget(p);
         return 0;
     }
     return 1;

@@ -20,9 +20,11 @@ namespace {
 
 using posix_function = void* (*)(void*);
 using posix_create = int (*)(pthread_t*, const pthread_attr_t*, posix_function, void*);
+using posix_join = int (*)(pthread_t, void**);
 using c11_create = int (*)(thrd_t*, thrd_start_t, void*);
 
 constinit std::atomic<posix_create> libc_pthread_create{nullptr};
+constinit std::atomic<posix_join> libc_pthread_join{nullptr};
 constinit std::atomic<c11_create> libc_thrd_create{nullptr};
 
 template <class Function>
@@ -38,6 +40,7 @@ Function find(std::atomic<Function>& known, const char* name) noexcept {
 // dlsym takes the loader's lock: better now than in a thread that may be suspended meanwhile.
 __attribute__((constructor)) void find_them() {
     static_cast<void>(find(libc_pthread_create, "pthread_create"));
+    static_cast<void>(find(libc_pthread_join, "pthread_join"));
     static_cast<void>(find(libc_thrd_create, "thrd_create"));
 }
 
@@ -100,6 +103,16 @@ MEMREEVE_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attr
         bridge::the_early_collection.note_thread(*s);
     }
     return e;
+}
+
+// A cancellation point, as libc's.
+MEMREEVE_EXPORT int pthread_join(pthread_t thread, void** result) {
+    const posix_join libc = find(libc_pthread_join, "pthread_join");
+    if (libc == nullptr) {
+        return EINVAL;
+    }
+    bridge::the_early_collection.note_join();
+    return libc(thread, result);
 }
 
 MEMREEVE_EXPORT int thrd_create(thrd_t* thread, thrd_start_t run, void* argument) {

@@ -73,6 +73,7 @@ struct search_report {
     unsigned runs = 0;
     bool is_complete = false;
     bool is_interrupted = false;
+    std::string cannot; // why it went on no further; empty: it was told to end
     std::optional<byte_count> smallest;
     byte_count largest_failure = 0;
     std::vector<byte_count> islands;
@@ -195,6 +196,7 @@ public:
             const trial_outcome t = run(*limit, report_.patience);
             if (t.is_interrupted || !t.cannot.empty()) {
                 report_.is_interrupted = true;
+                report_.cannot = t.cannot;
                 break;
             }
             const bool worked = !t.is_late && t.status == o_.expect;
@@ -390,6 +392,10 @@ int squeeze(const squeeze_options& o) {
                   << std::flush;
     } else {
         std::cout << runner.as_text() << std::flush;
+    }
+    if (!r.cannot.empty()) {
+        say(fmt::format("squeeze: ended early: {}", printable(r.cannot)));
+        return memreeve_failed;
     }
     if (r.is_interrupted) {
         return squeeze_interrupted;

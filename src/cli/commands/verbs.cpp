@@ -28,7 +28,7 @@ Each line is a finding: ok, note (worth knowing), limits (governed, but not all 
 stands against it), with what it means and, behind ->, what to do.
 
 Exit status: 0 the command can be governed, perhaps with restrictions; 1 it cannot; 125 the arguments
-are wrong.
+are wrong; 130 ended by Ctrl-C.
 
 Examples:
   memreeve doctor -- mono app.exe

@@ -66,6 +66,14 @@ sigset_t taken_set() {
     return set;
 }
 
+// SIGPIPE is nobody's message: a launcher whose standard error is not read any more has a program to
+// wait for, and its status and summary to tell. write() then fails with EPIPE.
+sigset_t blocked_set() {
+    sigset_t set = taken_set();
+    (void)sigaddset(&set, SIGPIPE);
+    return set;
+}
+
 sigset_t original_mask; // what the program starts with; set by signal_desk
 bool mask_is_changed = false;
 
@@ -107,6 +115,12 @@ int read_file_part(const std::string& path, std::uint64_t offset, std::size_t mo
         retried([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK); }));
     if (fd.get() < 0) {
         return errno;
+    }
+    // What a damaged file says of itself is no reason to take memory. (/proc's files have no size.)
+    struct stat s {};
+    if (::fstat(fd.get(), &s) == 0 && S_ISREG(s.st_mode) && s.st_size > 0) {
+        const auto size = static_cast<std::uint64_t>(s.st_size);
+        most = std::min<std::uint64_t>(most, size - std::min(offset, size));
     }
     out.resize(most);
     std::size_t have = 0;
@@ -189,6 +203,14 @@ int lock_file(int fd) {
 
 int remove_file(const std::string& path) { return ::unlink(path.c_str()) == 0 ? 0 : errno; }
 
+void hold_standard_streams() {
+    for (int fd = 0; fd <= 2; ++fd) {
+        if (::fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
+            (void)::open("/", O_PATH | O_CLOEXEC); // the lowest that is free: this one
+        }
+    }
+}
+
 // ---- environment ------------------------------------------------------------------------------
 
 std::vector<std::string> environment() {
@@ -218,9 +240,10 @@ std::uint64_t machine_memory() {
 // ---- starting ---------------------------------------------------------------------------------
 
 signal_desk::signal_desk() {
-    const sigset_t set = taken_set();
-    (void)::pthread_sigmask(SIG_BLOCK, &set, &original_mask);
+    const sigset_t blocked = blocked_set();
+    (void)::pthread_sigmask(SIG_BLOCK, &blocked, &original_mask);
     mask_is_changed = true;
+    const sigset_t set = taken_set();
     fd_ = ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -229,7 +252,7 @@ signal_desk::~signal_desk() {
         (void)::close(fd_);
     }
     // What is still pending is for a program that has ended.
-    const sigset_t set = taken_set();
+    const sigset_t set = blocked_set();
     const timespec none{};
     while (::sigtimedwait(&set, nullptr, &none) > 0) {
     }

@@ -41,6 +41,11 @@ int remove_file(const std::string& path);
 // Locks an open file against others who ask; EWOULDBLOCK: somebody has it. Ends with the descriptor.
 int lock_file(int fd);
 
+// Standard streams that this process was started without become descriptors that can neither be read nor
+// written, and are closed to what it starts: else what it opens next would have their numbers, and what
+// it says would be written there. First of all.
+void hold_standard_streams();
+
 // ---- environment ------------------------------------------------------------------------------
 std::vector<std::string> environment();
 // Value of a variable, null when unset or when this process is privileged (AT_SECURE).
@@ -55,7 +60,7 @@ struct started {
     int pidfd = -1;
 };
 // SIGINT and SIGQUIT (the terminal sends them to the program too), SIGTERM, SIGHUP, SIGUSR1 and
-// SIGUSR2 are from now on taken by next_signal(). Call before start_program.
+// SIGUSR2 are from now on taken by next_signal(), SIGPIPE by nobody. Call before start_program.
 class signal_desk {
 public:
     signal_desk();

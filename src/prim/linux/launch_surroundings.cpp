@@ -6,6 +6,7 @@
 #include "prim/prim.hpp"
 #include "prim/write_watch.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -16,6 +17,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <vector>
 
 namespace memreeve::prim {
 
@@ -137,27 +139,52 @@ int try_reading_other_memory() {
 
 // ---- descendants --------------------------------------------------------------------------------
 
-void adopt_orphans() { (void)::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); }
+namespace {
+
+// False: cannot be told.
+bool read_children(std::vector<pid_t>& out) {
+    std::string text;
+    if (read_whole_file("/proc/self/task/" + std::to_string(::getpid()) + "/children", text) != 0) {
+        return false;
+    }
+    for (const char* at = text.c_str(); *at != '\0';) {
+        char* end = nullptr;
+        const long pid = std::strtol(at, &end, 10);
+        if (end == at || pid <= 0) {
+            break;
+        }
+        out.push_back(static_cast<pid_t>(pid));
+        at = *end == ' ' ? end + 1 : end;
+    }
+    return true;
+}
+
+// Not waited for either, so that their numbers stay theirs.
+std::vector<pid_t> not_ours;
+
+} // namespace
+
+void adopt_orphans() {
+    not_ours.clear();
+    (void)read_children(not_ours);
+    (void)::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+}
 
 int end_children() {
     int ended = 0;
     // Each round ends a generation; what it leaves is the next one's.
     for (int round = 0; round < 100; ++round) {
-        std::string children;
-        const std::string own = std::to_string(::getpid());
-        if (read_whole_file("/proc/self/task/" + own + "/children", children) != 0) {
+        std::vector<pid_t> children;
+        if (!read_children(children)) {
             return ended;
         }
         bool found = false;
-        for (const char* at = children.c_str(); *at != '\0';) {
-            char* end = nullptr;
-            const long pid = std::strtol(at, &end, 10);
-            if (end == at || pid <= 0) {
-                break;
+        for (const pid_t pid : children) {
+            if (std::find(not_ours.begin(), not_ours.end(), pid) != not_ours.end()) {
+                continue;
             }
-            at = *end == ' ' ? end + 1 : end;
-            (void)::kill(static_cast<pid_t>(pid), SIGKILL);
-            while (::waitpid(static_cast<pid_t>(pid), nullptr, 0) < 0 && errno == EINTR) {
+            (void)::kill(pid, SIGKILL);
+            while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
             }
             found = true;
             ++ended;

@@ -37,9 +37,10 @@ int try_write_watch();          // userfaultfd WP_ASYNC and PAGEMAP_SCAN, Linux 
 int try_reading_other_memory(); // process_vm_readv, asked of this process
 
 // ---- descendants --------------------------------------------------------------------------------
-// From now on what a descendant leaves behind becomes this process's child.
+// From now on what a descendant leaves behind becomes this process's child. The children that are there
+// already are somebody else's: a shell's that gave way to this program.
 void adopt_orphans();
-// Ends every child this process has, and what those leave, by SIGKILL; returns how many there were.
+// Ends every other child this process has, and what those leave, by SIGKILL; returns how many there were.
 // Waits for each of them.
 int end_children();
 // SIGKILL to a process group.

@@ -136,6 +136,23 @@ TEST_F(java_options_of, files_that_are_named) {
     EXPECT_EQ(read({"java", "@" + large}).heap.bytes, 11 * mib);
 }
 
+TEST_F(java_options_of, a_file_names_no_files) {
+    const std::string inner = file("inner", "-Xmx12m");
+    const std::string outer = file("outer", "-Xms3m @" + inner + " -Xmx13m");
+    const java_options o = read({"java", "@" + outer, "Main"});
+    EXPECT_EQ(o.initial.bytes, 3 * mib);
+    EXPECT_FALSE(o.heap.is_there) << "@NAME is the program's name there: " << o.heap.word;
+    const std::string itself = (folder / "itself").string();
+    EXPECT_EQ(read({"java", "@" + file("itself", "-Xmx14m @" + itself)}).heap.bytes, 14 * mib);
+}
+
+TEST_F(java_options_of, names_that_only_launchers_know) {
+    EXPECT_EQ(read({"java", "-mx15m", "-ms4m", "Main"}).heap.bytes, 15 * mib);
+    EXPECT_EQ(read({"java", "-mx15m", "-ms4m", "Main"}).initial.bytes, 4 * mib);
+    EXPECT_EQ(read({"javac", "-J-mx16m"}, nullptr, "/jdk/bin/javac").heap.bytes, 16 * mib);
+    EXPECT_FALSE(read({"java", "Main"}, "-mx15m").heap.is_there) << "the VM does not";
+}
+
 TEST_F(java_options_of, comments_are_no_options) {
     const std::string arguments =
         file("args", "# -Xmx1g was too much\n-cp . # -Xmx2g\n-Da=b#c -Xmx3g\n-Xms4m\n");

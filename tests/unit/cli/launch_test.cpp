@@ -142,6 +142,18 @@ TEST_F(launch, the_signal_desk_takes_signals_and_the_program_gets_the_old_mask) 
     EXPECT_EQ(text, "SigBlk:\t0000000000000000\n");
 }
 
+TEST_F(launch, a_part_of_a_file_takes_no_more_memory_than_the_file) {
+    const std::string path = file("short", "0123456789", 0644);
+    std::string text;
+    ASSERT_EQ(prim::read_file_part(path, 2, std::size_t{256} << 20, text), 0);
+    EXPECT_EQ(text, "23456789");
+    EXPECT_LT(text.capacity(), 4096U);
+    ASSERT_EQ(prim::read_file_part(path, ~std::uint64_t{0} >> 1, 4, text), 0);
+    EXPECT_EQ(text, "");
+    ASSERT_EQ(prim::read_file_part("/proc/self/stat", 0, 4096, text), 0);
+    EXPECT_GT(text.size(), 20U) << "without a size";
+}
+
 TEST_F(launch, a_file_is_opened_without_harm_and_replaced_whole) {
     const std::string path = file("old", "a longer old text", 0644);
     bool created = true;
