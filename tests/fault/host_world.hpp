@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: MIT
-// A host with everything in it (ledger, image, manager, notifier, COM object) and a picture of its
-// whole state: what the region map says of every page, what the kernel says, what is in the pages,
-// what the books say. For sweeps and for the modelled kernel.
+// A host with everything in it (ledger, image, manager, notifier, COM object), which can be pictured and
+// checked. For sweeps and for the modelled kernel.
 #pragma once
 
 #include "com/host_memory_manager.hpp"
+#include "fault/kernel_view.hpp"
+#include "fault/picture.hpp"
 #include "manager/host.hpp"
 #include "memreeve/host_interfaces.h"
 #include "support/fault_sweep.hpp"
 #include "vm/win32.hpp"
 
 #include <algorithm>
-#include <cstdarg>
 #include <cstdint>
-#include <cstdio>
+#include <cstring>
 #include <fcntl.h>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,142 +24,6 @@
 #include <vector>
 
 namespace memreeve::test {
-
-inline std::string text_of(const char* format, ...) __attribute__((format(printf, 1, 2)));
-inline std::string text_of(const char* format, ...) {
-    char buffer[400];
-    va_list list;
-    va_start(list, format);
-    std::vsnprintf(buffer, sizeof buffer, format, list);
-    va_end(list);
-    return buffer;
-}
-
-// ---- the kernel's view --------------------------------------------------------------------------
-
-struct kernel_line {
-    range where;
-    access allowed = access::none;
-    bool is_private_anonymous = false;
-    bool operator==(const kernel_line&) const = default;
-};
-
-inline std::vector<kernel_line> read_proc_maps() {
-    std::vector<kernel_line> list;
-    std::ifstream in("/proc/self/maps");
-    std::string line;
-    while (std::getline(in, line)) {
-        unsigned long begin = 0;
-        unsigned long end = 0;
-        unsigned long inode = 0;
-        char perms[8] = {};
-        if (std::sscanf(line.c_str(), "%lx-%lx %7s %*s %*s %lu", &begin, &end, perms, &inode) ==
-            4) {
-            list.push_back(
-                {{begin, end},
-                 static_cast<access>((perms[0] == 'r' ? 1 : 0) | (perms[1] == 'w' ? 2 : 0) |
-                                     (perms[2] == 'x' ? 4 : 0)),
-                 perms[3] == 'p' && inode == 0});
-        }
-    }
-    return list;
-}
-
-class kernel_view {
-public:
-    // Replaced by tests of the modelled kernel.
-    static inline std::vector<kernel_line> (*source)() = read_proc_maps;
-
-    kernel_view() : lines_(source()) {}
-    const kernel_line* at(address a) const {
-        const auto i =
-            std::upper_bound(lines_.begin(), lines_.end(), a,
-                             [](address x, const kernel_line& l) { return x < l.where.begin; });
-        return i != lines_.begin() && std::prev(i)->where.contains(a) ? &*std::prev(i) : nullptr;
-    }
-    // f(piece, line or null) for the pieces of `r`.
-    template <class F>
-    void for_each(range r, F f) const {
-        for (address a = r.begin; a < r.end;) {
-            const kernel_line* l = at(a);
-            address end = r.end;
-            if (l != nullptr) {
-                end = std::min(end, l->where.end);
-            } else {
-                const auto i = std::upper_bound(
-                    lines_.begin(), lines_.end(), a,
-                    [](address x, const kernel_line& k) { return x < k.where.begin; });
-                end = i == lines_.end() ? end : std::min(end, i->where.begin);
-            }
-            f(range{a, end}, l);
-            a = end;
-        }
-    }
-
-private:
-    std::vector<kernel_line> lines_;
-};
-
-// ---- a picture of everything --------------------------------------------------------------------
-
-struct page_run {
-    range where;
-    vm::page_code code{};
-    range whole;
-    owner_id owner{};
-    std::uint32_t protect = 0;
-    std::uint64_t tag = 0;
-    bool operator==(const page_run&) const = default;
-};
-
-struct books_of_account {
-    std::string name;
-    std::uint32_t state = 0;
-    page_count charged = 0, reserved = 0, committed = 0, writable = 0, slack = 0, heap = 0,
-               mapped = 0;
-    bool operator==(const books_of_account&) const = default;
-};
-
-struct known_extent {
-    range where;
-    std::uint32_t owner = 0;
-    std::uint32_t kind = 0;
-    std::uint64_t charged = 0;
-    auto operator<=>(const known_extent& o) const { return where.begin <=> o.where.begin; }
-    bool operator==(const known_extent&) const = default;
-};
-
-struct picture {
-    std::vector<page_run> runs;
-    std::vector<kernel_line> kernel; // of the reservations and what the script watches besides
-    std::map<address, std::uint64_t> contents; // hash of each committed page
-    std::vector<books_of_account> books;
-    std::vector<known_extent> extents; // but the arenas and records
-};
-
-// Through /proc/self/mem, which reads inaccessible pages too.
-inline std::uint64_t hash_of_page(address page) {
-    static const int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
-    unsigned char bytes[page_size];
-    if (pread(fd, bytes, sizeof bytes, static_cast<off_t>(page)) !=
-        static_cast<ssize_t>(sizeof bytes)) {
-        return 1;
-    }
-    std::uint64_t h = 14695981039346656037u;
-    for (const unsigned char b : bytes) {
-        h = (h ^ b) * 1099511628211u;
-    }
-    return h;
-}
-inline std::uint64_t hash_of_zeroes() {
-    std::uint64_t h = 14695981039346656037u;
-    for (byte_count i = 0; i < page_size; ++i) {
-        h *= 1099511628211u;
-    }
-    return h;
-}
-
-// ---- the world ----------------------------------------------------------------------------------
 
 namespace w32 = vm::win32;
 
@@ -312,7 +175,7 @@ public:
         const kernel_view kernel;
         for_each_run([&](const vm::found& f, range run) {
             p.runs.push_back({run, f.code, f.whole, f.owner, f.protect, f.tag});
-            add_kernel(p, kernel, run);
+            p.add_kernel(kernel, run);
             if (vm::is_committed(f.code) && f.tag == 0) { // a heap may write in its own pages
                 for (address page = run.begin; page < run.end; page += page_size) {
                     p.contents[page] = hash_of_page(page);
@@ -320,7 +183,7 @@ public:
             }
         });
         for (const range r : watched) {
-            add_kernel(p, kernel, r);
+            p.add_kernel(kernel, r);
             for (address page = r.begin; page < r.end; page += page_size) {
                 p.contents[page] = hash_of_page(page);
             }
@@ -358,58 +221,8 @@ public:
         return p;
     }
 
-    std::string difference(const picture& before, const picture& after, strictness how) {
-        const auto plain = [&](std::vector<page_run> runs) {
-            std::vector<page_run> merged;
-            for (page_run r : runs) {
-                if (how != strictness::as_before && r.code == vm::page_code::reserved_writable) {
-                    r.code = vm::page_code::reserved;
-                }
-                if (!merged.empty() && merged.back().where.end == r.where.begin &&
-                    merged.back().code == r.code && merged.back().whole == r.whole) {
-                    merged.back().where.end = r.where.end;
-                } else {
-                    merged.push_back(r);
-                }
-            }
-            return merged;
-        };
-        const auto old_runs = plain(before.runs);
-        const auto new_runs = plain(after.runs);
-        for (std::size_t i = 0; i < std::max(old_runs.size(), new_runs.size()); ++i) {
-            if (i >= old_runs.size() || i >= new_runs.size() || !(old_runs[i] == new_runs[i])) {
-                return "pages: was " + show(old_runs, i) + ", is " + show(new_runs, i);
-            }
-        }
-        for (const auto& [page, hash] : before.contents) {
-            const auto now = after.contents.find(page);
-            if (how != strictness::torn && (now == after.contents.end() || now->second != hash)) {
-                return text_of("contents of page %lx", page);
-            }
-        }
-        if (how == strictness::as_before && before.kernel != after.kernel) {
-            return "the kernel's mappings";
-        }
-        for (std::size_t i = 0; i < before.books.size(); ++i) {
-            books_of_account o = before.books[i];
-            books_of_account n = after.books[i];
-            if (how != strictness::as_before) {
-                o.writable = n.writable;
-                o.slack = n.slack;
-            }
-            if (!(o == n)) {
-                return text_of(
-                    "books of %zu %s: charged %lu>%lu reserved %lu>%lu committed %lu>%lu "
-                    "writable %lu>%lu slack %lu>%lu heap %lu>%lu mapped %lu>%lu",
-                    i, n.name.c_str(), o.charged, n.charged, o.reserved, n.reserved, o.committed,
-                    n.committed, o.writable, n.writable, o.slack, n.slack, o.heap, n.heap, o.mapped,
-                    n.mapped);
-            }
-        }
-        if (how == strictness::as_before && !(before.extents == after.extents)) {
-            return text_of("extents: %zu, then %zu", before.extents.size(), after.extents.size());
-        }
-        return "";
+    static std::string difference(const picture& before, const picture& after, strictness how) {
+        return difference_of(before, after, how);
     }
 
     // I1, I2, I4 of reliability 2.0.
@@ -444,28 +257,6 @@ public:
     }
 
 private:
-    static std::string show(const std::vector<page_run>& runs, std::size_t i) {
-        return i >= runs.size()
-                   ? "nothing"
-                   : text_of("%lx+%lu code %d of %lx+%lu owner %u", runs[i].where.begin,
-                             runs[i].where.pages(), static_cast<int>(runs[i].code),
-                             runs[i].whole.begin, runs[i].whole.pages(),
-                             static_cast<unsigned>(runs[i].owner));
-    }
-    // Adjacent lines that agree are one: the kernel may leave two after a refused split.
-    static void add_kernel(picture& p, const kernel_view& kernel, range r) {
-        kernel.for_each(r, [&](range piece, const kernel_line* l) {
-            kernel_line x{piece, l == nullptr ? access::none : l->allowed,
-                          l != nullptr && l->is_private_anonymous};
-            if (!p.kernel.empty() && p.kernel.back().where.end == x.where.begin &&
-                p.kernel.back().allowed == x.allowed &&
-                p.kernel.back().is_private_anonymous == x.is_private_anonymous) {
-                p.kernel.back().where.end = x.where.end;
-            } else {
-                p.kernel.push_back(x);
-            }
-        });
-    }
     // I1: page by page; and what is in no reservation is closed. Degraded: what is reserved may be
     // readable still, because the kernel would not close it, but never writable unless it says so.
     static bool access_fits(vm::page_code code, bool guarded, access got, strictness how) {

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: MIT
+"""In what measures: tools."""
+
+FAULTS = [
+    ("the matrix takes a crash for a runtime's design", "tools/matrix_judge.py",
+     'o.ended == "own-words" and not faults', 'o.ended in ("own-words", "crash") and not faults', "tests/runtime/matrix.py"),
+    ("the matrix does not see what is above the limit", "tools/matrix_run.py",
+     "                self.over += own > self.limit\n", "", "tests/runtime/matrix.py"),
+]
