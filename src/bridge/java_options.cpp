@@ -60,15 +60,16 @@ enum class origin {
 
 class reader {
 public:
-    // A word of `java`'s command line. Options end before the program's name.
-    void note_argument(const char* word, bool may_name_files = true) noexcept {
+    // A word of `java`'s command line. Options end before the program's name. Where an option's value is
+    // due, too, @file stands for the words in it; in a file it is a word like any other.
+    void note_argument(const char* word, bool may_be_file) noexcept {
         if (is_over_) {
             return;
         }
-        if (is_value_) {
-            is_value_ = false;
-        } else if (word[0] == '@' && word[1] != '@' && reads_files_ && may_name_files) {
+        if (word[0] == '@' && word[1] != '@' && word[1] != '\0' && reads_files_ && may_be_file) {
             note_file(word + 1, origin::arguments, word);
+        } else if (is_value_) {
+            is_value_ = false;
         } else if (same_text(word, "-m") || same_text(word, "--module") ||
                    starts_with(word, "--module=") || word[0] != '-') {
             is_over_ = true; // what follows is the program's name, or this is
@@ -192,7 +193,7 @@ private:
         if (w.size != 0) {
             switch (from) {
             case origin::variable: note(word, true); break;
-            case origin::launcher: note_argument(word); break;
+            case origin::launcher: note_argument(word, true); break;
             // `java` takes no file from a file: @NAME there is a word like any other.
             case origin::arguments: note_argument(word, false); break;
             case origin::options: note(word, false); break;
@@ -304,7 +305,7 @@ java_options read_java_options(const char* tool_options, bool is_launcher, const
             r.note_text(more, origin::launcher);
         }
         for (int i = 1; i < argument_count; ++i) {
-            r.note_argument(arguments[i]);
+            r.note_argument(arguments[i], true);
         }
     }
     if (const char* last = variable("_JAVA_OPTIONS")) {

@@ -8,6 +8,7 @@
 #include "bridge/settings.hpp"
 #include "bridge/state.hpp"
 #include "bridge/text.hpp"
+#include "prim/process_view.hpp"
 
 namespace memreeve::bridge {
 
@@ -20,6 +21,7 @@ constexpr byte_count tight_limit = 128 * mib;
 
 constexpr const char* mono_variable = "MONO_GC_PARAMS";
 constexpr const char* coreclr_variable = "DOTNET_GCHeapHardLimit";
+constexpr const char* region_range_variable = "DOTNET_GCRegionRange";
 // What stands after the prefix; GCHeapHardLimitPercent, SOH, LOH and POH begin likewise.
 constexpr const char* coreclr_prefixes[] = {"DOTNET_GCHeapHardLimit", "COMPlus_GCHeapHardLimit"};
 
@@ -76,7 +78,36 @@ users_limit find_users_limit(const char* program, int argument_count,
     return {c.is_there ? "System.GC.HeapHardLimit" : nullptr, c.bytes};
 }
 
+// What CoreCLR is told of `name` ("RegionSize"): in the environment, hexadecimal, else in the program's
+// configuration. 0: nothing, or no number.
+byte_count users_number(const char* name, const char* program, int argument_count,
+                        char* const* arguments) noexcept {
+    for (const char* prefix : {"DOTNET_GC", "COMPlus_GC"}) {
+        line whole;
+        if (const char* value = variable(whole.add(prefix).add(name).text())) {
+            return hexadecimal(value);
+        }
+    }
+    line whole;
+    return configured_property(whole.add("System.GC.").add(name).text(), program, argument_count,
+                               arguments)
+        .bytes;
+}
+
+// The user's size of regions is not what our limit was chosen for: CoreCLR would not start.
+void make_room_for_regions(state& s, byte_count heap_limit, int argument_count,
+                           char* const* arguments) noexcept {
+    const char* program = s.image().path;
+    const byte_count region = users_number("RegionSize", program, argument_count, arguments);
+    const byte_count range = coreclr_region_range(heap_limit, region, prim::usable_processors());
+    if (range != 0 && users_number("RegionRange", program, argument_count, arguments) == 0) {
+        line number;
+        put_setting(s, region_range_variable, number.add_hexadecimal(range).text());
+    }
+}
+
 void turn_coreclr(state& s, const room& r, int argument_count, char* const* arguments) noexcept {
+    drop_setting(region_range_variable); // of an earlier image, whose regions were others
     const byte_count ours = coreclr_heap_limit(r.limit);
     line number;
     const char* value = number.add_hexadecimal(ours).text();
@@ -92,6 +123,7 @@ void turn_coreclr(state& s, const room& r, int argument_count, char* const* argu
         }
     } else if (ours != 0) {
         put_setting(s, coreclr_variable, value);
+        make_room_for_regions(s, ours, argument_count, arguments);
     } else {
         too_small(s, r, ".NET", coreclr_start.works);
     }
@@ -122,6 +154,7 @@ void turn_knobs(state& s, int argument_count, char* const* arguments) noexcept {
         put_options(s, node_variable, "");
         drop_setting(mono_variable);
         drop_setting(coreclr_variable);
+        drop_setting(region_range_variable);
         return;
     }
     r.reserve =

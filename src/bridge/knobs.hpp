@@ -4,7 +4,8 @@
 // itself. What the user has set wins.
 //
 //   Mono     MONO_GC_PARAMS=nursery-size=1m, under a tight limit only (decision 28)
-//   CoreCLR  DOTNET_GCHeapHardLimit=0x..., the limit less what is not GC heap (decision 29)
+//   CoreCLR  DOTNET_GCHeapHardLimit=0x..., the limit less what is not GC heap (decision 29);
+//            DOTNET_GCRegionRange=0x... where the user's regions would not fit into that
 //   JVM      JAVA_TOOL_OPTIONS=-Xms... -Xmx... and the sizes beside the heap (decision 30)
 //   Node     NODE_OPTIONS=--max-old-space-size=... (decision 31)
 //   CPython  nothing: its memory is malloc's and its arenas', both refused with MemoryError

@@ -25,7 +25,7 @@ constexpr unsigned char bundle_mark[] = {
 // An apphost's data are a few KiB; a program with more than this of its own is none.
 constexpr std::uint64_t most_data = std::uint64_t{1} << 20;
 
-constexpr char property[] = "\"System.GC.HeapHardLimit";
+constexpr char heap_limit_property[] = "System.GC.HeapHardLimit";
 
 class file {
 public:
@@ -118,14 +118,22 @@ range config_in_bundle(const file& f, std::uint64_t bundle) noexcept {
     return {place[2], place[2] + place[3]};
 }
 
-configured limit_in(const file& f, std::uint64_t begin, std::uint64_t end) noexcept {
-    const std::uint64_t at = f.find(property, sizeof property - 1, begin, end);
+// `name` is a property's, or what several begin with.
+configured value_in(const file& f, const char* name, std::uint64_t begin,
+                    std::uint64_t end) noexcept {
+    char quoted[64] = "\"";
+    const std::size_t size = length(name) + 1;
+    if (size > sizeof quoted) {
+        return {};
+    }
+    __builtin_memcpy(quoted + 1, name, size - 1);
+    const std::uint64_t at = f.find(quoted, size, begin, end);
     if (at == nowhere) {
         return {};
     }
     configured c{true, 0};
     char text[64]{};
-    const long n = f.read(text, sizeof text - 1, at + sizeof property - 1);
+    const long n = f.read(text, sizeof text - 1, at + size);
     const char* p = text;
     if (n <= 0 || *p++ != '"') {
         return c; // Percent, SOH, ...
@@ -133,15 +141,23 @@ configured limit_in(const file& f, std::uint64_t begin, std::uint64_t end) noexc
     while (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n' || *p == ':' || *p == '"') {
         ++p;
     }
-    for (; *p >= '0' && *p <= '9'; ++p) {
-        c.bytes = c.bytes * 10 + static_cast<byte_count>(*p - '0');
+    // A text may be hexadecimal.
+    const bool is_hexadecimal = p[0] == '0' && (p[1] | 32) == 'x';
+    for (p += is_hexadecimal ? 2 : 0;; ++p) {
+        const char letter = static_cast<char>(*p | 32);
+        if (*p >= '0' && *p <= '9') {
+            c.bytes = c.bytes * (is_hexadecimal ? 16 : 10) + static_cast<byte_count>(*p - '0');
+        } else if (is_hexadecimal && letter >= 'a' && letter <= 'f') {
+            c.bytes = c.bytes * 16 + static_cast<byte_count>(letter - 'a' + 10);
+        } else {
+            return c;
+        }
     }
-    return c;
 }
 
-configured limit_in_file(const char* path) noexcept {
+configured value_in_file(const char* path, const char* name) noexcept {
     const file f(path);
-    return f.is_open() ? limit_in(f, 0, to_the_end) : configured{};
+    return f.is_open() ? value_in(f, name, 0, to_the_end) : configured{};
 }
 
 // `stem` and `ending` put together; false when that is longer than a path.
@@ -156,12 +172,12 @@ bool join(char (&out)[path_size], const char* stem, std::size_t stem_size,
     return true;
 }
 
-configured limit_beside(const char* stem, std::size_t stem_size) noexcept {
+configured value_beside(const char* stem, std::size_t stem_size, const char* name) noexcept {
     constexpr const char* endings[] = {".runtimeconfig.json", ".runtimeconfig.dev.json"};
     for (const char* ending : endings) {
         char path[path_size];
         if (join(path, stem, stem_size, ending)) {
-            if (const configured c = limit_in_file(path); c.is_there) {
+            if (const configured c = value_in_file(path, name); c.is_there) {
                 return c;
             }
         }
@@ -198,21 +214,22 @@ bool is_muxer(const char* path) noexcept {
 }
 
 // Every option of the muxer takes a value; what is left first is the program, or a command of the SDK.
-configured limit_of_muxers_program(int argument_count, char* const* arguments) noexcept {
+configured value_of_muxers_program(const char* name, int argument_count,
+                                   char* const* arguments) noexcept {
     int i = 1;
     if (i < argument_count && same_text(arguments[i], "exec")) {
         ++i;
     }
     for (; i + 1 < argument_count && starts_with(arguments[i], "--"); i += 2) {
         if (same_text(arguments[i], "--runtimeconfig")) {
-            return limit_in_file(arguments[i + 1]);
+            return value_in_file(arguments[i + 1], name);
         }
     }
     if (i >= argument_count) {
         return {};
     }
     const std::size_t stem = stem_of(arguments[i]);
-    return stem != 0 ? limit_beside(arguments[i], stem) : configured{};
+    return stem != 0 ? value_beside(arguments[i], stem, name) : configured{};
 }
 
 } // namespace
@@ -231,10 +248,15 @@ bool is_coreclr_host(const char* path) noexcept {
 
 configured configured_heap_limit(const char* program, int argument_count,
                                  char* const* arguments) noexcept {
+    return configured_property(heap_limit_property, program, argument_count, arguments);
+}
+
+configured configured_property(const char* name, const char* program, int argument_count,
+                               char* const* arguments) noexcept {
     if (is_muxer(program)) {
-        return limit_of_muxers_program(argument_count, arguments);
+        return value_of_muxers_program(name, argument_count, arguments);
     }
-    if (const configured c = limit_beside(program, length(program)); c.is_there) {
+    if (const configured c = value_beside(program, length(program), name); c.is_there) {
         return c;
     }
     const file f(program);
@@ -243,7 +265,7 @@ configured configured_heap_limit(const char* program, int argument_count,
         return {};
     }
     const range inside = config_in_bundle(f, m.bundle);
-    return inside.end > inside.begin ? limit_in(f, inside.begin, inside.end) : configured{};
+    return inside.end > inside.begin ? value_in(f, name, inside.begin, inside.end) : configured{};
 }
 
 } // namespace memreeve::bridge

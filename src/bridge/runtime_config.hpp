@@ -13,7 +13,7 @@ namespace memreeve::bridge {
 // `path` is what /proc/self/exe names. Async-signal-safe.
 bool is_coreclr_host(const char* path) noexcept;
 
-// A System.GC.HeapHardLimit* property (Percent, SOH, LOH, POH too) in the configuration.
+// A property in the configuration: any System.GC.HeapHardLimit* (Percent, SOH, LOH, POH too), or another.
 struct configured {
     bool is_there = false;
     byte_count bytes = 0; // of HeapHardLimit itself; 0: another one, or no number
@@ -24,5 +24,8 @@ struct configured {
 // the property's name, no parser: a file that names it otherwise (escapes) is not understood.
 configured configured_heap_limit(const char* program, int argument_count,
                                  char* const* arguments) noexcept;
+// The same for one property: "System.GC.RegionSize".
+configured configured_property(const char* name, const char* program, int argument_count,
+                               char* const* arguments) noexcept;
 
 } // namespace memreeve::bridge

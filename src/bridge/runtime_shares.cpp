@@ -51,6 +51,15 @@ byte_count coreclr_heap_limit(byte_count limit) noexcept {
     return limit < coreclr_start.least ? 0 : round_down(limit - beside_heap, page_size);
 }
 
+byte_count coreclr_region_range(byte_count heap_limit, byte_count region, unsigned heaps) noexcept {
+    // A heap begins with 19 regions' room; without it in five times the limit CoreCLR does not start. Of
+    // regions whose size it chooses it wants half to be left.
+    constexpr byte_count beginning = 19;
+    constexpr byte_count too_large = byte_count{2048} * mib; // CoreCLR takes no such region
+    const byte_count wanted = region < too_large ? 2 * beginning * region * heaps : 0;
+    return wanted > 5 * heap_limit ? wanted : 0;
+}
+
 java_shares shares_for_java(byte_count limit, byte_count reserve, java_collector collector,
                             unsigned processors, const java_options& users) noexcept {
     const beside_java_heap& b = row_of(collector);

@@ -25,6 +25,10 @@ byte_count smallest_java_limit(java_collector collector, unsigned processors) no
 // CoreCLR: the GC heap's share; 0 where it would not start with it.
 byte_count coreclr_heap_limit(byte_count limit) noexcept;
 
+// What CoreCLR reserves for its heap's regions where the user has chosen their size, so that it starts
+// with that share; 0: what it reserves by itself will do. `heaps`: at most.
+byte_count coreclr_region_range(byte_count heap_limit, byte_count region, unsigned heaps) noexcept;
+
 // HotSpot. 0: leave it as it is.
 struct java_shares {
     byte_count heap = 0; // 0: the limit is too small

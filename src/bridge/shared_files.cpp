@@ -269,6 +269,15 @@ int coming_view::begin_clearing(byte_count size, int fd, std::int64_t offset) no
     return charge(last_block(*file_), true, false);
 }
 
+int coming_view::pay_for(byte_count from) noexcept {
+    const page_span own = up_to_the_end(*file_, {pages_.begin + pages_of(from), pages_.end});
+    if (files().charge(state_, *file_, own, {false, true}) != charge_outcome::charged) {
+        return ENOMEM;
+    }
+    files().keep(*file_, own);
+    return 0;
+}
+
 int coming_view::charge(page_span pages, bool accessible, bool executable) noexcept {
     if (!files().views().make_room()) {
         return ENOMEM;

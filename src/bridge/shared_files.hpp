@@ -40,6 +40,8 @@ public:
     int begin(byte_count size, int prot, int flags, int fd, std::int64_t offset) noexcept;
     // The same for a view that is only cleared (clearing_block): that block is all it needs.
     int begin_clearing(byte_count size, int fd, std::int64_t offset) noexcept;
+    // From there on it shows its own pages after all, which clearing makes memory of.
+    int pay_for(byte_count from) noexcept; // 0 or ENOMEM
     // It lies there.
     void keep(address where) noexcept;
     bool is_of_memory_file() const noexcept { return static_cast<bool>(file_); }

@@ -12,6 +12,7 @@
 
 #include <memreeve/embed.h>
 
+#include <cstddef>
 #include <new>
 
 extern "C" {
@@ -30,15 +31,9 @@ namespace {
 constexpr std::uint64_t patience_ns = 1'000'000'000;
 constexpr int refused_status = 125;
 
-// The number in /proc/<number>/fd/<n>; 0 when there is none.
-int launcher_of(const char* path) noexcept {
-    int pid = 0;
-    for (const char* c = path + (starts_with(path, "/proc/") ? 6 : 0); *c >= '0' && *c <= '9';
-         ++c) {
-        pid = pid * 10 + (*c - '0');
-    }
-    return pid;
-}
+// What open_ledger() answers beside what the system does.
+constexpr int no_ledger = 22;     // EINVAL: nothing of this version
+constexpr int another_ones = 116; // ESTALE: the launcher's pid is another process's by now
 
 } // namespace
 
@@ -97,21 +92,37 @@ void state::start() noexcept {
                  std::memory_order_release);
 }
 
-// 0 or the errno of what failed; EINVAL: that is no ledger of this version.
-int state::open_ledger(const char* path) noexcept {
-    constexpr int no_ledger = 22;
-    const long fd = prim::open_read_write(path);
-    if (fd < 0) {
-        return static_cast<int>(-fd);
+// 0 or the errno of what failed.
+int state::open_ledger(const manager::ledger_name& name) noexcept {
+    if (!name.is_complete()) {
+        return no_ledger;
     }
-    address first = 0;
-    int e = prim::map_shared(static_cast<int>(fd), page_size, true, &first);
+    const long fd = prim::open_read_write(name.path());
+    if (fd < 0) {
+        const std::uint64_t started = prim::process_start_time(name.launcher());
+        return started == 0 || started == name.launcher_start_time() ? static_cast<int>(-fd)
+                                                                     : another_ones;
+    }
+    // Read, not mapped: who has the pid now may have any file there, and beyond its end is SIGBUS.
+    // What is looked at was written before anything was started, and stays.
+    using header = manager::ledger_header;
+    unsigned char begin[offsetof(header, bell)];
+    const long n = prim::read_at(static_cast<int>(fd), begin, sizeof begin, 0);
+    const auto read = [&begin](std::size_t at, auto value) {
+        __builtin_memcpy(&value, begin + at, sizeof value);
+        return value;
+    };
+    const bool is_ledger = n == static_cast<long>(sizeof begin) &&
+                           read(offsetof(header, magic), std::uint64_t{0}) == manager::ledger_magic;
+    int e = 0;
     byte_count size = 0;
-    if (e == 0) {
-        const auto* header = reinterpret_cast<const manager::ledger_header*>(first);
-        size = header->magic == manager::ledger_magic ? header->size : 0;
-        static_cast<void>(prim::unmap(first, page_size));
-        e = size != 0 ? 0 : no_ledger;
+    if (is_ledger && read(offsetof(header, version), std::uint32_t{0}) != manager::ledger_version) {
+        e = no_ledger;
+    } else if (!is_ledger || read(offsetof(header, launcher_start_time), std::uint64_t{0}) !=
+                                 name.launcher_start_time()) {
+        e = another_ones;
+    } else {
+        size = read(offsetof(header, size), byte_count{0});
     }
     address whole = 0;
     if (e == 0) {
@@ -128,8 +139,8 @@ bool state::attach() noexcept {
     if (prim::is_privileged() || another_comes_first()) {
         return false;
     }
-    const char* path = variable("MEMREEVE_LEDGER");
-    if (path == nullptr) {
+    const char* ledgers_name = variable("MEMREEVE_LEDGER");
+    if (ledgers_name == nullptr) {
         return false;
     }
     const bool best_effort = variable("MEMREEVE_BEST_EFFORT") != nullptr;
@@ -142,7 +153,7 @@ bool state::attach() noexcept {
             .add(" cannot be governed: ")
             .add(why)
             .add(" (")
-            .add(path);
+            .add(ledgers_name);
         if (os_code != 0) {
             l.add(", errno ").add_number(static_cast<unsigned>(os_code));
         }
@@ -159,16 +170,18 @@ bool state::attach() noexcept {
         ledger_.turn_away(begun, why);
         return refuse(why, os_code);
     };
-    if (const int e = open_ledger(path); e != 0) {
+    const manager::ledger_name name(ledgers_name);
+    if (const int e = open_ledger(name); e != 0) {
         const char* why =
             e == 13 /* EACCES */ || e == 1 /* EPERM */
                 ? "this user may not open the launcher's ledger"
-                : e != 22 && prim::process_exists(launcher_of(path))
+                : e == another_ones ? "the launcher has ended"
+                  : e == no_ledger  ? "what MEMREEVE_LEDGER names is no ledger of this version"
+                  : prim::process_exists(name.launcher())
                       ? "the launcher's ledger cannot be reached from here (another pid "
                         "namespace, or no /proc)"
-                  : e == 22 ? "what MEMREEVE_LEDGER names is no ledger of this version"
-                            : "the launcher has ended";
-        return refuse(why, e);
+                      : "the launcher has ended";
+        return refuse(why, e == another_ones ? 0 : e);
     }
     manager::ledger_header& header = ledger_.header();
     const int pid = prim::process_id();

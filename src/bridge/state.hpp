@@ -17,6 +17,7 @@
 #include "com/host_malloc.hpp"
 #include "com/host_memory_manager.hpp"
 #include "manager/ledger.hpp"
+#include "manager/ledger_name.hpp"
 #include "manager/manager.hpp"
 #include "manager/record_pool.hpp"
 #include "telemetry/image_record.hpp"
@@ -93,7 +94,7 @@ private:
     state* settle() noexcept;
     void start() noexcept;
     bool attach() noexcept;
-    int open_ledger(const char* path) noexcept;
+    int open_ledger(const manager::ledger_name& name) noexcept;
     void settle_child() noexcept;
     result<void> watch_forks() noexcept;
     void make_hosts() noexcept;

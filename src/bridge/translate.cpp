@@ -28,9 +28,12 @@ runtime_kind runtime_in(state& s) noexcept {
 }
 
 // CoreCLR (seen in .NET 10) puts code, and what its loader keeps beside it, into one reservation of
-// 2 GiB less 16 MiB at most; its collector's are smaller or much larger, and small ones serve threads.
+// 2 GiB less 16 MiB, 128 MiB less where that finds no place near the library, or 2 GiB anywhere; always
+// less 64 KiB. Its collector's may be of any size (1920 MiB under a limit of 512), small ones serve threads.
 bool is_for_loaders(byte_count reserved) noexcept {
-    return reserved >= byte_count{1900} << 20 && reserved <= byte_count{2048} << 20;
+    constexpr byte_count most = 0x7fff0000;
+    constexpr byte_count near = most - (byte_count{16} << 20);
+    return reserved == near || reserved == near - (byte_count{128} << 20) || reserved == most;
 }
 bool is_for_collector(byte_count reserved) noexcept {
     return reserved >= byte_count{4} << 20 && !is_for_loaders(reserved);
@@ -196,17 +199,24 @@ struct file_mapping {
     std::int64_t offset;
     std::int64_t clearing; // mapped all over the part instead (clearing_block); -1: nothing
     long got;
+    range bare; // of the part: where that could not be mapped
 };
 
 int map_file_there(void* context) noexcept {
     auto& m = *static_cast<file_mapping*>(context);
-    const bool whole = m.clearing < 0;
-    const byte_count step = whole ? m.part.size() : clearing_size;
-    for (address at = m.part.begin; at < m.part.end; at += step) {
-        const byte_count size = m.part.end - at < step ? m.part.end - at : step;
-        m.got = prim::pass_mmap(at, size, m.prot, m.flags, m.fd, whole ? m.offset : m.clearing);
-        if (m.got < 0) {
-            return static_cast<int>(-m.got);
+    const bool in_pieces = m.clearing >= 0 && m.part.size() > clearing_size;
+    // What takes several mappings is made in the program's own way first, which one call does or refuses:
+    // at the mapping limit, where the second piece is refused, the block is not left in halves.
+    m.got = prim::pass_mmap(m.part.begin, m.part.size(), m.prot, m.flags, m.fd,
+                            m.clearing < 0 || in_pieces ? m.offset : m.clearing);
+    if (m.got < 0) {
+        return static_cast<int>(-m.got);
+    }
+    for (address at = m.part.begin; in_pieces && at < m.part.end; at += clearing_size) {
+        const byte_count size = m.part.end - at < clearing_size ? m.part.end - at : clearing_size;
+        if (prim::pass_mmap(at, size, m.prot, m.flags, m.fd, m.clearing) < 0) {
+            m.bare = {at, m.part.end};
+            break;
         }
     }
     return 0;
@@ -237,12 +247,22 @@ long put_over_ours(state& s, file_mapping m) noexcept {
     if (!s.memory().replace(m.part, map_file_there, &m)) {
         return m.got < 0 ? m.got : -ENOMEM;
     }
+    // Refused as well: the caller puts the view's record back, and its pages are mapped again as they lay
+    // there, contents and all; writable, which they may have been before or not. Should the kernel refuse
+    // even that, the pieces stay: the contents are in the file, asking again does the rest, and CoreCLR,
+    // which is done with the block, ends itself over the ENOMEM.
+    if (!m.bare.is_empty() && view.pay_for(m.bare.begin - m.part.begin) != 0) {
+        static_cast<void>(
+            prim::pass_mmap(m.part.begin, m.part.size(), m.prot, m.flags, m.fd, m.offset));
+        return -ENOMEM;
+    }
     if (anonymous && s.memory().record_acquired(who, m.part, taken.pages())) {
         taken.keep();
     }
     view.keep(m.part.begin);
-    if (m.clearing >= 0) {
-        free_contents(s, m.fd, m.offset, m.part.size());
+    const byte_count covered = m.bare.is_empty() ? m.part.size() : m.bare.begin - m.part.begin;
+    if (m.clearing >= 0 && covered != 0) {
+        free_contents(s, m.fd, m.offset, covered);
     }
     return 0;
 }
@@ -268,7 +288,7 @@ long map_fixed(state& s, range whole, int prot, int flags, int fd, std::int64_t 
             if (plain_over_ours) {
                 r = renew(s, p.part, prot);
             } else {
-                r = put_over_ours(s, {p.part, prot, flags, fd, from, clearing, 0});
+                r = put_over_ours(s, {p.part, prot, flags, fd, from, clearing, 0, {}});
             }
             if (r != 0) {
                 views.put_back();

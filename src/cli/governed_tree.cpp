@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "cli/governed_tree.hpp"
 
+#include "manager/ledger_name.hpp"
 #include "prim/linux/launch.hpp"
 #include "prim/prim.hpp"
 
@@ -134,7 +135,9 @@ bool governed_tree::open(int pid, std::string& why) {
     int launcher = pid;
     bool has_ended = false;
     if (path.empty()) {
-        path = value_after(environment, "MEMREEVE_LEDGER=", '\0');
+        const std::string value = value_after(environment, "MEMREEVE_LEDGER=", '\0');
+        const manager::ledger_name name(value.c_str());
+        path = name.is_complete() ? name.path() : value;
         launcher = number_in(path);
         std::string ignored;
         if (!path.empty() &&
@@ -145,9 +148,12 @@ bool governed_tree::open(int pid, std::string& why) {
                               launcher);
             return false;
         }
-        // Another may have got the pid meanwhile; a launcher is older than what it started.
-        has_ended = !path.empty() && (!is_ledger(path) || prim::process_start_time(launcher) >
-                                                              prim::process_start_time(pid));
+        // Another may have got the pid meanwhile.
+        has_ended = !path.empty() &&
+                    (!is_ledger(path) ||
+                     (name.is_complete()
+                          ? prim::process_start_time(launcher) != name.launcher_start_time()
+                          : prim::process_start_time(launcher) > prim::process_start_time(pid)));
     }
     for (int n = 0; path.empty() && n < most_ancestors; ++n) {
         launcher = number_in(value_after(status, "PPid:", '\n'));

@@ -22,7 +22,8 @@
 namespace memreeve::manager {
 
 inline constexpr std::uint64_t ledger_magic = 0x31726765646c726dULL; // "mrldger1"
-inline constexpr std::uint32_t ledger_version = 6;
+// Of the layout, and of what MEMREEVE_LEDGER says of it (ledger_name.hpp).
+inline constexpr std::uint32_t ledger_version = 7;
 
 enum ledger_flag : std::uint32_t {
     flag_best_effort = 1, // a child that cannot attach runs ungoverned instead of being refused

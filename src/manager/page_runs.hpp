@@ -150,6 +150,10 @@ public:
         of(r.chunk).lengths[r.first].store(static_cast<std::uint16_t>(r.pages),
                                            std::memory_order_release);
     }
+    // Of a chunk that is held whole: where it is found. 0: nowhere.
+    void set_base(std::uint32_t chunk, address base) noexcept {
+        head_of(chunk).base.store(base, std::memory_order_release);
+    }
     // The chunk that `where` lies in, of the first few; chunk_limit: of none of them. is_all: there are
     // no others.
     std::uint32_t chunk_at(address where, bool& is_all) const noexcept {

@@ -74,6 +74,41 @@ for part in ("SOH", "LOH", "POH", "SOHPercent", "LOHPercent", "POHPercent"):
     expect_equal([p["settings"] for p in coreclr(r)], [{}], f"{LIMIT}{part}: settings")
 check_set([muxer, dll, "limit"], "a variable CoreCLR does not read", environment={"dotnet_gcheaphardlimit": "0x6000000"})
 
+# What the collector reserves, five times its limit, is not taken for the loader's, which is about as large.
+for limit in (480, 512, 546):
+    r = run([muxer, dll, "arrays"], "--limit", f"{limit}M", env=CLEAN)
+    peak = {o["name"]: o["peak_charged_bytes"] // MIB for o in coreclr(r)[0]["owners"]}
+    expect(r.status == 0 and peak["gc"] > limit / 2 and 0 < peak["code"] < 32, f"whose the memory is under {limit} MiB: {peak}")
+
+# The user's size of regions, of which CoreCLR wants room for 19: with the limit alone it would not start.
+RANGE = "DOTNET_GCRegionRange"
+REGIONS = {"DOTNET_GCRegionSize": "4000000"}  # 64 MiB
+HEAPS = len(os.sched_getaffinity(0))
+
+
+def check_regions(command, name, environment, limit=64, heap=48, wanted=2 * 19 * 64 * MIB * HEAPS):
+    r = run([*command], "--limit", f"{limit}M", env={**CLEAN, **environment})
+    settings = {LIMIT: hex(heap * MIB), **({RANGE: hex(wanted)} if wanted else {})}
+    expect_equal((r.status, [p["settings"] for p in coreclr(r)]), (0, [settings]), f"{name}: status, settings: {r.err}")
+    expect_equal(seen(r.out).get("available"), str(heap * MIB), f"{name}: what the runtime takes for its memory")
+
+
+check_regions([muxer, dll, "limit"], "large regions", REGIONS)
+check_regions([muxer, dll, "limit"], "large regions, as it was called", {"COMPlus_GCRegionSize": "0x4000000"})
+check_regions([apphost, "limit"], "large regions, server", {**REGIONS, "DOTNET_gcServer": "1", "DOTNET_GCHeapCount": "2"})
+check_regions([muxer, dll, "limit"], "small regions", {"DOTNET_GCRegionSize": "100000"}, wanted=None)
+check_regions([muxer, dll, "limit"], "the user's range", {**REGIONS, RANGE: "100000000"}, wanted=None)
+check_regions([muxer, dll, "limit"], "large regions under a large limit", REGIONS, 16384, 12288, None if HEAPS < 26 else 2 * 19 * 64 * MIB * HEAPS)
+for program, wanted in (("arrays", "caught 3"), ("objects", "caught")):
+    r = run([muxer, dll, program], "--limit", "64M", env={**CLEAN, **REGIONS})
+    expect(r.status == 0 and wanted in r.out, f"large regions, {program}: {r.status} {r.out} {r.err}")
+# A child whose regions are others does not inherit it.
+with Folder() as folder:
+    other = folder.file("other", f'#!/bin/sh\nunset DOTNET_GCRegionSize\nexec "{apphost}" "$@"\n', 0o755)
+    r = run([apphost, "start", other, "limit"], "--limit", "64M", env={**CLEAN, **REGIONS})
+    images = sorted(coreclr(r), key=lambda p: p["pid"])
+    expect_equal([RANGE in p["settings"] for p in images], [True, False], f"large regions, a child: {r.out} {r.err}")
+
 # The user's configuration, wherever the host reads it.
 with Folder() as folder:
     def configured(name, ending=".runtimeconfig.json", **properties):
@@ -98,6 +133,9 @@ with Folder() as folder:
                   "--runtimeconfig", None, 96 * MIB)
     percent = configured("percent", HeapHardLimitPercent=10)
     check_not_set([muxer, os.path.join(percent, "app.dll"), "limit"], "percent in the configuration")
+    regions = configured("regions", RegionSize=64 * MIB)
+    check_regions([muxer, os.path.join(regions, "app.dll"), "limit"], "large regions in the configuration", {})
+    check_regions([os.path.join(regions, "app"), "limit"], "large regions in the configuration, of no account", {"DOTNET_GCRegionSize": "100000"}, wanted=None)
     server = configured("server", Server=True, ConserveMemory=1)
     check_set([os.path.join(server, "app"), "limit"], "a configuration without a limit")
 

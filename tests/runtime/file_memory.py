@@ -376,6 +376,44 @@ play("generated code is given back at the limit", [
     ("read 2 0", "ok 0"),
     (f"map 3 0 {4 * PAGE} {PAGE} rx", "ENOMEM", {"code": 16 + 4}),
 ], *SMALL, governed_only=True)
+# A longer one takes several mappings, of which the kernel may refuse some (at its mapping limit): either all of the block
+# can be cleared then, or the program finds it as it was.
+LONGER = [
+    *RELEASED[:3],
+    (f"map_over 0 0 0 {4 * BLOCK} -", "ok"),
+    *RELEASED[4:],
+]
+play("a longer block", [
+    *LONGER,
+    ("fill", "ok", {"code": 16 + 4}),
+    (f"map_over 0 0 0 {4 * BLOCK} rw", "ok", {"code": 16}),
+    (f"clear 0 0 {4 * BLOCK}", "ok"),
+    ("blocks 0", "ok 16"),
+    (f"unmap 0 0 {4 * BLOCK}", "ok", {"code": 16}),
+], *SMALL, governed_only=True)
+for at in (1, 3):
+    play(f"a longer block, whose mapping {at} is refused", [
+        *LONGER,
+        ("anonymous 2 1048576", "ok"),
+        ("fill", "ok", {"code": 16 + 4}),
+        (f"refuse 0 {at * BLOCK}", "ok"),
+        (f"map_over 0 0 0 {4 * BLOCK} rw", "ENOMEM", {"code": 16 + 4}),  # nor is there anything left to clear it with
+        ("read 0 0", "ok 90"),
+        (f"read 0 {4 * PAGE - 1}", "ok 90"),
+        ("blocks 0", "ok 4"),
+        ("unmap 2 0 1048576", "ok"),
+        (f"map_over 0 0 0 {4 * BLOCK} rw", "ok", {"code": 16 + 16 * (4 - at)}),
+        ("blocks 0", "ok 0"),
+        (f"clear 0 0 {4 * BLOCK}", "ok"),
+        ("blocks 0", f"ok {16 + 16 * (4 - at)}"),
+        (f"unmap 0 0 {4 * BLOCK}", "ok", {"code": 16 + 16 * (4 - at)}),
+    ], *SMALL, governed_only=True)
+play("a longer block that cannot be mapped at all", [
+    *LONGER,
+    ("refuse 0 0", "ok"),
+    (f"map_over 0 0 0 {4 * BLOCK} rw", "ENOMEM", {"code": 16 + 4}),
+    ("read 0 0", "ok 90"),
+], *SMALL, governed_only=True)
 play("a block of which nothing was committed", [
     *RELEASED[:4],
     ("fill", "ok", {"code": 16}),

@@ -190,7 +190,12 @@ public:
                            std::memory_order_release);
         return {};
     }
-    std::string path() const { return fmt::format("/proc/{}/fd/{}", prim::process_id(), fd_); }
+    // manager/ledger_name.hpp
+    std::string name() const {
+        const auto& header = books_.header();
+        return fmt::format("/proc/{}/fd/{}:{}", header.launcher_pid.load(std::memory_order_relaxed),
+                           fd_, header.launcher_start_time.load(std::memory_order_relaxed));
+    }
     manager::ledger& books() { return books_; }
 
 private:
@@ -441,7 +446,7 @@ int run(const run_options& o) {
     const std::uint64_t started_at = prim::now_ns();
     prim::started program;
     const std::vector<std::string> inside =
-        governed_environment(ready.outside, ready.preload, ledger.path(), o.best_effort);
+        governed_environment(ready.outside, ready.preload, ledger.name(), o.best_effort);
     const int failed = prim::start_program(verdict.file, o.command, inside, program);
     if (failed == EMFILE || failed == ENFILE) {
         say(fmt::format(

@@ -12,16 +12,22 @@
  *   remove V OFFSET SIZE             touch V OFFSET SIZE   clear V OFFSET SIZE   read V OFFSET
  *   blocks F (pages that the kernel keeps for it)          fill (anonymous memory until refused)
  *   segment S SIZE   attach V S PROT   detach V   remove_segment S
+ *   refuse V OFFSET (from now on the kernel maps nothing there: ENOMEM)
  *   fork (the child goes on, until "exit")   exec   exit */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -117,6 +123,24 @@ static long blocks(int fd) {
     return fstat(fd, &about) != 0 ? -1 : (long)about.st_blocks * 512 / 4096;
 }
 
+static long refuse_at(const void* where) {
+    const unsigned long at = (unsigned long)where;
+    struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 5),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)at, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0]) + 4),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)(at >> 32), 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOMEM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {sizeof steps / sizeof *steps, steps};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+               ? -1
+               : prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
 static int is(const char* word, const char* wanted) { return strcmp(word, wanted) == 0; }
 
 int main(int argc, char** argv) {
@@ -190,6 +214,8 @@ int main(int argc, char** argv) {
             r = blocks(files[i]);
         } else if (is(w[0], "fill")) {
             r = fill();
+        } else if (is(w[0], "refuse")) {
+            r = refuse_at(views[i] + a);
         } else if (is(w[0], "read")) {
             r = *(unsigned char*)(views[i] + a);
         } else if (is(w[0], "segment")) {

@@ -130,6 +130,15 @@ TEST_F(java_options_of, files_that_are_named) {
     const std::string whole = file("whole", "-Xms2m -jar a.jar -Xmx3g");
     EXPECT_TRUE(read({"java", "@" + whole, "-Xmx1g"}).initial.is_there);
     EXPECT_FALSE(read({"java", "@" + whole, "-Xmx1g"}).heap.is_there);
+    // Where a value is due as well; but a file names none.
+    const std::string path = file("path", "\"x:y z\" -Xmx12m");
+    EXPECT_EQ(read({"java", "-cp", "@" + path, "Main", "-Xmx1g"}).heap.bytes, 12 * mib);
+    EXPECT_EQ(read({"java", "-cp", "@@" + path, "-Xms2m", "Main"}).initial.bytes, 2 * mib);
+    const std::string itself =
+        file("itself", "-Xms2m @" + (folder / "itself").string() + " -Xmx1g");
+    EXPECT_TRUE(read({"java", "@" + itself}).initial.is_there);
+    EXPECT_FALSE(read({"java", "@" + itself}).heap.is_there) << "it is the program's name";
+    EXPECT_FALSE(read({"java", "@", "-Xmx1g"}).heap.is_there) << "so is this";
     // Across a part read at a time.
     const std::string large =
         file("large", std::string(1020, ' ') + "-Xmx11m " + std::string(5000, 'x'));

@@ -155,6 +155,14 @@ TEST_F(runtime_config, an_apphosts_configuration_lies_beside_it) {
     fs::remove(folder / path);
     file("app.runtimeconfig.dev.json", config("System.GC.HeapHardLimit", "7"));
     EXPECT_EQ(asked(app, {app}).bytes, 7u);
+    file("app.runtimeconfig.dev.json", config("System.GC.HeapHardLimit", "\"0x1aF0\""));
+    EXPECT_EQ(asked(app, {app}).bytes, 0x1af0u);
+    file("app.runtimeconfig.dev.json", config("System.GC.RegionSize", "8388608"));
+    EXPECT_FALSE(asked(app, {app}).is_there);
+    EXPECT_EQ(configured_property("System.GC.RegionSize", app.c_str(), 0, nullptr).bytes, 8 * mib);
+    EXPECT_FALSE(configured_property("System.GC.RegionRange", app.c_str(), 0, nullptr).is_there);
+    const std::string too_long(100, 'x');
+    EXPECT_FALSE(configured_property(too_long.c_str(), app.c_str(), 0, nullptr).is_there);
 }
 
 TEST_F(runtime_config, a_single_files_configuration_is_inside) {

@@ -24,6 +24,19 @@ TEST(runtime_shares, coreclr) {
     EXPECT_EQ(coreclr_heap_limit(coreclr_start.least - 1), 0u);
     EXPECT_GE(coreclr_heap_limit(coreclr_start.least), 4 * mib) << "CoreCLR starts with 4 MiB";
     EXPECT_EQ(coreclr_heap_limit(200 * mib + 1) % page_size, 0u);
+    // 19 regions of each heap have to fit into what is reserved, five times the limit where nothing is said.
+    for (const byte_count region : {1 * mib, 4 * mib, 64 * mib, 1024 * mib}) {
+        for (const unsigned heaps : {1u, 2u, 64u}) {
+            for (const byte_count limit : {8 * mib, 48 * mib, 150 * mib, 6144 * mib}) {
+                const byte_count set = coreclr_region_range(limit, region, heaps);
+                EXPECT_GE(set != 0 ? set : 5 * limit, 19 * region * heaps);
+                EXPECT_TRUE(set == 0 || set > 5 * limit);
+            }
+        }
+    }
+    EXPECT_EQ(coreclr_region_range(48 * mib, 0, 2), 0u) << "CoreCLR chooses its own size";
+    EXPECT_EQ(coreclr_region_range(48 * mib, 4096 * mib, 2), 0u) << "CoreCLR takes no such size";
+    EXPECT_EQ(coreclr_region_range(48 * mib, ~byte_count{0}, 2), 0u);
 }
 
 TEST(runtime_shares, a_jvms_parts_fit_below_the_reserve_together) {
