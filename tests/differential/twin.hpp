@@ -22,8 +22,10 @@
 #include <memreeve/host_interfaces.h>
 #include <memreeve/memreeve.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -119,9 +121,6 @@ public:
     // At the kernel's mapping limit: what needs a mapping may be refused with 8 (a reservation with
     // 487, while its address is owed), and is as before then; what was given up may be open still.
     bool at_limit = false;
-    // It was met: beside a reservation made then, what was there before it may be open in the rest of its
-    // granule for as long as it lives.
-    bool was_at_limit = false;
     // Where not even contents can be dropped any more.
     bool decommit_may_be_refused = false;
     std::uint64_t refused = 0;
@@ -158,6 +157,9 @@ public:
             }
             (void)model_.free(base, 0, 0x8000);
         }
+        // Where they were anybody may be by now: what lay in no arena is gone, and empty arenas may be
+        // given back.
+        std::fill(std::begin(slot_base_), std::end(slot_base_), 0);
         std::string what = compare_all();
         return what.empty() && alone_ ? compare_books() : what;
     }
@@ -181,10 +183,6 @@ private:
         }
         return o.space == window ? is_in_window(address_of(o))
                                  : slot_base_[(o.space - 2) % slots] != 0;
-    }
-
-    bool may_be_open_beside(std::uint64_t a) {
-        return (at_limit || was_at_limit) && model_.find(page_model::down(a)) == nullptr;
     }
 
     bool is_refused_at_limit(unsigned error, bool reserves) {
@@ -363,7 +361,7 @@ private:
     }
 
     std::string protect(const operation& o, std::uint64_t a) {
-        if (may_be_open_beside(a)) {
+        if (at_limit && model_.find(page_model::down(a)) == nullptr) {
             return {}; // what is owed is mapped still, and not ours
         }
         DWORD old = 0;
@@ -402,7 +400,7 @@ private:
             return "VirtualQuery failed";
         }
         const bool inside = is_in_window(a);
-        if (may_be_open_beside(a)) {
+        if (at_limit && model_.find(page_model::down(a)) == nullptr) {
             return {}; // what the kernel has not taken back shows
         }
         const page_model::region r = model_.query(a, inside ? model_.end() : page_model::top);
@@ -441,7 +439,7 @@ private:
         if (op == 'X' && !model_.holds_return(a) && (model_.kernel_access_at(a) & 4) != 0) {
             return {};
         }
-        if ((at_limit && before_ < page_state::noaccess) || may_be_open_beside(a)) {
+        if (at_limit && (before_ < page_state::noaccess)) {
             return {}; // may be open still, or somebody else's
         }
         using end = page_model::access_end;
@@ -610,8 +608,7 @@ private:
                 if (r == nullptr || p >= r->end) {
                     r = model_.find(p);
                 }
-                if ((was_at_limit && r == nullptr) ||
-                    (at_limit && (r == nullptr || page_model::at(*r, p).protect == 0))) {
+                if (at_limit && (r == nullptr || page_model::at(*r, p).protect == 0)) {
                     continue;
                 }
                 const unsigned allowed =
