@@ -4,6 +4,7 @@
 #include "play.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 namespace memreeve::differential {
 namespace {
@@ -32,6 +33,22 @@ TEST(found_cases, everything_once) {
                   {verb::invariants, absolute, 0x0, 0x0, 0x0, 0x0},
               }),
               "");
+}
+
+// Not of the implementation: the twin once named what it had released as still its own.
+TEST(found_cases, where_a_released_reservation_lay_anybody_may_be) {
+    test_host h;
+    ASSERT_TRUE(h.good);
+    twin t(h, 0, plant::none);
+    // TOP_DOWN: lies in no arena.
+    ASSERT_EQ(t.run({verb::place, slot(0), 0, 0x1000, 0x102000, 4}), "");
+    void* base = reinterpret_cast<void*>(t.slot_bases()[0]);
+    ASSERT_EQ(t.finish(), "");
+    ASSERT_EQ(mmap(base, 0x1000, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0),
+              base);
+    EXPECT_EQ(t.run({verb::write, slot(0), 0, 0, 0, 1}), "");
+    munmap(base, 0x1000);
 }
 
 } // namespace

@@ -81,6 +81,7 @@ public:
 
     std::uint64_t begin() const { return begin_; } // of the window that the model has for itself
     std::uint64_t end() const { return end_; }
+    bool is_in_window(std::uint64_t a) const { return a - begin_ < end_ - begin_; }
 
     outcome alloc(std::uint64_t a, std::uint64_t size, std::uint32_t type, std::uint32_t protect) {
         constexpr std::uint32_t commit = 0x1000, reserve = 0x2000, reset = 0x80000,

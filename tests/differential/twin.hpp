@@ -11,19 +11,20 @@
 // Where the kernel must be read as text, it is asked every 256th operation only (decision 33).
 #pragma once
 
+#include "kernel_comparison.hpp"
 #include "operation.hpp"
 #include "page_model.hpp"
 #include "variety.hpp"
 
 #include "capi/handles.hpp"
 #include "support/guarded_access.hpp"
-#include "support/kernel_truth.hpp"
 
 #include <memreeve/host_interfaces.h>
 #include <memreeve/memreeve.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <cstdio>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -54,12 +55,6 @@ inline unsigned error_of_status(mrv_status s) {
     default: return 0xfffe;
     }
 }
-inline std::string hex(std::uint64_t n) {
-    char text[24];
-    std::snprintf(text, sizeof text, "%llx", static_cast<unsigned long long>(n));
-    return text;
-}
-
 struct test_host {
     test_host() {
         mrv_host_options o{};
@@ -113,26 +108,19 @@ public:
     }
     page_model& model() { return model_; }
     const std::uint64_t (&slot_bases() const)[slots] { return slot_base_; }
-    bool asks_kernel_always() const { return truth_.is_quick(); }
+    bool asks_kernel_always() const { return kernel_.is_quick(); }
     variety seen;
 
     // At the kernel's mapping limit: what needs a mapping may be refused with 8 (a reservation with
     // 487, while its address is owed), and is as before then; what was given up may be open still.
     bool at_limit = false;
-    // It was met: beside a reservation made then, what was there before it may be open in the rest of its
-    // granule for as long as it lives.
-    bool was_at_limit = false;
     // Where not even contents can be dropped any more.
     bool decommit_may_be_refused = false;
     std::uint64_t refused = 0;
     // Called before and after an operation; what is asked to compare comes outside.
     void (*around)(twin&, bool begins) = nullptr;
 
-    // Nothing of the window is mapped any more.
-    bool is_window_unmapped() {
-        const auto& pieces = truth_.look(model_.begin(), model_.end());
-        return pieces.size() == 1 && !pieces.front().mapped;
-    }
+    bool is_window_unmapped() { return kernel_.is_window_unmapped(); }
 
     // Empty, or the first disagreement.
     std::string run(const operation& o) {
@@ -158,6 +146,9 @@ public:
             }
             (void)model_.free(base, 0, 0x8000);
         }
+        // Where they were anybody may be by now: what lay in no arena is gone, and empty arenas may be
+        // given back.
+        std::fill(std::begin(slot_base_), std::end(slot_base_), 0);
         std::string what = compare_all();
         return what.empty() && alone_ ? compare_books() : what;
     }
@@ -166,9 +157,6 @@ private:
     static constexpr std::uint64_t page = page_model::page;
 
     static void* pointer(std::uint64_t a) { return reinterpret_cast<void*>(a); }
-    bool is_in_window(std::uint64_t a) const {
-        return a - model_.begin() < model_.end() - model_.begin();
-    }
     std::uint64_t address_of(const operation& o) const {
         return o.space == absolute ? o.offset
                : o.space == window ? model_.begin() + o.offset
@@ -179,12 +167,8 @@ private:
         if (o.space == absolute) {
             return o.offset < 0x10000 || o.offset >> 63 != 0;
         }
-        return o.space == window ? is_in_window(address_of(o))
+        return o.space == window ? model_.is_in_window(address_of(o))
                                  : slot_base_[(o.space - 2) % slots] != 0;
-    }
-
-    bool may_be_open_beside(std::uint64_t a) {
-        return (at_limit || was_at_limit) && model_.find(page_model::down(a)) == nullptr;
     }
 
     bool is_refused_at_limit(unsigned error, bool reserves) {
@@ -193,9 +177,6 @@ private:
         return is;
     }
 
-    static std::string differs(const char* what, std::uint64_t expected, std::uint64_t got) {
-        return std::string(what) + " expected " + hex(expected) + ", got " + hex(got);
-    }
     void note(form f, unsigned result, std::uint64_t a, std::uint64_t size) {
         seen.note(f, result, before_, size);
         touch_range(a, size);
@@ -278,7 +259,7 @@ private:
         if (!into && (type & 0x2000) != 0 && a >= 0x10000 && a < page_model::top &&
             size <= page_model::top - a && size != 0 &&
             model_.find(page_model::down(a)) == nullptr &&
-            !(is_in_window(a) && a + size <= model_.end())) {
+            !(model_.is_in_window(a) && a + size <= model_.end())) {
             return {}; // a reservation outside the window
         }
         void* got = nullptr;
@@ -363,7 +344,7 @@ private:
     }
 
     std::string protect(const operation& o, std::uint64_t a) {
-        if (may_be_open_beside(a)) {
+        if (kernel_.may_be_owed(a)) {
             return {}; // what is owed is mapped still, and not ours
         }
         DWORD old = 0;
@@ -401,8 +382,8 @@ private:
         if (error != 0 || got != sizeof info) {
             return "VirtualQuery failed";
         }
-        const bool inside = is_in_window(a);
-        if (may_be_open_beside(a)) {
+        const bool inside = model_.is_in_window(a);
+        if (kernel_.may_be_owed(a)) {
             return {}; // what the kernel has not taken back shows
         }
         const page_model::region r = model_.query(a, inside ? model_.end() : page_model::top);
@@ -441,7 +422,7 @@ private:
         if (op == 'X' && !model_.holds_return(a) && (model_.kernel_access_at(a) & 4) != 0) {
             return {};
         }
-        if ((at_limit && before_ < page_state::noaccess) || may_be_open_beside(a)) {
+        if (kernel_.may_be_open(before_)) {
             return {}; // may be open still, or somebody else's
         }
         using end = page_model::access_end;
@@ -580,55 +561,14 @@ private:
                 }
             }
         }
-        if (!truth_.is_quick() && done_ % 256 != 0) {
+        if (!kernel_.is_quick() && done_ % 256 != 0) {
             return {};
         }
-        // As far as the model knows what is there: beyond a reservation outside the window lies its
-        // last granule and then somebody else's.
-        std::uint64_t low = model_.begin();
-        std::uint64_t high = model_.end();
-        if (!is_in_window(begin)) {
-            const page_model::reservation* r = model_.find(begin);
-            r = r != nullptr ? r : model_.tail_of(begin);
-            if (r == nullptr) {
-                return {};
-            }
-            low = r->base;
-            high = model_.has_tail(*r) ? page_model::up_to_granule(r->end) : r->end;
-        }
-        return compare_kernel(std::max(begin - page, low), std::min(end + page, high));
+        return kernel_.compare_round(begin, end);
     }
     // Does the model know what is there?
     bool is_known(std::uint64_t a) {
-        return is_in_window(a) || model_.find(a) != nullptr || model_.tail_of(a) != nullptr;
-    }
-
-    std::string compare_kernel(std::uint64_t begin, std::uint64_t end) {
-        for (const test::kernel_truth::piece& k : truth_.look(begin, end)) {
-            const page_model::reservation* r = nullptr;
-            for (std::uint64_t p = k.begin; p < k.end; p += page) {
-                if (r == nullptr || p >= r->end) {
-                    r = model_.find(p);
-                }
-                if ((was_at_limit && r == nullptr) ||
-                    (at_limit && (r == nullptr || page_model::at(*r, p).protect == 0))) {
-                    continue;
-                }
-                const unsigned allowed =
-                    r == nullptr ? 0 : model_.kernel_access(page_model::at(*r, p).protect);
-                if (k.access != allowed) {
-                    return "the kernel at " + hex(p) + ": " + differs("rwx", allowed, k.access);
-                }
-                if (r != nullptr && !(k.mapped && k.anonymous)) {
-                    return "the kernel has no private anonymous memory at " + hex(p);
-                }
-                if (r == nullptr && is_in_window(p)) {
-                    // Free as far as the model knows: on to the next granule's edge.
-                    p |= page_model::granule - page;
-                }
-            }
-        }
-        return {};
+        return model_.is_in_window(a) || model_.find(a) != nullptr || model_.tail_of(a) != nullptr;
     }
 
     std::string compare_contents(std::uint64_t p) {
@@ -650,7 +590,7 @@ private:
     }
 
     std::string compare_all() {
-        const bool quick = truth_.is_quick();
+        const bool quick = kernel_.is_quick();
         for (std::uint64_t a = model_.begin(); a < model_.end();) {
             if (std::string what = query(a, false); !what.empty()) {
                 return what;
@@ -658,16 +598,17 @@ private:
             const page_model::region r = model_.query(a, model_.end());
             a = r.base + r.size > a ? r.base + r.size : a + page;
         }
-        std::string what = compare_kernel(model_.begin(), model_.end());
+        std::string what = kernel_.compare(model_.begin(), model_.end());
         for (std::size_t i = 0; what.empty() && i < model_.reservations().size(); ++i) {
             const page_model::reservation& v = *model_.reservations()[i];
-            for (std::uint64_t a = v.base; !is_in_window(v.base) && a < v.end && what.empty();) {
+            for (std::uint64_t a = v.base;
+                 !model_.is_in_window(v.base) && a < v.end && what.empty();) {
                 what = query(a, false);
                 const page_model::region r = model_.query(a, page_model::top);
                 a = r.base + r.size > a ? r.base + r.size : a + page;
             }
-            if (what.empty() && !is_in_window(v.base) && (quick || i == 0)) {
-                what = compare_kernel(v.base, v.end);
+            if (what.empty() && !model_.is_in_window(v.base) && (quick || i == 0)) {
+                what = kernel_.compare(v.base, v.end);
             }
             for (std::size_t k = 0; what.empty() && k < v.pages.size(); ++k) {
                 if (v.pages[k].shadow != 0) {
@@ -703,7 +644,7 @@ private:
 
     test_host& h_;
     page_model model_;
-    test::kernel_truth truth_;
+    kernel_comparison kernel_{model_, at_limit};
     bool alone_;
     std::uint64_t slot_base_[slots] = {};
     std::uint64_t done_ = 0;

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 #include <random>
+#include <set>
 
 namespace memreeve::test {
 namespace {
@@ -271,6 +272,7 @@ TEST_P(random_operations_noguard, map_books_and_kernel_stay_one) {
 void random_life(host_world& w, unsigned seed, std::size_t least_refused) {
     std::mt19937_64 random(seed);
     std::vector<address> live;
+    std::set<address> ever;
     std::size_t done = 0;
     std::size_t refused = 0;
     const std::uint32_t protections[] = {
@@ -295,6 +297,7 @@ void random_life(host_world& w, unsigned seed, std::size_t least_refused) {
                         &a);
             if (o.done) {
                 live.push_back(a);
+                ever.insert(a);
             } else if (live.empty()) {
                 s.mapping_limit = 65530;
                 fake::set_limits(s);
@@ -350,6 +353,16 @@ void random_life(host_world& w, unsigned seed, std::size_t least_refused) {
     const page_count open = w.memory().space().open_pages(w.owner);
     EXPECT_EQ(w.host->books().tree().entered(w.owner).writable, open);
     EXPECT_EQ(w.host->books().tree().entered(w.owner).slack, open);
+    // Whatever was refused meanwhile: what lies there next is closed, and opens.
+    for (const address a : ever) {
+        w.must(w.alloc(a, granule_size, w32::mem_reserve, w32::page_noaccess), "reserve again");
+    }
+    EXPECT_EQ(w.invariants(strictness::as_before), "") << "reserved again";
+    for (const address a : ever) {
+        w.commit(a, 16);
+        EXPECT_EQ(w.expect_zeroes(a, 16), "");
+    }
+    EXPECT_EQ(w.invariants(strictness::as_before), "") << "committed again";
 }
 
 INSTANTIATE_TEST_SUITE_P(seeds, random_operations, testing::Range(1u, 13u));

@@ -94,6 +94,12 @@ void sweep(mode how) {
             << "seed " << seed << ", life " << life;
         t.at_limit = false;
         ASSERT_EQ(t.finish(), "") << "seed " << seed << ", life " << life << ", settled";
+        for (unsigned i = 0; i < 300; ++i, ++done) {
+            const operation o = draw.next();
+            ASSERT_EQ(t.run(o), "") << "seed " << seed << ", life " << life
+                                    << ", settled, operation " << i << " " << text_of(o);
+        }
+        ASSERT_EQ(t.finish(), "") << "seed " << seed << ", life " << life << ", the second time";
         EXPECT_TRUE(t.is_window_unmapped()) << "seed " << seed << ", life " << life;
     }
     std::printf("%llu operations, %llu with a fault armed, %llu hit, %llu refused\n",
