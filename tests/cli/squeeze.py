@@ -132,7 +132,7 @@ with Folder() as folder:
 
     # What a shell has started before it gave way to squeeze is not the command's.
     mine = folder.file("mine")
-    script = f'{mark} -c "import time; time.sleep(600)" & echo $! > {mine}; exec "$@"'
+    script = f'{mark} -c "import time; time.sleep(600)" > {folder.path}/null 2>&1 & echo $! > {mine}; exec "$@"'
     r = subprocess.run(["sh", "-c", script, "sh", MEMREEVE, "squeeze", "-q", *PATIENT, "--from", "16M", "--to", "16M", "--repeat", "1",
                         "--", "true"], capture_output=True, text=True, timeout=300)
     expect_equal(r.returncode, 0, f"beside a shell's own child: {r.stderr}")
