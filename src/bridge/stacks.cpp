@@ -34,8 +34,15 @@ bool may_start_thread(state& s) noexcept {
     constexpr page_count pages = pages_of(room_for_a_thread);
     const criticality level = level_for(s, telemetry::purpose::stack, room_for_a_thread);
     // For as long as a collection takes that we asked for.
-    if (dotnet_diagnostics::is_serving_thread() ||
-        s.books().tree().admit(s.owner(owner_kind::stacks), pages, level)) {
+    if (dotnet_diagnostics::is_serving_thread()) {
+        return true;
+    }
+    // Stacks grow unseen: those of two threads may be more than the reserve.
+    if (s.books().tree().at(owner_id::root).limit.load(std::memory_order_relaxed) <
+        budget::no_limit) {
+        s.books().await_look();
+    }
+    if (s.books().tree().admit(s.owner(owner_kind::stacks), pages, level)) {
         return true;
     }
     s.memory().count_refusal(s.owner(owner_kind::stacks), level, pages);

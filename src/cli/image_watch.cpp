@@ -433,8 +433,8 @@ void image_watch::sample() {
     note_growth();
     watch_reserve();
     drop_failed_execs();
-    const std::uint64_t begun = prim::now_ns();
-    if (begun < next_picture_ns_ && !may_have_touched_too_much()) {
+    const std::uint64_t used_before = prim::thread_time_ns();
+    if (prim::now_ns() < next_picture_ns_ && !may_have_touched_too_much()) {
         return;
     }
     ++round_;
@@ -447,8 +447,8 @@ void image_watch::sample() {
         }
     }
     sum_touched();
-    const std::uint64_t ended = prim::now_ns();
-    next_picture_ns_ = ended + std::min((ended - begun) * picture_share, longest_pause_ns);
+    const std::uint64_t used = prim::thread_time_ns() - used_before;
+    next_picture_ns_ = prim::now_ns() + std::min(used * picture_share, longest_pause_ns);
 }
 
 void image_watch::note_end(int pid, bool was_killed) { ends_.push_back({pid, was_killed}); }

@@ -120,6 +120,36 @@ void ledger::ring() noexcept {
     prim::wake_all(reinterpret_cast<const std::uint32_t*>(&header_->bell));
 }
 
+void ledger::note_look(std::uint64_t next_ns) noexcept {
+    header_->next_look_ns.store(next_ns, std::memory_order_relaxed);
+    header_->looks.fetch_add(1, std::memory_order_release);
+    prim::wake_all(reinterpret_cast<const std::uint32_t*>(&header_->looks));
+}
+
+void ledger::await_look() noexcept {
+    constexpr std::uint64_t late_ns = 25'000'000; // a look itself takes some milliseconds
+    constexpr std::uint64_t patience_ns = 250'000'000;
+    constexpr std::uint64_t pause_ns = 1'000'000'000;
+    const std::uint32_t looks = header_->looks.load(std::memory_order_acquire);
+    if (looks == 0) {
+        return;
+    }
+    const std::uint64_t begun = prim::now_ns();
+    if (begun < header_->next_look_ns.load(std::memory_order_relaxed) + late_ns ||
+        begun < header_->awaited_in_vain_ns.load(std::memory_order_relaxed) + pause_ns) {
+        return;
+    }
+    for (std::uint64_t now = begun; header_->looks.load(std::memory_order_acquire) == looks;
+         now = prim::now_ns()) {
+        if (now - begun >= patience_ns) {
+            header_->awaited_in_vain_ns.store(now, std::memory_order_relaxed);
+            return;
+        }
+        prim::wait_on(reinterpret_cast<const std::uint32_t*>(&header_->looks), looks,
+                      begun + patience_ns - now);
+    }
+}
+
 ledger::changed_limit ledger::change_limit(byte_count limit, byte_count reserve) noexcept {
     const page_count before = tree_.change_ceiling(owner_id::root, limit, reserve,
                                                    budget::tree::lowering::spares_process_level);

@@ -23,7 +23,7 @@ namespace memreeve::manager {
 
 inline constexpr std::uint64_t ledger_magic = 0x31726765646c726dULL; // "mrldger1"
 // Of the layout, and of what MEMREEVE_LEDGER says of it (ledger_name.hpp).
-inline constexpr std::uint32_t ledger_version = 7;
+inline constexpr std::uint32_t ledger_version = 8;
 
 enum ledger_flag : std::uint32_t {
     flag_best_effort = 1, // a child that cannot attach runs ungoverned instead of being refused
@@ -71,6 +71,10 @@ struct ledger_header {
     std::atomic<std::uint32_t> pressure_notices{0}; // of the kernel's, so many so far
     std::atomic<std::uint32_t> limit_changes{0};    // so many so far
     limit_change changes[limit_changes_kept]{};
+    // How often the launcher has looked at what is touched, and when it means to look next.
+    std::atomic<std::uint32_t> looks{0};
+    std::atomic<std::uint64_t> next_look_ns{0};       // monotonic
+    std::atomic<std::uint64_t> awaited_in_vain_ns{0}; // somebody gave up waiting
 };
 static_assert(sizeof(ledger_header) <= page_size);
 
@@ -122,6 +126,14 @@ public:
         byte_count from, charged;
     };
     changed_limit change_limit(byte_count limit, byte_count reserve) noexcept;
+
+    // By the launcher, when it has put what is touched beside what is charged; `next_ns`: when it will
+    // do so again.
+    void note_look(std::uint64_t next_ns) noexcept;
+    // Where the launcher is late with that, because processor time is withheld from it: waits until it
+    // has looked, a quarter of a second at most, and after a vain wait not again for a second. Nothing
+    // in a private ledger. Async-signal-safe.
+    void await_look() noexcept;
 
     // The kernel is short of memory: counts it, and whoever asks runtimes to collect looks.
     void note_pressure() noexcept;

@@ -122,6 +122,8 @@ const volatile char* single_thread_flag() noexcept;
 std::uint64_t process_start_time(int pid) noexcept;
 // Nanoseconds of the monotonic clock; through the vdso, so no system call.
 std::uint64_t now_ns() noexcept;
+// Processor time that this thread has used, in nanoseconds: what others took from it does not count.
+std::uint64_t thread_time_ns() noexcept;
 void yield() noexcept;
 // Waits while *word == expected, at most timeout_ns (0: as long as it takes). Callers look again
 // themselves: it may return early, and does after a second, so that no lost wake-up is for ever.

@@ -2,7 +2,9 @@
 # Decision 25: thread stacks are named exactly, counted as touched, refused with EAGAIN at the limit;
 # everything else about threads is as it was. Program: programs/thread_stacks.c.
 import os
+import signal
 import subprocess
+import time
 
 import _support  # noqa: F401
 from _run import MIB, expect, expect_equal, finish, helper, probe, run, start, sums_hold
@@ -104,6 +106,26 @@ if r.summary:
     if r.out.startswith("refused after "):
         accepted = int(r.out.split()[2].rstrip(","))
         expect(11 <= accepted <= 15, f"{accepted} threads of 4 MiB in 56 MiB")
+
+# A launcher that does not come to look: the next start waits for it, and is refused where several stacks
+# have grown beyond the limit meanwhile. One that never comes holds nothing up for long.
+for launcher_comes in (True, False):
+    p = start([program, "late", "16"], "-q", "--limit", "64M", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    expect_equal(p.stdout.readline(), "ready\n", "the program of a late launcher")
+    time.sleep(0.3)  # it has looked before
+    p.send_signal(signal.SIGSTOP)
+    tell(p)
+    line = p.stdout.readline()
+    expect(line.endswith(" ms\n") and int(line.split()[0]) < 2000, f"16 threads beside a stopped launcher: {line}")
+    time.sleep(1.2)  # after a vain wait nobody waits again for a second
+    tell(p)
+    time.sleep(0.05)
+    if launcher_comes:
+        p.send_signal(signal.SIGCONT)
+    expect_equal(p.stdout.readline(), "refused\n" if launcher_comes else "accepted\n",
+                 f"one more thread, launcher comes: {launcher_comes}")
+    p.send_signal(signal.SIGCONT)
+    expect_equal(p.wait(timeout=60), 0, "status beside a late launcher")
 
 for what, said in (("attributes", "kept\n"), ("endings", "ended\n"), ("forks", "forked\n")):
     more = ["1000" if long_run else "50"] if what == "forks" else []

@@ -2,6 +2,11 @@
 """In what stands between a program and the host: src/bridge."""
 
 FAULTS = [
+    ("a thread starts beside a launcher that is late", "src/bridge/stacks.cpp",
+     "        s.books().await_look();\n", "", "tests/runtime/threads.py"),
+    ("every thread waits anew for a launcher that does not come", "src/manager/ledger.cpp",
+     "            header_->awaited_in_vain_ns.store(now, std::memory_order_relaxed);\n", "",
+     "tests/runtime/threads.py"),
     ("what is refused once is refused every time", "src/bridge/refused_once.hpp",
      "return now > told ? criticality::domain", "return now > 1 ? criticality::domain",
      "bridge_refused_once_test"),

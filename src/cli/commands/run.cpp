@@ -268,7 +268,7 @@ void pass_signals_on(prim::signal_desk& desk, int pidfd) {
 
 // Until the program has ended; its descendants are only watched.
 prim::ending watch_until_end(const prim::started& program, prim::signal_desk& desk,
-                             const bell_listener& bell, image_watch& images,
+                             const bell_listener& bell, manager::ledger& books, image_watch& images,
                              kernel_pressure& pressure) {
     prim::ending end;
     std::uint64_t next_sample = prim::now_ns() + sample_period_ns;
@@ -306,10 +306,12 @@ prim::ending watch_until_end(const prim::started& program, prim::signal_desk& de
             images.look();
         }
         if (before >= next_sample) {
+            const std::uint64_t used_before = prim::thread_time_ns();
             images.look();
             images.sample();
-            const std::uint64_t after = prim::now_ns();
-            next_sample = after + std::max(sample_period_ns, (after - before) * sampling_share);
+            const std::uint64_t used = prim::thread_time_ns() - used_before;
+            next_sample = prim::now_ns() + std::max(sample_period_ns, used * sampling_share);
+            books.note_look(next_sample);
         }
     }
 }
@@ -476,7 +478,8 @@ int run(const run_options& o) {
         if (o.ask) {
             pressure.start();
         }
-        const prim::ending end = watch_until_end(program, desk, bell, images, pressure);
+        const prim::ending end =
+            watch_until_end(program, desk, bell, ledger.books(), images, pressure);
         report.exit_code = end.code;
         report.exit_signal = end.signal;
     }

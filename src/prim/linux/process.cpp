@@ -82,12 +82,20 @@ std::uint64_t process_start_time(int pid) noexcept {
     return at < length ? value : 0;
 }
 
-std::uint64_t now_ns() noexcept {
+namespace {
+
+std::uint64_t read_clock(clockid_t which) noexcept {
     timespec t{};
-    (void)::clock_gettime(CLOCK_MONOTONIC, &t);
+    (void)::clock_gettime(which, &t);
     return static_cast<std::uint64_t>(t.tv_sec) * 1000000000u +
            static_cast<std::uint64_t>(t.tv_nsec);
 }
+
+} // namespace
+
+std::uint64_t now_ns() noexcept { return read_clock(CLOCK_MONOTONIC); }
+
+std::uint64_t thread_time_ns() noexcept { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
 
 void yield() noexcept { (void)sys(SYS_sched_yield); }
 

@@ -5,6 +5,8 @@
  *   short N       N threads one after the other, every third detached
  *   crowd N       N threads at once, three times
  *   limit         threads that touch 4 MiB each until one is refused; then one fewer, and one more
+ *   late N        at a line N threads that touch 4 MiB each; at the next one thread more, which may
+ *                 be refused
  *   attributes    what was asked for is what the thread has
  *   endings       pthread_exit, cancellation at once, destructors that free, C11, tiny stacks
  *   forks N       N children while threads come and go; each starts threads of its own */
@@ -255,6 +257,35 @@ struct seen {
     int policy, priority;
     sem_t done;
 };
+static void await_line(void) {
+    int c;
+    while ((c = getchar()) != '\n') {
+        require(c != EOF, "a line");
+    }
+}
+
+static void late(int count) {
+    static struct order large = {4 * 1024 * 1024, 0};
+    pthread_t t;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    printf("ready\n");
+    await_line();
+    struct timespec begun, ended;
+    clock_gettime(CLOCK_MONOTONIC, &begun);
+    for (int i = 0; i < count; ++i) {
+        require(pthread_create(&t, NULL, stand, &large) == 0, "a thread");
+        sem_wait(&arrived);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &ended);
+    printf("%ld ms\n",
+           (ended.tv_sec - begun.tv_sec) * 1000 + (ended.tv_nsec - begun.tv_nsec) / 1000000);
+    await_line();
+    const int e = pthread_create(&t, NULL, stand, &large);
+    printf("%s\n", e == 0 ? "accepted" : e == EAGAIN ? "refused" : "failed");
+    fflush(stdout);
+    _exit(0);
+}
+
 static void* look(void* given) {
     struct seen* s = given;
     require(pthread_getattr_np(pthread_self(), &s->attributes) == 0, "pthread_getattr_np");
@@ -444,6 +475,8 @@ int main(int argc, char** argv) {
         forks(count);
     } else if (strcmp(what, "limit") == 0) {
         limit();
+    } else if (strcmp(what, "late") == 0) {
+        late(count);
     } else if (strcmp(what, "attributes") == 0) {
         attributes();
     } else if (strcmp(what, "endings") == 0) {
