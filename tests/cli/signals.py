@@ -3,11 +3,25 @@
 # each has its documented code, and nothing is lost.
 import json
 import os
+import shutil
 import signal
 import subprocess
 
 from _run import MIB, Folder, content, expect, expect_equal, finish, helper, probe, start, wait_for
 
+# Twenty processes whose parents end first; then those that process 1 has and that have ended, but for
+# the shell's own.
+ORPHANS = r'''
+cd /proc
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do (sleep 0.1 & echo $! >&3) 3>&1; done | wc -l | tr '\n' ' '
+echo inherited
+for i in 1 2 3 4 5 6 7 8 9 10; do
+    sleep 0.5
+    grep -l "^State:.Z" [0-9]*/status 2>/dev/null > /dev/null || { echo none left; exit 6; }
+done
+grep -h "^Name\|^State\|^PPid" [0-9]*/status
+exit 1
+'''
 
 with Folder() as folder:
     # TERM, HUP, USR1, USR2 sent to the launcher reach the program; INT and QUIT are the terminal's.
@@ -25,6 +39,23 @@ with Folder() as folder:
     p.stdin.write("\n")
     p.stdin.close()
     expect_equal(p.wait(timeout=60), 7, "the launcher does not end by SIGINT and SIGQUIT")
+
+    # As a container's first process it inherits what daemons leave, and leaves no zombies.
+    in_container = ["unshare", "-rpf", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run([*in_container, "true"], capture_output=True).returncode != 0:
+        print("SKIP process 1: no user namespaces here")
+    else:
+        r = subprocess.run([*in_container, os.path.join(os.environ["MEMREEVE_BIN"], "memreeve"), "run", "-q", "--", "sh", "-c", ORPHANS],
+                           capture_output=True, text=True, timeout=60)
+        expect_equal((r.returncode, r.stdout), (6, "20 inherited\nnone left\n"), f"as process 1: {r.stderr}")
+        for name in ("INT", "QUIT", "TERM"):
+            ready = folder.file("ready-1-" + name)
+            p = subprocess.Popen([*in_container, os.path.join(os.environ["MEMREEVE_BIN"], "memreeve"), "run", "-q", "--", "sh", "-c",
+                                  f"trap 'exit 43' {name}; echo > {ready}; while :; do sleep 0.05; done"])
+            expect(wait_for(lambda: os.path.exists(ready)), "the program in a container did not start")
+            with open(f"/proc/{p.pid}/task/{p.pid}/children") as f:
+                os.kill(int(f.read()), getattr(signal, "SIG" + name))
+            expect_equal(p.wait(timeout=60), 43, f"SIG{name} passed on by process 1")
 
     # A signal that the launcher was started without is not given to the program either.
     p = subprocess.run(["sh", "-c", 'trap "" HUP; exec "$@"', "sh", os.path.join(os.environ["MEMREEVE_BIN"], "memreeve"),

@@ -2,6 +2,8 @@
 """In the commands: src/cli."""
 
 FAULTS = [
+    ("process 1 leaves zombies", "src/cli/commands/run.cpp",
+     "        prim::reap_inherited(program.pid);\n", "", "tests/cli/signals.py"),
     ("a parent's record is freed before its child has read it", "src/cli/image_watch.cpp",
      "if (!telemetry::is_awaited_by_heirs(r, prim::now_ns())) {", "if (true) {", "cli_image_watch_test"),
     ("what was touched earlier counts beside what is charged now", "src/cli/image_watch.cpp",

@@ -256,11 +256,14 @@ private:
     bool running_ = false;
 };
 
-// What came for the launcher. The terminal's signals reach the program by themselves.
+// What came for the launcher. The terminal's signals reach the program by themselves; INT and QUIT from
+// elsewhere are taken for the terminal's too, but not by a container's first process, which is sent
+// them alone (images whose STOPSIGNAL they are).
 void pass_signals_on(prim::signal_desk& desk, int pidfd) {
+    const bool is_first = prim::process_id() == 1;
     bool from_terminal = false;
     while (const int s = desk.next_signal(from_terminal)) {
-        if (s != SIGINT && s != SIGQUIT && !from_terminal) {
+        if (!from_terminal && (is_first || (s != SIGINT && s != SIGQUIT))) {
             (void)prim::send_signal(pidfd, s);
         }
     }
@@ -293,6 +296,7 @@ prim::ending watch_until_end(const prim::started& program, prim::signal_desk& de
             images.note_end(program.pid, end.signal != 0);
             return end;
         }
+        prim::reap_inherited(program.pid);
         if (ready[1] || desk.descriptor() < 0) {
             pass_signals_on(desk, program.pidfd);
         }

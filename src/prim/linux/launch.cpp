@@ -386,6 +386,20 @@ int reap(int pid, int pidfd, ending& out) {
     return 0;
 }
 
+void reap_inherited(int except) {
+    if (process_id() != 1) {
+        return;
+    }
+    for (;;) {
+        siginfo_t info{};
+        if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0 ||
+            info.si_pid == except) {
+            return;
+        }
+        (void)::waitpid(info.si_pid, nullptr, WNOHANG);
+    }
+}
+
 int wait_readable(const std::vector<int>& descriptors, int timeout_ms, std::vector<bool>& ready) {
     std::vector<pollfd> polled;
     polled.reserve(descriptors.size());

@@ -97,6 +97,9 @@ struct ending {
     int signal = 0; // 0: none
 };
 int reap(int pid, int pidfd, ending& out); // does not wait
+// Process 1 inherits the children of those that have ended: without this they stay zombies. Ends those
+// that have ended, but for `except`, whose end is reap()'s. Nothing in any other process.
+void reap_inherited(int except);
 
 // Waits until one of the descriptors is readable; ready[i] tells of descriptors[i].
 // `timeout_ms` < 0: for ever. EINTR is reported.
