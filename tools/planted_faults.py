@@ -50,8 +50,12 @@ def main():
                     help="build nothing: are the texts to change still there?")
     ap.add_argument("--only", default="", help="the mistakes in files, or noticed by tests, whose name contains this (all)")
     args = ap.parse_args()
+    chosen = [f for f in faults() if args.only in f.file or args.only in f.noticed_by]
+    if not chosen:
+        print(f"no planted mistake is in a file, or noticed by a test, whose name contains {args.only!r}")
+        return 2
     if args.texts:
-        gone = [f for f in faults() if (ROOT / f.file).read_text().count(f.text) < 1]
+        gone = [f for f in chosen if (ROOT / f.file).read_text().count(f.text) < 1]
         for f in gone:
             print(f"STALE  {f.what}: the text to change is not in {f.file}")
         return 1 if gone else 0
@@ -65,9 +69,7 @@ def main():
         if made.returncode != 0:
             print(made.stdout[-2000:])
             return 2
-        for what, name, old, new, target, arguments in faults():
-            if args.only not in name and args.only not in target:
-                continue
+        for what, name, old, new, target, arguments in chosen:
             path = tree / name
             text = path.read_text()
             if text.count(old) < 1:

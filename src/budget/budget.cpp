@@ -280,6 +280,39 @@ void tree::give_back(owner_id who, page_count pages) noexcept {
     }
 }
 
+// From `who` to the root while f(account) is true. What a dead process left may name accounts that do
+// not exist, and parents in a ring: the way ends there, or when as many were seen as there are.
+template <class F>
+void tree::go_up(owner_id who, F at_each) noexcept {
+    std::uint32_t left = capacity_;
+    for (owner_id up = who; static_cast<std::uint32_t>(up) < capacity_ && left != 0; --left) {
+        account& a = at(up);
+        if (!at_each(a)) {
+            return;
+        }
+        up = static_cast<owner_id>(a.parent.load(std::memory_order_relaxed));
+    }
+}
+
+void tree::lower_held_doubting(owner_id who, page_count pages) noexcept {
+    go_up(who, [&pages](account& a) noexcept {
+        const std::uint64_t before = a.usage.fetch_sub(pages, std::memory_order_acq_rel);
+        pages = claim_of(before) - claim_of(before - pages);
+        return pages != 0;
+    });
+}
+
+void tree::give_back_doubting(owner_id who, page_count pages) noexcept {
+    go_up(who, [pages](account& a) noexcept {
+        a.charged.fetch_sub(pages, std::memory_order_acq_rel);
+        return true;
+    });
+    lower_held_doubting(who, pages);
+    if (watcher_.moved != nullptr && static_cast<std::uint32_t>(who) < capacity_) {
+        watcher_.moved(watcher_.context, who);
+    }
+}
+
 // ---- credit ---------------------------------------------------------------------------------
 // A slot is chosen by the thread's own address, not owned by it: two threads that share one lose
 // nothing but time, and a thread that ends leaves nothing to clean up.
@@ -345,14 +378,16 @@ void tree::drain() noexcept {
         }
         const std::uint64_t old = word.exchange(0, std::memory_order_acq_rel);
         if ((old & credit_pages_mask) != 0) {
-            give_back(static_cast<owner_id>(old >> credit_shift), old & credit_pages_mask);
+            give_back_doubting(static_cast<owner_id>(old >> credit_shift), old & credit_pages_mask);
         }
     }
     credits_[0].draining.fetch_sub(1, std::memory_order_acq_rel);
 }
 
-bool tree::is_draining() const noexcept {
-    return credit_count_ != 0 && credits_[0].draining.load(std::memory_order_acquire) != 0;
+bool tree::is_draining() const noexcept { return draining() != 0; }
+
+std::uint32_t tree::draining() const noexcept {
+    return credit_count_ == 0 ? 0 : credits_[0].draining.load(std::memory_order_acquire);
 }
 
 // ---- accounts -------------------------------------------------------------------------------
@@ -453,7 +488,9 @@ void tree::close_account(owner_id who) noexcept {
     // The claim above becomes exactly what is still charged here; the parent keeps that charge.
     const std::uint64_t usage = a.usage.exchange(0, std::memory_order_acq_rel);
     const page_count unused = claim_of(usage) - held_of(usage);
-    lower_held(parent_of(who), unused);
+    if (unused != 0) {
+        lower_held_doubting(parent_of(who), unused);
+    }
     a.state.store(static_cast<std::uint32_t>(account_state::free), std::memory_order_release);
 }
 
@@ -530,10 +567,11 @@ void tree::fold(owner_id who) noexcept {
     account& a = at(who);
     const page_count charged = a.charged.exchange(0, std::memory_order_acq_rel);
     const std::uint64_t usage = a.usage.exchange(0, std::memory_order_acq_rel);
-    for (owner_id up = parent_of(who); up != owner_id::none; up = parent_of(up)) {
-        leave(at(up).charged, charged, ~std::uint64_t{0});
-        leave(at(up).usage, claim_of(usage), held_mask);
-    }
+    go_up(parent_of(who), [&](account& up) noexcept {
+        leave(up.charged, charged, ~std::uint64_t{0});
+        leave(up.usage, claim_of(usage), held_mask);
+        return true;
+    });
     if (watcher_.moved != nullptr) {
         watcher_.moved(watcher_.context, parent_of(who));
     }

@@ -91,6 +91,7 @@ public:
     void drain() noexcept;
     // Some thread is between taking credit from a slot and refunding it.
     bool is_draining() const noexcept;
+    std::uint32_t draining() const noexcept; // so many
     // Everything charged below `who` leaves its parents (a dead process). Precondition: drained, and
     // nobody charges below `who` any more. Its own figures stay for the reader.
     void fold(owner_id who) noexcept;
@@ -103,6 +104,11 @@ public:
         return accounts_[static_cast<std::uint32_t>(who)];
     }
     account& at(owner_id who) noexcept { return accounts_[static_cast<std::uint32_t>(who)]; }
+    // The account below the root that has this number; none: it is no such number. For numbers out of
+    // a shared ledger, which every program under the limit can write over.
+    owner_id below_root(std::uint32_t number) const noexcept {
+        return number != 0 && number < capacity_ ? static_cast<owner_id>(number) : owner_id::none;
+    }
     std::uint32_t capacity() const noexcept { return capacity_; }
     void set_watcher(watcher w) noexcept { watcher_ = w; }
 
@@ -117,6 +123,11 @@ private:
     void park_credit(owner_id who, page_count pages) noexcept;
     bool return_to_credit(owner_id who, page_count& pages) noexcept;
     void give_back(owner_id who, page_count pages) noexcept;
+    // The same for what another program may have written over: drain(), fold(), close_account().
+    template <class F>
+    void go_up(owner_id who, F at_each) noexcept;
+    void give_back_doubting(owner_id who, page_count pages) noexcept;
+    void lower_held_doubting(owner_id who, page_count pages) noexcept;
     void clear_entries(owner_id who) noexcept;
     credit_slot& slot_of_this_thread() noexcept;
     owner_id parent_of(owner_id who) const noexcept;

@@ -351,6 +351,11 @@ std::vector<std::string> closing_lines(const run_report& r) {
     if (ungoverned > named) {
         lines.push_back(fmt::format("not governed: {} more", ungoverned - named));
     }
+    if (r.ledger_was_damaged) {
+        lines.emplace_back(
+            "a program that it started has written over the ledger, where limits and "
+            "figures are kept: figures may be wrong, and the limit may not have held");
+    }
     if (r.without_place != 0) {
         lines.push_back(fmt::format("{} processes found every slot of the ledger taken "
                                     "(512 at once) and are not listed",

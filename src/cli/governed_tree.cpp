@@ -20,6 +20,7 @@ constexpr std::string_view ledger_name = "/memfd:memreeve-ledger";
 constexpr int most_descriptors_looked_at = 256; // the launcher makes its ledger among the first
 constexpr int most_ancestors = 64;
 constexpr unsigned lock_tries = 500; // of 10 ms
+constexpr unsigned damage_looks = 5;
 
 // What follows `key` in a text of lines or of NUL-terminated strings.
 std::string value_after(std::string_view text, std::string_view key, char separator) {
@@ -67,7 +68,7 @@ governed_tree::~governed_tree() {
     }
 }
 
-// EINVAL: another version's, or another launcher's.
+// EINVAL: another version's, or another launcher's. EBADMSG: written over by a program under it.
 bool governed_tree::attach(const std::string& path, int launcher, int* error) {
     const long fd = prim::open_read_write(path.c_str());
     if (fd < 0) {
@@ -87,21 +88,38 @@ bool governed_tree::attach(const std::string& path, int launcher, int* error) {
         return false;
     }
     const auto& header = *reinterpret_cast<const manager::ledger_header*>(first);
-    const bool is_known = header.magic == manager::ledger_magic &&
-                          header.version == manager::ledger_version && header.size == size &&
-                          header.account_capacity == manager::shared_shape.accounts &&
-                          header.credit_capacity == manager::shared_shape.credits &&
-                          header.image_capacity == manager::shared_shape.images;
+    const std::uint64_t magic = header.magic;
+    const bool is_known = magic == manager::ledger_magic &&
+                          header.version == manager::ledger_version && header.size == size;
     const bool is_launchers = header.launcher_pid.load(std::memory_order_relaxed) == launcher &&
                               header.launcher_start_time.load(std::memory_order_relaxed) ==
                                   prim::process_start_time(launcher);
     (void)prim::unmap(first, page_size);
+    if (magic != 0 && magic != manager::ledger_magic) {
+        *error = EBADMSG; // of every version
+    }
     if (!is_known || !is_launchers || prim::map_shared(fd_, size, true, &memory_) != 0) {
         return false;
     }
     size_ = size;
     launcher_ = launcher;
-    return books_.attach(reinterpret_cast<void*>(memory_), size).has_value();
+    if (!books_.attach(reinterpret_cast<void*>(memory_), size) || is_damaged()) {
+        *error = EBADMSG;
+        return false;
+    }
+    return true;
+}
+
+// Images that come and go are not seen as a whole at every look.
+bool governed_tree::is_damaged() {
+    for (unsigned n = 0; n < damage_looks; ++n) {
+        if (!books_.is_damaged()) {
+            return false;
+        }
+        const std::uint32_t nobody_wakes = 0;
+        prim::wait_on(&nobody_wakes, 0, 1'000'000);
+    }
+    return true;
 }
 
 bool governed_tree::open(int pid, std::string& why) {
@@ -179,6 +197,10 @@ bool governed_tree::open(int pid, std::string& why) {
         why = error == EINVAL
                   ? fmt::format("is governed by another version of memreeve, or from another pid "
                                 "namespace (pid {}); use that version's command, there",
+                                launcher)
+              : error == EBADMSG
+                  ? fmt::format("is governed by pid {}, whose ledger has been written over by a "
+                                "program under it: its limit cannot be looked at or changed",
                                 launcher)
                   : fmt::format("is governed by pid {}, whose ledger cannot be opened: {}",
                                 launcher, std::strerror(error));

@@ -27,6 +27,7 @@ public:
 
 private:
     bool attach(const std::string& path, int launcher, int* error);
+    bool is_damaged();
 
     int fd_ = -1;
     address memory_ = 0;

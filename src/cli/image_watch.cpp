@@ -121,8 +121,9 @@ bool image_watch::has_ended(const watched& w) const {
 }
 
 void image_watch::look() {
+    has_seen_damage_ = has_seen_damage_ || books_.is_damaged();
     ++round_;
-    const std::uint32_t high = books_.header().images_high.load(std::memory_order_acquire);
+    const std::uint32_t high = books_.images_seen();
     for (std::uint32_t slot = 0; slot < high; ++slot) {
         image_record& r = books_.image(slot);
         const image_state state = state_of(r);
@@ -217,10 +218,10 @@ void image_watch::drop_failed_execs() {
 }
 
 bool image_watch::take_picture(image_record& image, watched& w, unsigned tries, bool insist) {
-    const int pid = image.pid.load(std::memory_order_relaxed);
-    const std::string smaps = fmt::format("/proc/{}/smaps", pid);
-    const long pagemap = prim::open_read(fmt::format("/proc/{}/pagemap", pid).c_str());
-    process_eye eye{pid, static_cast<int>(pagemap)};
+    // Not of the pid that the record has by now.
+    const std::string smaps = fmt::format("/proc/{}/smaps", w.pid);
+    const long pagemap = prim::open_read(fmt::format("/proc/{}/pagemap", w.pid).c_str());
+    process_eye eye{w.pid, static_cast<int>(pagemap)};
     const telemetry::memory_view view{&process_eye::read_word, &process_eye::count_present, &eye};
     telemetry::picture p;
     const page_count charged_before = charged_to(image);
@@ -232,11 +233,9 @@ bool image_watch::take_picture(image_record& image, watched& w, unsigned tries, 
             });
         },
         [&](owner_kind k) noexcept {
-            const auto account =
-                image.owner_account[static_cast<std::uint32_t>(k)].load(std::memory_order_relaxed);
-            return account == 0
-                       ? telemetry::owner_books{}
-                       : telemetry::books_of(books_.tree(), static_cast<owner_id>(account));
+            const owner_id account = books_.owner_of(image, static_cast<std::uint32_t>(k));
+            return account == owner_id::none ? telemetry::owner_books{}
+                                             : telemetry::books_of(books_.tree(), account);
         },
         [](unsigned tries_made) noexcept {
             if (tries_made < telemetry::polite_tries) {
@@ -276,18 +275,12 @@ void image_watch::note_touched(image_record& image, watched& w, const telemetry:
     for (std::uint32_t k = 0; k < telemetry::owner_kind_count; ++k) {
         const page_count pages = pages_of(p.owners[k].touched);
         w.touched += pages;
-        const auto account = image.owner_account[k].load(std::memory_order_relaxed);
-        if (account != 0) {
-            books_.tree()
-                .at(static_cast<owner_id>(account))
-                .touched.store(pages, std::memory_order_relaxed);
+        if (const owner_id account = books_.owner_of(image, k); account != owner_id::none) {
+            books_.tree().at(account).touched.store(pages, std::memory_order_relaxed);
         }
     }
-    const auto process = image.process_account.load(std::memory_order_relaxed);
-    if (process != 0) {
-        books_.tree()
-            .at(static_cast<owner_id>(process))
-            .touched.store(w.touched, std::memory_order_relaxed);
+    if (const owner_id process = books_.process_of(image); process != owner_id::none) {
+        books_.tree().at(process).touched.store(w.touched, std::memory_order_relaxed);
     }
 }
 
@@ -324,12 +317,11 @@ void image_watch::note_overshoot() {
     }
 }
 
-page_count image_watch::charged_to(const image_record& image) {
-    const auto process = image.process_account.load(std::memory_order_relaxed);
-    return process == 0 ? 0
-                        : books_.tree()
-                              .at(static_cast<owner_id>(process))
-                              .charged.load(std::memory_order_relaxed);
+page_count image_watch::charged_to(const image_record& image) const {
+    const owner_id process = books_.process_of(image);
+    return process == owner_id::none
+               ? 0
+               : books_.tree().at(process).charged.load(std::memory_order_relaxed);
 }
 
 // Could what has been touched since the last pictures matter to the limit? It is at most what is
@@ -396,8 +388,8 @@ void image_watch::note_growth() {
         image_record& r = books_.image(slot);
         if (state_of(r) == image_state::live && r.grown.is_due(now)) {
             r.grown.note(now, [&](std::uint32_t k) -> page_count {
-                const auto account = r.owner_account[k].load(std::memory_order_relaxed);
-                return account == 0 ? 0 : books_.tree().charged(static_cast<owner_id>(account));
+                const owner_id account = books_.owner_of(r, k);
+                return account == owner_id::none ? 0 : books_.tree().charged(account);
             });
         }
     }
@@ -527,10 +519,9 @@ process_report image_watch::report_of(image_record& r, bool is_running) {
     }
     p.note = text_of(r.note);
 
-    const auto account = r.process_account.load(std::memory_order_relaxed);
-    if (account != 0) { // open until the record is freed
-        p.peak_charged = bytes_of(
-            books_.tree().at(static_cast<owner_id>(account)).peak.load(std::memory_order_relaxed));
+    // Open until the record is freed.
+    if (const owner_id process = books_.process_of(r); process != owner_id::none) {
+        p.peak_charged = bytes_of(books_.tree().at(process).peak.load(std::memory_order_relaxed));
     }
     p.smallest_refused = r.smallest_refused.load(std::memory_order_relaxed);
     const std::uint64_t refused_at = r.first_refused_at_ns.load(std::memory_order_relaxed);

@@ -42,6 +42,8 @@ public:
     void note_end(int pid, bool was_killed);
     // What is still alive is listed as it was last seen.
     std::vector<process_report> finish();
+    // At some look a program under the limit had written over the ledger (ledger::is_damaged).
+    bool has_seen_damage() const { return has_seen_damage_; }
 
     // Readable when a watched process has ended.
     std::vector<int> descriptors() const;
@@ -85,7 +87,7 @@ private:
     void sum_touched();
     void note_overshoot();
     bool may_have_touched_too_much();
-    page_count charged_to(const telemetry::image_record& image);
+    page_count charged_to(const telemetry::image_record& image) const;
     // Its charge goes back; how it ended is noted.
     void end_record(telemetry::image_record& r, watched& w);
     bool has_own_picture(const telemetry::image_record& image, const watched& w,
@@ -108,6 +110,7 @@ private:
     int root_ = 0;
     unsigned told_ = 0; // images
     bool has_told_pressure_ = false;
+    bool has_seen_damage_ = false;
     std::unique_ptr<telemetry::smaps_reader> reader_;
 };
 

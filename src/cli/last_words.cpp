@@ -75,6 +75,11 @@ const char* hint_for(std::size_t owner) {
     return hints[owner];
 }
 
+// Of memory that others write: between two readings it may pass what the first was found to be.
+std::uint32_t read_once(const std::uint32_t& word) {
+    return *static_cast<const volatile std::uint32_t*>(&word);
+}
+
 template <class Array>
 std::size_t largest(const Array& a) {
     return static_cast<std::size_t>(std::max_element(a.begin(), a.end()) - a.begin());
@@ -140,10 +145,11 @@ words_report report_of_words(const telemetry::last_words& words, words_cause cau
     std::copy_n(words.owner_grown, w.owner_grown.size(), w.owner_grown.begin());
     if (cause == words_cause::refusal) {
         const auto* const end = std::find(words.caller, words.caller + sizeof words.caller, '\0');
-        w.refused = {
-            words.refused, std::min(words.level, criticality_count - 1),
-            static_cast<telemetry::purpose>(std::min(words.what_for, telemetry::purpose_count - 1)),
-            std::min(words.owner, telemetry::owner_kind_count - 1), std::string(words.caller, end)};
+        w.refused = {words.refused, std::min(read_once(words.level), criticality_count - 1),
+                     static_cast<telemetry::purpose>(
+                         std::min(read_once(words.what_for), telemetry::purpose_count - 1)),
+                     std::min(read_once(words.owner), telemetry::owner_kind_count - 1),
+                     std::string(words.caller, end)};
     }
     return w;
 }

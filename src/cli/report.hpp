@@ -71,6 +71,7 @@ struct run_report {
     std::uint64_t touched_overshoot = 0;
     std::uint64_t address_space = ~std::uint64_t{0}; // ulimit -v
     bool verbose = false;
+    bool ledger_was_damaged = false; // a program under the limit has written over it
     std::uint64_t without_place = 0; // processes that found every slot of the ledger taken
     std::vector<process_report> processes;
 };

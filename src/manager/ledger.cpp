@@ -4,6 +4,8 @@
 #include "prim/prim.hpp"
 #include "prim/process_view.hpp"
 
+#include <algorithm>
+
 namespace memreeve::manager {
 
 using telemetry::image_end;
@@ -29,6 +31,11 @@ constexpr byte_count images_at(std::uint32_t accounts, std::uint32_t credits) no
 }
 constexpr byte_count record_stride = round_up(sizeof(image_record), 64);
 static_assert(sizeof(image_record) == record_stride, "records stand side by side as an array");
+
+template <class T>
+T now_in(T& shared) noexcept {
+    return std::atomic_ref<T>(shared).load(std::memory_order_relaxed);
+}
 
 void store_state(image_record& r, image_state s) noexcept {
     r.state.store(static_cast<std::uint32_t>(s), std::memory_order_release);
@@ -59,11 +66,12 @@ void write_holders(const budget::tree& tree, const image_record& image,
                                     : image.attached_at_ns.load(std::memory_order_relaxed);
     words.grown_over = now > since ? now - since : 0;
     for (std::uint32_t k = 0; k < telemetry::owner_kind_count; ++k) {
-        const auto account = image.owner_account[k].load(std::memory_order_relaxed);
-        if (account == 0) {
+        const owner_id account =
+            tree.below_root(image.owner_account[k].load(std::memory_order_relaxed));
+        if (account == owner_id::none) {
             continue;
         }
-        const budget::account& a = tree.at(static_cast<owner_id>(account));
+        const budget::account& a = tree.at(account);
         const page_count charged = a.charged.load(std::memory_order_relaxed);
         const page_count before =
             base != nullptr ? base->charged[k].load(std::memory_order_relaxed) : 0;
@@ -100,9 +108,17 @@ result<void> ledger::attach(void* memory, byte_count size) noexcept {
         return errc::invalid_argument;
     }
     auto* bytes = static_cast<unsigned char*>(memory);
-    const std::uint32_t accounts = header->account_capacity;
-    const std::uint32_t credits = header->credit_capacity;
+    // Each read once: the next time it may be another.
+    const std::uint32_t accounts = now_in(header->account_capacity);
+    const std::uint32_t credits = now_in(header->credit_capacity);
+    const std::uint32_t images = now_in(header->image_capacity);
+    if (accounts == 0 || images == 0 || (credits & (credits - 1)) != 0 ||
+        size_for({accounts, credits, images}) > size) {
+        return errc::invalid_argument;
+    }
     header_ = header;
+    image_capacity_ = images;
+    credit_capacity_ = credits;
     images_ = reinterpret_cast<image_record*>(bytes + images_at(accounts, credits));
     tree_ =
         budget::tree(reinterpret_cast<budget::account*>(bytes + accounts_at()), accounts,
@@ -179,7 +195,7 @@ void ledger::wake_askers() noexcept {
     if ((header_->flags.load(std::memory_order_relaxed) & flag_no_ask) != 0) {
         return;
     }
-    for (std::uint32_t i = 0; i < header_->images_high.load(std::memory_order_acquire); ++i) {
+    for (std::uint32_t i = 0; i < images_seen(); ++i) {
         image_record& r = images_[i];
         if (r.state.load(std::memory_order_acquire) ==
             static_cast<std::uint32_t>(image_state::live)) {
@@ -189,8 +205,12 @@ void ledger::wake_askers() noexcept {
     }
 }
 
+std::uint32_t ledger::images_seen() const noexcept {
+    return std::min(header_->images_high.load(std::memory_order_acquire), image_capacity_);
+}
+
 image_record* ledger::claim_record() noexcept {
-    for (std::uint32_t i = 0; i < header_->image_capacity; ++i) {
+    for (std::uint32_t i = 0; i < image_capacity_; ++i) {
         image_record& r = images_[i];
         std::uint32_t expected = static_cast<std::uint32_t>(image_state::free);
         if (r.state.load(std::memory_order_relaxed) == expected &&
@@ -209,7 +229,7 @@ image_record* ledger::claim_record() noexcept {
 
 result<image_record*> ledger::begin_image(int pid, std::uint64_t start_time, bool forked,
                                           const char* path) noexcept {
-    for (std::uint32_t i = 0; i < header_->images_high.load(std::memory_order_acquire); ++i) {
+    for (std::uint32_t i = 0; i < images_seen(); ++i) {
         image_record& r = images_[i];
         if (r.state.load(std::memory_order_acquire) ==
                 static_cast<std::uint32_t>(image_state::live) &&
@@ -270,22 +290,96 @@ void ledger::end_image(image_record& image, image_end how) noexcept {
     }
     // Credit of the dead goes home first, also what others are carrying there just now.
     tree_.drain();
-    for (const std::uint64_t since = prim::now_ns();
-         tree_.is_draining() && prim::now_ns() - since < drain_patience_ns;) {
-        prim::yield();
-    }
-    tree_.fold(static_cast<owner_id>(image.process_account.load(std::memory_order_relaxed)));
+    await_drains();
+    fold(image);
     image.end.store(static_cast<std::uint32_t>(how), std::memory_order_relaxed);
     store_state(image, image_state::ended);
     ring();
 }
 
-void ledger::close_accounts(image_record& image) noexcept {
-    for (auto& owner : image.owner_account) {
-        tree_.close_account(static_cast<owner_id>(owner.load(std::memory_order_relaxed)));
+void ledger::fold(const image_record& image) noexcept {
+    if (const owner_id process = process_of(image); process != owner_id::none) {
+        tree_.fold(process);
     }
-    tree_.close_account(
-        static_cast<owner_id>(image.process_account.load(std::memory_order_relaxed)));
+}
+
+// A drain that whoever made it did not live to end is waited for once, not at each end to come.
+void ledger::await_drains() noexcept {
+    std::uint32_t dead = std::min(dead_drains_.load(std::memory_order_relaxed), tree_.draining());
+    for (const std::uint64_t since = prim::now_ns(); tree_.draining() > dead;) {
+        if (prim::now_ns() - since >= drain_patience_ns) {
+            dead = tree_.draining();
+            break;
+        }
+        prim::yield();
+    }
+    dead_drains_.store(dead, std::memory_order_relaxed);
+}
+
+void ledger::close_accounts(image_record& image) noexcept {
+    const auto close = [this](owner_id account) noexcept {
+        if (account != owner_id::none) {
+            tree_.close_account(account);
+        }
+    };
+    for (std::uint32_t k = 0; k < telemetry::owner_kind_count; ++k) {
+        close(owner_of(image, k));
+    }
+    close(process_of(image));
+}
+
+bool ledger::has_damaged_accounts(const image_record& image) const noexcept {
+    const auto is_of_image = [&](owner_id account, owner_id parent) noexcept {
+        if (account == owner_id::none) {
+            return false;
+        }
+        const budget::account& a = tree_.at(account);
+        return a.state.load(std::memory_order_relaxed) ==
+                   static_cast<std::uint32_t>(budget::account_state::live) &&
+               a.parent.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(parent) &&
+               a.image.load(std::memory_order_relaxed) == index_of(image);
+    };
+    constexpr auto live = static_cast<std::uint32_t>(image_state::live);
+    if (image.state.load(std::memory_order_acquire) != live) {
+        return false;
+    }
+    const std::uint64_t since = image.attached_at_ns.load(std::memory_order_acquire);
+    const owner_id process = process_of(image);
+    bool is_sound = is_of_image(process, owner_id::root);
+    for (std::uint32_t k = 0; is_sound && k < telemetry::owner_kind_count; ++k) {
+        is_sound = is_of_image(owner_of(image, k), process);
+    }
+    // Unless another image has its place meanwhile.
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return !is_sound && image.state.load(std::memory_order_relaxed) == live &&
+           image.attached_at_ns.load(std::memory_order_relaxed) == since;
+}
+
+bool ledger::is_damaged() const noexcept {
+    const ledger_header& h = *header_;
+    const budget::account& root = tree_.at(owner_id::root);
+    const page_count limit = root.limit.load(std::memory_order_relaxed);
+    // Or a little below zero: who was killed between two steps of a charge may leave that (tree::fold).
+    const auto is_possible = [](const std::atomic<page_count>& pages) noexcept {
+        return pages.load(std::memory_order_relaxed) + budget::held_mask <= 2 * budget::held_mask;
+    };
+    if (h.magic != ledger_magic || h.version != ledger_version ||
+        h.account_capacity != tree_.capacity() || h.credit_capacity != credit_capacity_ ||
+        h.image_capacity != image_capacity_ ||
+        h.images_high.load(std::memory_order_relaxed) > image_capacity_ ||
+        root.state.load(std::memory_order_relaxed) !=
+            static_cast<std::uint32_t>(budget::account_state::live) ||
+        root.parent.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(owner_id::none) ||
+        (limit != budget::no_limit && limit > budget::held_mask) || !is_possible(root.charged) ||
+        !is_possible(root.touched) || !is_possible(root.peak)) {
+        return true;
+    }
+    for (std::uint32_t i = 0; i < images_seen(); ++i) {
+        if (has_damaged_accounts(images_[i])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void ledger::turn_away(image_record& image, const char* reason) noexcept {
@@ -295,7 +389,7 @@ void ledger::turn_away(image_record& image, const char* reason) noexcept {
         return;
     }
     tree_.drain();
-    tree_.fold(static_cast<owner_id>(image.process_account.load(std::memory_order_relaxed)));
+    fold(image);
     close_accounts(image);
     image.governed.store(0, std::memory_order_relaxed);
     copy_text(image.reason, sizeof image.reason, reason);
@@ -317,7 +411,7 @@ bool ledger::fold_dead() noexcept {
     constexpr auto live = static_cast<std::uint32_t>(image_state::live);
     constexpr auto claimed = static_cast<std::uint32_t>(image_state::claimed);
     bool folded = false;
-    for (std::uint32_t i = 0; i < header_->images_high.load(std::memory_order_acquire); ++i) {
+    for (std::uint32_t i = 0; i < images_seen(); ++i) {
         image_record& r = images_[i];
         const std::uint32_t state = r.state.load(std::memory_order_acquire);
         if ((state != live && state != claimed) ||
@@ -356,7 +450,9 @@ void ledger::free_image(image_record& image) noexcept {
     }
     image.smallest_refused.store(0, std::memory_order_relaxed);
     image.first_refused_at_ns.store(0, std::memory_order_relaxed);
-    for (std::uint32_t i = 0; i < image.extents_used.load(std::memory_order_relaxed); ++i) {
+    const std::uint32_t extents =
+        std::min(image.extents_used.load(std::memory_order_relaxed), telemetry::extent_capacity);
+    for (std::uint32_t i = 0; i < extents; ++i) {
         image.extents[i].begin.store(0, std::memory_order_relaxed);
     }
     image.extents_used.store(0, std::memory_order_relaxed);

@@ -7,6 +7,10 @@
 //   header | accounts[account_capacity] | credits[credit_capacity]
 //          | entries[account_capacity] of each lane | image_record[image_capacity]
 //
+// Every program under the limit can write over all of a shared ledger, by a wild store or on purpose. What
+// it holds is therefore never a size or a place to whoever reads on: capacities are read once, when it is
+// attached, and checked against the mapping; numbers of accounts are asked of budget::tree::below_root.
+//
 // Account 0 is the root. A governed image uses one account for the process below the root, and one
 // for each of its owners below that.
 #pragma once
@@ -99,7 +103,7 @@ public:
     static byte_count size_for(ledger_shape shape) noexcept;
     void format(void* memory, ledger_shape shape, budget::tree::limits root) noexcept;
     // Takes over memory that format() laid out, maybe in another process. invalid_argument when it
-    // is no ledger of this version.
+    // is no ledger of this version, or says that it is larger than `size`.
     result<void> attach(void* memory, byte_count size) noexcept;
 
     // A new record for this process, with its accounts. A live record of the same pid is ended
@@ -134,6 +138,9 @@ public:
     // has looked, a quarter of a second at most, and after a vain wait not again for a second. Nothing
     // in a private ledger. Async-signal-safe.
     void await_look() noexcept;
+    // Somebody has written over what nobody changes in this way: the header, the root account, or what
+    // a live image says of its accounts. Figures can be wrong without this being seen.
+    bool is_damaged() const noexcept;
 
     // The kernel is short of memory: counts it, and whoever asks runtimes to collect looks.
     void note_pressure() noexcept;
@@ -141,7 +148,16 @@ public:
     bool is_open() const noexcept { return header_ != nullptr; }
     ledger_header& header() const noexcept { return *header_; }
     budget::tree& tree() noexcept { return tree_; }
+    // i < images_seen()
     telemetry::image_record& image(std::uint32_t i) const noexcept { return images_[i]; }
+    // One past the highest image slot ever used, and never more than there are.
+    std::uint32_t images_seen() const noexcept;
+    owner_id process_of(const telemetry::image_record& r) const noexcept {
+        return tree_.below_root(r.process_account.load(std::memory_order_relaxed));
+    }
+    owner_id owner_of(const telemetry::image_record& r, std::uint32_t kind) const noexcept {
+        return tree_.below_root(r.owner_account[kind].load(std::memory_order_relaxed));
+    }
     std::uint32_t index_of(const telemetry::image_record& r) const noexcept {
         return static_cast<std::uint32_t>(&r - images_);
     }
@@ -151,9 +167,16 @@ private:
     telemetry::image_record* claim_record() noexcept;
     void close_accounts(telemetry::image_record& image) noexcept;
     void wake_askers() noexcept;
+    void fold(const telemetry::image_record& image) noexcept;
+    void await_drains() noexcept;
+    bool has_damaged_accounts(const telemetry::image_record& image) const noexcept;
 
     ledger_header* header_ = nullptr;
     telemetry::image_record* images_ = nullptr;
+    std::uint32_t image_capacity_ = 0;
+    std::uint32_t credit_capacity_ = 0;
+    // So many drains were waited for in vain: whoever was at them was killed.
+    std::atomic<std::uint32_t> dead_drains_{0};
     budget::tree tree_{};
 };
 

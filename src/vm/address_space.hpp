@@ -324,7 +324,7 @@ private:
     result<void> apply_decommit(planned& p) noexcept;
     void keep_decommit(planned& p) noexcept;
     result<void> apply_access_guarded(planned& p) noexcept;
-    int protect_unsure(range change, access allowed, bool guarded) noexcept;
+    int protect_unsure(std::uint32_t index, range change, access allowed, bool guarded) noexcept;
     int mark_again(range span) noexcept;
     int unmark(const planned& p, range run) noexcept;
     result<void> apply_decommit_guarded(planned& p) noexcept;
@@ -332,7 +332,7 @@ private:
     void publish_decommitted(planned& p, range run, bool is_writable) noexcept;
     static int cover(range hull, bool is_read_write) noexcept;
     void keep_release(planned& p) noexcept;
-    void restore_access(range span, bool distrust, bool guarded) noexcept;
+    void restore_access(std::uint32_t index, range span, bool distrust, bool guarded) noexcept;
     // The pages of `span` (claimed) that have contents or access, from the first to the last.
     range used_hull(const planned& p) const noexcept;
     void unlock_before_dropping(range used, std::uint32_t flags) noexcept;

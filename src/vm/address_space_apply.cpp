@@ -144,10 +144,10 @@ result<void> address_space::apply_access(planned& p) noexcept {
         return apply_access_over_mappings(p, distrust);
     }
     if (failed == 0 && !change.is_empty()) {
-        failed = distrust ? protect_unsure(change, p.kernel_, false)
+        failed = distrust ? protect_unsure(p.index_, change, p.kernel_, false)
                           : prim::protect(change.begin, change.size(), p.kernel_);
         if (failed != 0 && !distrust) {
-            restore_access(change, false, false);
+            restore_access(p.index_, change, false, false);
         }
         if (failed != 0) {
             mark_pages(change, p.index_, true);
@@ -186,7 +186,7 @@ result<void> address_space::apply_access_over_mappings(const planned& p, bool di
         if (p.guarded_ && !p.relaxed_ && mark_again(p.span_) != 0) {
             map_.at(p.index_).flags.fetch_or(may_be_open, std::memory_order_acq_rel);
         }
-        restore_access(p.span_, distrust, p.guarded_);
+        restore_access(p.index_, p.span_, distrust, p.guarded_);
         static_cast<void>(theirs.put_back());
     }
     return failed == 0 ? result<void>{} : from_os(failed);
@@ -205,7 +205,9 @@ int address_space::replace_mappings(range span, access allowed) noexcept {
 // Gives every run the access its code asks for. Runs of one access in one call: where they are one
 // mapping, giving it back in parts would need more mappings than there were. At the mapping limit the
 // refused call may have used up the one that putting back needs: then the ballast is given up for it.
-void address_space::restore_access(range span, bool distrust, bool guarded) noexcept {
+// Where that is gone too, or others took what it gave, no code of a reserved page is trusted any more.
+void address_space::restore_access(std::uint32_t index, range span, bool distrust,
+                                   bool guarded) noexcept {
     const auto restore = [&] {
         bool all = true;
         range part{span.begin, span.begin};
@@ -227,8 +229,8 @@ void address_space::restore_access(range span, bool distrust, bool guarded) noex
         put_back();
         return all;
     };
-    if (!restore() && drop_ballast()) {
-        static_cast<void>(restore());
+    if (!restore() && (!drop_ballast() || !restore())) {
+        map_.at(index).flags.fetch_or(may_be_open, std::memory_order_acq_rel);
     }
 }
 

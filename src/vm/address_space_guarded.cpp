@@ -82,10 +82,10 @@ result<void> address_space::apply_access_guarded(planned& p) noexcept {
         marked = {};
     }
     if (failed == 0 && !change.is_empty()) {
-        failed = is_unsure ? protect_unsure(change, p.kernel_, true)
+        failed = is_unsure ? protect_unsure(p.index_, change, p.kernel_, true)
                            : prim::protect(change.begin, change.size(), p.kernel_);
         if (failed != 0 && !is_unsure) {
-            restore_access(change, false, true);
+            restore_access(p.index_, change, false, true);
         }
         if (failed != 0 && !marked.is_empty() && !p.relaxed_ && mark_again(marked) != 0) {
             flags.fetch_or(may_be_open, std::memory_order_acq_rel);
@@ -96,15 +96,15 @@ result<void> address_space::apply_access_guarded(planned& p) noexcept {
 
 // Pages that the kernel would not hold as their codes say: how it holds them, only it can tell. Where it
 // does not tell, or they are too many pieces, what is put back is what the codes say.
-[[gnu::noinline]] int address_space::protect_unsure(range change, access allowed,
-                                                    bool guarded) noexcept {
+[[gnu::noinline]] int address_space::protect_unsure(std::uint32_t index, range change,
+                                                    access allowed, bool guarded) noexcept {
     saved_access<most_saved> before;
     const bool is_saved = before.save(change) == 0;
     const int e = prim::protect(change.begin, change.size(), allowed);
     if (e != 0 && !is_saved) {
-        restore_access(change, true, guarded);
-    } else if (e != 0 && !before.put_back() && drop_ballast()) {
-        static_cast<void>(before.put_back());
+        restore_access(index, change, true, guarded);
+    } else if (e != 0 && !before.put_back() && (!drop_ballast() || !before.put_back())) {
+        map_.at(index).flags.fetch_or(may_be_open, std::memory_order_acq_rel);
     }
     return e;
 }

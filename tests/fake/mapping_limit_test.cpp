@@ -5,6 +5,7 @@
 #include "fault/host_world.hpp"
 #include "prim/fake/fake.hpp"
 
+#include <cstring>
 #include <gtest/gtest.h>
 #include <random>
 #include <set>
@@ -178,6 +179,64 @@ TEST_F(mapping_limit, a_decommit_that_the_kernel_refuses_is_done_outwardly) {
         w.release(a);
         EXPECT_EQ(w.invariants(strictness::as_before), "");
     }
+}
+
+// A commit that the kernel refuses half-way and that cannot be put back, for others took what became free
+// and the ballast was not enough: what is open then is trusted no more.
+TEST_F(mapping_limit,
+       what_cannot_be_put_back_is_zero_when_it_is_committed_and_closed_when_it_is_released) {
+    forgo_guards();
+    host_world& w = *world;
+    for (const bool releases : {false, true}) {
+        const address a = w.reserved(granule_size);
+        fake::refuse_protect(bytes_of(4));
+        ASSERT_FALSE(w.alloc(a, bytes_of(8), w32::mem_commit, w32::page_readwrite).done);
+        ASSERT_EQ(fake::access_at(a), access::read_write) << "open, and nobody could help it";
+        std::memset(reinterpret_cast<void*>(a), 0x55, bytes_of(4));
+        fake::allow_protect();
+        if (releases) {
+            w.release(a);
+            EXPECT_EQ(fake::access_at(a), access::none);
+        } else {
+            w.commit(a, 8);
+            EXPECT_EQ(w.expect_zeroes(a, 8), "");
+        }
+        EXPECT_EQ(w.invariants(strictness::as_before), "");
+    }
+}
+
+// With markers a reserved page is writable behind them: what is left read-only would fault when its owner
+// commits it and writes.
+TEST_F(mapping_limit, what_cannot_be_put_back_has_its_access_when_it_is_committed) {
+    host_world& w = *world;
+    const address a = w.reserved(granule_size);
+    fake::refuse_protect(bytes_of(4));
+    ASSERT_FALSE(w.alloc(a, bytes_of(8), w32::mem_commit, w32::page_readonly).done);
+    fake::allow_protect();
+    w.commit(a, 8);
+    EXPECT_EQ(fake::access_at(a), access::read_write);
+    EXPECT_EQ(w.expect_zeroes(a, 8), "");
+    EXPECT_EQ(w.invariants(strictness::as_before), "");
+}
+
+// The same beside pages that were closed with their contents, of which only the kernel can tell how they are.
+TEST_F(mapping_limit, what_cannot_be_put_back_beside_what_is_kept_has_its_access_too) {
+    host_world& w = *world;
+    const address a = w.reserved(granule_size);
+    w.commit_filled(a, 16);
+    ASSERT_TRUE(w.free(a, granule_size, w32::mem_decommit).done);
+    ASSERT_EQ(w.at(a).code, page_code::reserved_writable) << "kept";
+    w.commit(a, 4, w32::page_execute_read);
+    ASSERT_TRUE(w.free(a, bytes_of(4), w32::mem_decommit).done);
+    ASSERT_EQ(w.at(a).code, page_code::reserved);
+    ASSERT_EQ(w.at(a + bytes_of(4)).code, page_code::reserved_writable);
+    fake::refuse_protect(bytes_of(2));
+    ASSERT_FALSE(w.alloc(a + bytes_of(2), bytes_of(6), w32::mem_commit, w32::page_readonly).done);
+    fake::allow_protect();
+    w.commit(a, 4);
+    EXPECT_EQ(fake::access_at(a + bytes_of(2)), access::read_write);
+    EXPECT_EQ(w.expect_zeroes(a, 4), "");
+    EXPECT_EQ(w.invariants(strictness::as_before), "");
 }
 
 TEST_F(mapping_limit, what_is_owed_drains_to_nothing_when_the_pressure_ends) {

@@ -46,4 +46,8 @@ FAULTS = [
     ("limit says that Python is asked though nobody wished it", "src/manager/ledger.hpp",
      "((flags & flag_ask) != 0 || kind != telemetry::runtime_kind::cpython)", "true",
      "tests/runtime/ask_limit.py"),
+    ("limit goes on with a ledger that was written over", "src/cli/governed_tree.cpp",
+     " || is_damaged()", "", "tests/runtime/damaged_ledger.py"),
+    ("nobody says that the ledger was written over", "src/cli/closing_lines.cpp",
+     "if (r.ledger_was_damaged) {", "if (false) {", "tests/runtime/damaged_ledger.py"),
 ]

@@ -54,9 +54,7 @@ figures figures_of(manager::ledger& books) {
     f.touched = bytes_of(root.touched.load(std::memory_order_relaxed));
     f.peak = bytes_of(root.peak.load(std::memory_order_relaxed));
     const std::uint32_t flags = books.header().flags.load(std::memory_order_relaxed);
-    const std::uint32_t count = std::min(books.header().images_high.load(std::memory_order_acquire),
-                                         books.header().image_capacity);
-    for (std::uint32_t i = 0; i < count; ++i) {
+    for (std::uint32_t i = 0; i < books.images_seen(); ++i) {
         const telemetry::image_record& r = books.image(i);
         if (r.state.load(std::memory_order_acquire) !=
             static_cast<std::uint32_t>(telemetry::image_state::live)) {

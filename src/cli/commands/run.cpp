@@ -332,8 +332,9 @@ void note_limit_changes(manager::ledger& books, std::uint64_t started_at_ns, run
     for (std::uint32_t i = count - std::min(count, manager::limit_changes_kept); i < count; ++i) {
         const manager::limit_change& c = header.changes[i % manager::limit_changes_kept];
         const std::uint64_t at = c.at_ns.load(std::memory_order_relaxed);
-        r.limit_changes.push_back({static_cast<double>(at - started_at_ns) / 1e9, limit_of(c.from),
-                                   limit_of(c.to), c.charged.load(std::memory_order_relaxed)});
+        r.limit_changes.push_back(
+            {at > started_at_ns ? static_cast<double>(at - started_at_ns) / 1e9 : 0.0,
+             limit_of(c.from), limit_of(c.to), c.charged.load(std::memory_order_relaxed)});
     }
     const page_count highest =
         books.tree().at(owner_id::root).highest_limit.load(std::memory_order_relaxed);
@@ -498,6 +499,7 @@ int run(const run_options& o) {
     const budget::account& root = ledger.books().tree().at(owner_id::root);
     report.peak_charged = bytes_of(root.peak.load(std::memory_order_relaxed));
     report.without_place = ledger.books().header().images_refused.load(std::memory_order_relaxed);
+    report.ledger_was_damaged = images.has_seen_damage();
     report.touched_overshoot = bytes_of(root.overshoot.load(std::memory_order_relaxed));
     (void)prim::close(program.pidfd);
 

@@ -67,6 +67,10 @@ bool is_guarded(address page) noexcept;
 
 // The n-th (from 1) modelled call with this number (SYS_*) fails with `error`; 0: none.
 void fail(long number, long nth, int error) noexcept;
+// From now on mprotect is refused, as at the limit while others take each mapping that becomes free: the
+// first of them after it has changed `done` bytes, a multiple of pages. Until allow_protect().
+void refuse_protect(byte_count done) noexcept;
+void allow_protect() noexcept;
 // Modelled calls refused so far: by the mapping limit, by the size limit.
 std::size_t refused_for_count() noexcept;
 std::size_t refused_for_size() noexcept;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cerrno>
 #include <mutex>
+#include <utility>
 
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
@@ -30,6 +31,8 @@ struct planned_failure {
     long nth = 0;
     int error = 0;
 } planned;
+bool protect_is_refused = false;
+byte_count done_before_refusal = 0;
 
 struct call {
     long number, a, b, c, d, e, f;
@@ -281,6 +284,14 @@ long carry_out(const call& k) {
     if (k.number == planned.number && planned.nth > 0 && --planned.nth == 0) {
         return -planned.error;
     }
+    if (k.number == SYS_mprotect && protect_is_refused) {
+        call begun = k;
+        begun.b = static_cast<long>(std::exchange(done_before_refusal, 0));
+        if (begun.b != 0) {
+            (void)model_mprotect(begun);
+        }
+        return -ENOMEM;
+    }
     switch (k.number) {
     case SYS_mmap: return model_mmap(k);
     case SYS_munmap: return model_munmap(k);
@@ -305,6 +316,7 @@ bool start(const settings& s) noexcept {
     universe_is_reserved = true;
     kernel.reset(s);
     planned = {};
+    protect_is_refused = false;
     running.store(true);
     return true;
 }
@@ -349,6 +361,17 @@ bool is_mapped(address page) noexcept {
 bool is_guarded(address page) noexcept {
     const std::lock_guard lock(mutex);
     return kernel.is_guarded(page);
+}
+
+void refuse_protect(byte_count done) noexcept {
+    const std::lock_guard lock(mutex);
+    protect_is_refused = true;
+    done_before_refusal = done;
+}
+
+void allow_protect() noexcept {
+    const std::lock_guard lock(mutex);
+    protect_is_refused = false;
 }
 
 void fail(long number, long nth, int error) noexcept {
