@@ -168,7 +168,11 @@ void main_isolate::note() noexcept {
         return;
     }
     has_v8_ = node_.current != nullptr || mrv_node_find(&node_) != 0;
-    if (has_v8_ && mrv_node_note(&node_) != 0) {
+    if (!has_v8_ || mrv_node_note(&node_) == 0) {
+        return;
+    }
+    is_told_of_end_ = is_told_of_end_ || mrv_node_at_end(&node_, ended, this) != 0;
+    if (is_told_of_end_) {
         isolate_.store(node_.isolate, std::memory_order_release);
     }
 }
@@ -178,12 +182,32 @@ void main_isolate::forget() noexcept {
         prim::thread_id() != prim::process_id()) {
         return;
     }
-    constexpr std::uint64_t longest_ns =
-        100'000'000; // in a child of fork nobody may be there who holds it
     isolate_.store(nullptr, std::memory_order_seq_cst);
+    wait_until_nobody_asks();
+}
+
+void main_isolate::ended(void* self) noexcept {
+    main_isolate& me = *static_cast<main_isolate*>(self);
+    me.has_v8_ = false;
+    me.forget();
+}
+
+// Who holds it only leaves a word and wakes, but a busy machine may keep the processor from him for
+// seconds. Not for ever: what he waits for could be something that this thread holds.
+void main_isolate::wait_until_nobody_asks() noexcept {
+    constexpr std::uint64_t longest_ns = 30'000'000'000;
+    constexpr std::uint64_t at_once_ns = 100'000;
+    constexpr std::uint64_t step_ns = 1'000'000;
+    const std::uint32_t nobody_wakes = 0;
     const std::uint64_t since = prim::now_ns();
-    while (is_held_.load(std::memory_order_seq_cst) && prim::now_ns() - since < longest_ns) {
-        prim::yield(); // it only leaves a word and wakes
+    for (std::uint64_t passed = 0;
+         is_held_.load(std::memory_order_seq_cst) && passed < longest_ns;) {
+        if (passed < at_once_ns) {
+            prim::yield();
+        } else {
+            prim::wait_on(&nobody_wakes, 0, step_ns);
+        }
+        passed = prim::now_ns() - since;
     }
 }
 

@@ -17,15 +17,18 @@
 namespace memreeve::bridge {
 
 // V8 is asked through its isolate, which only the isolate's thread can tell: note() is called where the
-// main thread makes another one, in the middle of nothing, until an isolate is known. When Node ends by
-// process.exit() it takes down what serves the isolate, not the isolate, and aborts where that is asked
-// for something then. Before that the main thread waits for V8's threads: forget() is called where it
-// waits for any, and returns when nobody asks any more; who starts another thread later notes it again.
+// main thread makes another one, in the middle of nothing, until an isolate is known. When Node ends it
+// takes down what serves the isolate, and aborts where that is asked for something then. Before that it
+// calls us, and by process.exit(), where it calls nobody, the main thread waits for V8's threads: forget()
+// is called where it waits for any. Both return when nobody asks any more; who starts another thread after
+// a forget() notes it again. An isolate whose end is not told is never noted.
 class main_isolate {
 public:
     constexpr main_isolate() noexcept = default;
     void note() noexcept;
     void forget() noexcept;
+    // In a child of fork nobody is there who held it.
+    void settle_after_fork() noexcept { release(); }
     // For the one thread that asks: stays what it is until release(). Null: not known.
     void* hold() noexcept {
         is_held_.store(true, std::memory_order_seq_cst);
@@ -34,9 +37,13 @@ public:
     void release() noexcept { is_held_.store(false, std::memory_order_release); }
 
 private:
+    static void ended(void* self) noexcept;
+    void wait_until_nobody_asks() noexcept;
+
     std::atomic<void*> isolate_{nullptr};
     std::atomic<bool> is_held_{false};
     bool has_v8_ = true;
+    bool is_told_of_end_ = false;
     mrv_node node_{}; // the main thread's
 };
 

@@ -62,6 +62,7 @@ void early_collection::settle_after_fork(state& s) noexcept {
         return;
     }
     parent_had_it_.store(true, std::memory_order_relaxed);
+    isolate_.settle_after_fork();
     wake_at_.store(asleep, std::memory_order_relaxed);
     s.books().tree().set_watcher({});
 }

@@ -2,7 +2,8 @@
 # Decisions 28 and 29: small objects, which end Mono, end in a caught OutOfMemoryException on .NET, at
 # the limit of the GC heap. Without the setting the collector takes all there is and survives refusals
 # (60 of 60 runs here); what the program asks for right after it has let go may be refused once more
-# (seen once), and ends a program that catches only once. Then memreeve tells of the limit.
+# (seen once), and ends a program that catches only once; and on a machine with no processor to spare the
+# exception may come where CoreCLR itself does not catch it (2 of 6 rounds). Then memreeve tells of the limit.
 import os
 import signal
 
@@ -18,8 +19,9 @@ for limit, environment, options in [(200, {}, []), (64, {}, []), (200, {"DOTNET_
     print(name, r.out, r.err)
     p = r.summary["processes"][0]
     if options and r.status != 0:
-        expect_equal((r.status, r.out), (128 + signal.SIGABRT, "caught\n"), f"{name}: status, output")
-        expect("Out of memory." in r.err, f"{name}: ended without .NET's words: {r.err}")
+        expect(r.status == 128 + signal.SIGABRT and r.out in ("", "caught\n"), f"{name}: {r.status} {r.out}")
+        words = [w for w in ("Out of memory.", "terminate called after throwing an instance of 'PAL_SEHException'") if w in r.err]
+        expect(words, f"{name}: ended without .NET's words: {r.err}")
         expect(any("was reached" in line for line in r.lines), f"{name}: ended without memreeve's: {r.err}")
     else:
         expect_equal((r.status, r.out), (0, "caught\nworked on\n"), f"{name}: status, output")

@@ -6,6 +6,7 @@
 import os
 import shutil
 import subprocess
+import time
 
 import _support  # noqa: F401
 from _dotnet import dotnet, dotnet_app
@@ -31,10 +32,15 @@ for protects in ("1", "0"):
         for moment in ("started", "arrays", "native"):
             expect_equal(p.stdout.readline().strip(), moment, "moment")
             if moment == "native":
-                images = probe(launcher_below(p.pid), "images")
-                charged = images[0]["file_pages"]
-                seen = File(log, "doublemapper")
-                owners = probe(launcher_below(p.pid), "picture", images[0]["pid"])[0]["owners"]
+                launcher = launcher_below(p.pid)
+                for _ in range(100):  # the JIT works on: a log of one moment
+                    images = probe(launcher, "images")
+                    charged = images[0]["file_pages"]
+                    seen = File(log, "doublemapper")
+                    if probe(launcher, "images")[0]["file_pages"] == charged and charged.get("code", 0) == len(seen.accessible):
+                        break
+                    time.sleep(0.05)
+                owners = probe(launcher, "picture", images[0]["pid"])[0]["owners"]
                 print(f"W^X {protects}: charged {charged}, accessible pages {len(seen.accessible)}, writable views "
                       f"{seen.writable_views} bytes, file {seen.size} bytes, code charged {owners['code']['charged']}")
             p.stdin.write("\n")

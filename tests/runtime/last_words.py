@@ -28,6 +28,11 @@ def begin(folder, *options):
     return start([actor], "--summary", folder.file("summary.json"), *options, **PIPES)
 
 
+def at_once(words):
+    """Grown too soon for a sample that is a second old: all of it grew last. A busy machine may take its time."""
+    return words["after_seconds"] < 1
+
+
 def check_refusal(words, name):
     expect_equal(words["cause"], "refusal", f"{name}: cause")
     expect_equal(words["limit_bytes"], 64 * MIB, f"{name}: limit")
@@ -38,19 +43,23 @@ def check_refusal(words, name):
     owners = {o["name"]: o for o in words["owners"]}
     expect_equal(sum(o["charged_bytes"] for o in owners.values()), words["charged_bytes"], f"{name}: owners and all")
     expect(55 * MIB < words["charged_bytes"] <= 56 * MIB, f"{name}: charged {words['charged_bytes']}")
-    expect(words["grew_last"]["owner"] == "runtime" and words["grew_last"]["bytes"] > 50 * MIB, f"{name}: grew {words['grew_last']}")
+    grew = words["grew_last"]
+    expect(grew["owner"] == "runtime" and (grew["bytes"] > 50 * MIB or not at_once(words)), f"{name}: grew {grew}")
 
 
 with Folder() as folder:
     # Refused, then killed by somebody else.
-    p = begin(folder, "--limit", "64M")
-    p.stdin.write("+ 100\n+ 100\n+ 5\n")
-    p.stdin.flush()
-    got = int(p.stdout.readline().split()[1])
-    expect(50 <= got <= 56 and [p.stdout.readline() for _ in range(2)] == ["got 0\n"] * 2, f"got {got}")
-    os.kill(probe(p.pid, "images")[0]["pid"], signal.SIGKILL)
-    err, summary = ends(p, folder)
-    entry = summary["processes"][0]
+    for _ in range(10):
+        p = begin(folder, "--limit", "64M")
+        p.stdin.write("+ 100\n+ 100\n+ 5\n")
+        p.stdin.flush()
+        got = int(p.stdout.readline().split()[1])
+        expect(50 <= got <= 56 and [p.stdout.readline() for _ in range(2)] == ["got 0\n"] * 2, f"got {got}")
+        os.kill(probe(p.pid, "images")[0]["pid"], signal.SIGKILL)
+        err, summary = ends(p, folder)
+        entry = summary["processes"][0]
+        if at_once(entry["last_words"][0]):
+            break
     expect_equal((p.returncode, entry["end"]), (128 + signal.SIGKILL, "killed"), "the end")
     expect_equal([w["cause"] for w in entry["last_words"]], ["refusal", "death"], "entries")
     check_refusal(entry["last_words"][0], "killed later")
@@ -67,6 +76,7 @@ with Folder() as folder:
     expect(any("refusals: task 3, " in line for line in lines), f"all are counted: {err}")
 
     # Killed in the very next moment, many times.
+    grown_at_once = 0
     for n in range(20):
         p = begin(folder, "-q", "--limit", "64M")
         p.stdin.write("k 100\n")
@@ -78,6 +88,8 @@ with Folder() as folder:
         causes = [w["cause"] for w in entry["last_words"]]
         if expect_equal((causes[:1], causes[-1:]), (["refusal"], ["death"]), f"killed at once, {n}: entries {causes}"):
             check_refusal(entry["last_words"][0], f"killed at once, {n}")
+            grown_at_once += at_once(entry["last_words"][0])
+    expect(grown_at_once >= 5, f"killed at once: only {grown_at_once} of 20 grew within a second")
 
     # Neither refused nor near a limit: nothing is told; who was killed has an entry all the same.
     p = begin(folder)

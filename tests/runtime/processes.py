@@ -135,7 +135,7 @@ with Folder() as folder:
         expect(8 * MIB < r.summary["peak_charged_bytes"] <= 256 * MIB, "make: the peak of the tree")
         entries_hold(r, "make")
 
-# What is killed gives back its charge: measured in the ledger, by the clock of who kills it. Its
+# What is killed gives back its charge: measured in the ledger, by the clock of who kills it, from its death on. Its
 # parent has many children and waits for none of them.
 p = start(["sh", "-c", f"for i in 1 2 3 4; do {kinds} hold 40 < /dev/zero & done; echo started; read line"],
           "-q", "--limit", "256M", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -151,7 +151,7 @@ for pid in holders:
         expect(came_back["held"] >= 40 * MIB, f"it held {came_back['held']}")
         expect(came_back["before"] - came_back["after"] >= came_back["held"], f"given back: {came_back}")
         waits.append(came_back["milliseconds"])
-# On a machine that has other work one or the other waits for its turn.
+# On a machine that has other work the launcher waits for its turn once or twice.
 expect(len(waits) == 4 and sorted(waits)[1] < 100, f"came back after {waits} ms")
 p.stdin.write("\n")
 p.stdin.close()

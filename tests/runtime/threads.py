@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 # Decision 25: thread stacks are named exactly, counted as touched, refused with EAGAIN at the limit;
 # everything else about threads is as it was. Program: programs/thread_stacks.c.
+import json
 import os
 import signal
 import subprocess
 import time
 
 import _support  # noqa: F401
-from _run import MIB, expect, expect_equal, finish, helper, probe, run, start, sums_hold
+from _run import MIB, Folder, expect, expect_equal, finish, helper, probe, run, start, sums_hold, wait_for
 
 PAGE = 4096
 program = helper("thread_stacks")
@@ -95,16 +96,27 @@ if picture:
 tell(p)
 expect_equal(p.wait(timeout=60), 0, "status of a crowd")
 
-# At the limit.
-r = run([program, "limit"], "--limit", "64M")
-expect_equal(r.status, 0, f"status at the limit: {r.out}")
-expect(r.out.startswith("refused after ") and r.out.endswith("accepted again\n"), f"at the limit: {r.out}")
-if r.summary:
-    process = r.summary["processes"][0]
+# At the limit: each thread comes when what the one before has touched was sampled, however late that is.
+with Folder() as folder:
+    path = folder.file("summary.json")
+    p = start([program, "limit"], "-q", "--limit", "64M", "--summary", path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    out = p.stdout.readline()
+    while out.startswith("standing "):
+        counted = int(out.split()[1]) * 4 * MIB
+        if not expect(wait_for(lambda: (probe(p.pid, "root") or [{"touched": counted}])[0]["touched"] >= counted), f"{out.strip()}: not sampled"):
+            break
+        tell(p)
+        out = p.stdout.readline()
+    p.stdin.close()
+    out += p.stdout.read()
+    expect_equal(p.wait(timeout=120), 0, f"status at the limit: {out}")
+    expect(out.startswith("refused after ") and out.endswith("accepted again\n"), f"at the limit: {out}")
+    with open(path) as f:
+        process = json.load(f)["processes"][0]
     expect(process["refusals"]["task"] >= 2, f"refusals: {process['refusals']}")
     expect(sums_hold(process), "the sums at the limit")
-    if r.out.startswith("refused after "):
-        accepted = int(r.out.split()[2].rstrip(","))
+    if out.startswith("refused after "):
+        accepted = int(out.split()[2].rstrip(","))
         expect(11 <= accepted <= 15, f"{accepted} threads of 4 MiB in 56 MiB")
 
 # A launcher that does not come to look: the next start waits for it, and is refused where several stacks

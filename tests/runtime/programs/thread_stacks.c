@@ -4,7 +4,8 @@
  *                 stack that libc says it has and touches a part of it; then waits for a line
  *   short N       N threads one after the other, every third detached
  *   crowd N       N threads at once, three times
- *   limit         threads that touch 4 MiB each until one is refused; then one fewer, and one more
+ *   limit         threads that touch 4 MiB each until one is refused, a line for each, and then waits for
+ *                 one; then one fewer, and one more
  *   late N        at a line N threads that touch 4 MiB each; at the next one thread more, which may
  *                 be refused
  *   attributes    what was asked for is what the thread has
@@ -219,13 +220,15 @@ static void limit(void) {
     pthread_t threads[40];
     int count = 0;
     int e = 0;
-    errno = 77;
     for (; count < 40 && e == 0; ++count) {
+        errno = 77;
         e = pthread_create(&threads[count], NULL, stand, &large);
         require(errno == 77, "errno is left alone");
         if (e == 0) {
             sem_wait(&arrived);
-            rest(150); /* what a thread has touched is sampled */
+            printf("standing %d\n", count + 1);
+            fflush(stdout);
+            (void)!getchar(); /* what a thread has touched is sampled */
         }
     }
     --count;
@@ -241,7 +244,7 @@ static void limit(void) {
     for (int i = 0; i < count; ++i) {
         pthread_join(threads[i], NULL);
     }
-    for (int i = 0; i < 100; ++i) {
+    for (int i = 0; i < 1200; ++i) {
         rest(50);
         if ((e = pthread_create(&threads[0], NULL, briefly, NULL)) == 0) {
             pthread_join(threads[0], NULL);
