@@ -66,6 +66,7 @@ public:
         {
             const std::lock_guard<std::mutex> hold(mutex_);
             told_.push_back(level);
+            told_at_.push_back(std::chrono::steady_clock::now());
         }
         heard_.notify_all();
         if (inside) {
@@ -77,6 +78,11 @@ public:
     std::vector<EMemoryAvailable> told() {
         const std::lock_guard<std::mutex> hold(mutex_);
         return told_;
+    }
+    // When the call of that number came, on the thread that made it.
+    std::chrono::steady_clock::time_point told_at(std::size_t number) {
+        const std::lock_guard<std::mutex> hold(mutex_);
+        return told_at_.at(number);
     }
     // Waits until `count` calls have come.
     bool wait_for(std::size_t count,
@@ -94,6 +100,7 @@ private:
     std::mutex mutex_;
     std::condition_variable heard_;
     std::vector<EMemoryAvailable> told_;
+    std::vector<std::chrono::steady_clock::time_point> told_at_;
 };
 
 // Pressure from the budget alone, so that the machine the tests run on does not matter.

@@ -248,7 +248,7 @@ TEST_F(capi_host, warm_heap_pages_go_back_at_low) {
     ASSERT_EQ(memory->VirtualAlloc(nullptr, 54 * mib, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE,
                                    eTaskCritical, &p),
               S_OK);
-    for (int i = 0; i < 5000 && !heard.low; ++i) {
+    for (int i = 0; i < 30000 && !heard.low; ++i) {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     EXPECT_TRUE(heard.low);

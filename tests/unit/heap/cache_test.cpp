@@ -92,7 +92,7 @@ TEST_F(heap_cache, caches_of_threads_that_have_ended_are_used_by_others) {
     EXPECT_LE(source.pages(), before * 2 + 64);
     EXPECT_EQ(h->stats().live_blocks, 0u);
     // And trim gives back what they held, once the system has seen their threads end.
-    for (int i = 0; i < 500 && source.pages() > before / 4; ++i) {
+    for (int i = 0; i < 10000 && source.pages() > before / 4; ++i) {
         h->trim();
         std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }

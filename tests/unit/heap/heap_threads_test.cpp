@@ -140,7 +140,7 @@ TEST(heap_threads, d8_all_but_one_of_racing_frees_are_found) {
     EXPECT_EQ(h.stats().live_blocks, 0u);
     // What the threads kept goes back to the slabs, where a second one is noticed. A thread that was
     // joined may still be on its way out.
-    for (int i = 0; i < 1000 && counted_once() != rounds; ++i) {
+    for (int i = 0; i < 20000 && counted_once() != rounds; ++i) {
         h.trim();
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
@@ -205,7 +205,7 @@ TEST(heap_threads, d8_blocks_freed_by_two_at_once_stay_one_block) {
         one.join();
     }
     EXPECT_EQ(h.stats().live_blocks, 1000u);
-    for (int i = 0; i < 1000 && successes - h.found_late() != rounds; ++i) {
+    for (int i = 0; i < 20000 && successes - h.found_late() != rounds; ++i) {
         h.trim();
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }

@@ -6,6 +6,7 @@
 #include "prim/prim.hpp"
 
 #include <array>
+#include <atomic>
 #include <cctype>
 #include <cstdlib>
 #include <functional>
@@ -632,13 +633,19 @@ TEST_F(torn_picture, is_marked_when_every_text_is_torn) {
 
 // This process's own smaps: all mappings that gtest and libc made are somebody's.
 TEST_F(snapshot, a_real_process_adds_up_and_little_is_unclassified) {
-    std::thread other([] {
+    std::atomic<bool> has_block{false};
+    std::atomic<bool> may_end{false};
+    std::thread other([&] {
         volatile char* block = static_cast<char*>(std::malloc(200));
         block[0] = 1;
-        std::this_thread::sleep_for(std::chrono::milliseconds(300));
+        for (has_block = true; !may_end;) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
         std::free(const_cast<char*>(block));
     });
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    while (!has_block) {
+        std::this_thread::yield();
+    }
     void* large = std::malloc(1 << 20);
     static_cast<char*>(large)[0] = 1;
     view.read_word = [](void*, std::uint64_t at, std::uint64_t* out) noexcept {
@@ -649,14 +656,17 @@ TEST_F(snapshot, a_real_process_adds_up_and_little_is_unclassified) {
     };
     reader->begin(*image, view);
     const long fd = prim::open_read("/proc/self/smaps");
-    ASSERT_GE(fd, 0);
+    EXPECT_GE(fd, 0);
     std::array<char, 4096> chunk{};
     long n = 0;
     while ((n = prim::read(static_cast<int>(fd), chunk.data(), chunk.size())) > 0) {
         reader->feed(chunk.data(), static_cast<std::size_t>(n));
     }
     (void)prim::close(static_cast<int>(fd));
-    ASSERT_TRUE(reader->finish(seen));
+    const bool is_finished = reader->finish(seen);
+    may_end = true;
+    other.join();
+    ASSERT_TRUE(is_finished);
     expect_sums();
     EXPECT_GT(outside(owner_kind::malloc).mapped_writable, std::uint64_t{1} << 20);
     EXPECT_GE(outside(owner_kind::stacks).mapped_writable, std::uint64_t{8} << 20);
@@ -667,7 +677,6 @@ TEST_F(snapshot, a_real_process_adds_up_and_little_is_unclassified) {
         << seen.kernel.private_resident;
 #endif
     std::free(large);
-    other.join();
 }
 
 } // namespace
